@@ -1,0 +1,58 @@
+/**
+ * The import rules of the house: data goes routes → service → policy/runtime → model, and no room knows
+ * one further left. src/errors.ts belongs to everybody.
+ */
+const room = name => `^src/${name}/`
+const only = (from, ...allowed) => ({
+  name: `${from}-imports`,
+  severity: 'error',
+  comment: `src/${from} may import ${allowed.join(', ') || 'no other room'} and src/errors.ts`,
+  from: { path: room(from) },
+  to: { path: '^src/', pathNot: [room(from), '^src/errors\\.ts$', ...allowed.map(room)] },
+})
+
+module.exports = {
+  forbidden: [
+    only('contract'),
+    only('model'),
+    only('policy', 'contract', 'model'),
+    only('runtime', 'model'),
+    only('service', 'contract', 'policy', 'runtime'),
+    only('client', 'contract'),
+    only('tabletop'),
+    {
+      name: 'routes-imports',
+      severity: 'error',
+      comment: 'Routes parse, call and reply: they know the contract and the service alone.',
+      from: { path: '^src/routes/' },
+      to: {
+        path: '^src/',
+        pathNot: [
+          '^src/routes/',
+          '^src/errors\\.ts$',
+          '^src/contract/',
+          '^src/service/',
+          '^src/config\\.ts$',
+        ],
+      },
+    },
+    {
+      name: 'routes-are-registered-by-the-server',
+      severity: 'error',
+      comment: 'Only src/server.ts imports routes.',
+      from: { path: '^src/', pathNot: ['^src/server\\.ts$', '^src/routes/'] },
+      to: { path: '^src/routes/' },
+    },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+  },
+}

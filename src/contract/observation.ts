@@ -1,0 +1,57 @@
+/** What a policy takes, from its embodiment: the source of the observation schema, OpenAPI and /metadata. */
+export interface ObservationSpec {
+  /** For example `libero`. */
+  embodiment: string
+  cameras: readonly CameraSpec[]
+  state: readonly StateSpec[]
+  prompt: { key: string; required: boolean; default?: string }
+}
+
+export interface CameraSpec {
+  /** Where it stands in the observation: `observation/image`, or `images.cam_high` for the nested ALOHA form. */
+  key: string
+  required: boolean
+  /** The slot that it fills, for example `base_0_rgb`; null when accepted but ignored. */
+  slot: string | null
+  /** Layout of raw arrays when the shape does not tell (first dimension 3 means CHW). */
+  layout: 'hwc' | 'chw'
+  description: string
+}
+
+export interface StateSpec {
+  key: string
+  /** Numbers; 1 also accepts a bare scalar. */
+  size: number
+  description: string
+}
+
+/** An image as it arrived. */
+export type ObservationImage =
+  | { kind: 'encoded'; bytes: Uint8Array }
+  /** Row-major array of shape [h, w, 3] or [3, h, w]; floats are in 0…1. */
+  | {
+      kind: 'array'
+      dtype: 'uint8' | 'float32' | 'float64'
+      shape: readonly number[]
+      data: Uint8Array | Float32Array | Float64Array
+    }
+
+/** A validated observation, whatever wire it came over. Keys are those of the ObservationSpec. */
+export interface Observation {
+  images: Readonly<Record<string, ObservationImage>>
+  state: Readonly<Record<string, Float64Array>>
+  /** Absent when the policy's default prompt is to be used. */
+  prompt?: string
+}
+
+/** What a caller may choose for one inference. */
+export interface InferOptions {
+  /** Denoise steps, 1…50. */
+  numSteps?: number
+  /** 32-bit unsigned; drawn at random when absent. */
+  seed?: number
+  /** Explicit noise [actionHorizon, actionDim], row-major, instead of a seed. */
+  noise?: Float32Array
+  /** Milliseconds from arrival after which an answer is of no use. */
+  deadlineMs?: number
+}

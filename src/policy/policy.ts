@@ -1,0 +1,53 @@
+import type { Observation, ObservationSpec } from '../contract/observation.js'
+import type { ModelConfig } from '../model/config.js'
+
+/** An observation made ready for the network, and what `finish` needs of it later. */
+export interface PreparedObservation {
+  /** One a camera slot: u8 RGB [imageSize, imageSize, 3], or null when the camera is masked. */
+  images: (Uint8Array | null)[]
+  /** Valid tokens, no padding. */
+  tokens: Int32Array
+  /** True when the prompt was longer than maxTokenLength and lost its tail. */
+  truncated: boolean
+  /** Normalised state padded with zeros to actionDim, float64 as openpi computes it. */
+  normalisedState: Float64Array
+  /** Un-normalised state in robot-input space, for absolute-from-delta actions. */
+  state: Float64Array
+  timing: { decodeMs: number; prepareMs: number }
+}
+
+/** What the guard saw in an action chunk. */
+export interface GuardReport {
+  /** Action values outside [q01 − margin, q99 + margin]. */
+  outOfBounds: number
+  clamped: boolean
+}
+
+export interface ActionChunk {
+  /** Row-major [actionHorizon, actionSize] in robot action space. */
+  actions: Float64Array
+  guard: GuardReport
+}
+
+/**
+ * A loaded policy: what an observation means to the network and what its output means to the robot.
+ * Pre- and post-processing are openpi's (pi05-spec §4), bit for bit.
+ */
+export interface Policy {
+  readonly name: string
+  readonly spec: ObservationSpec
+  /** The network's config, with this policy's horizon and token length. */
+  readonly model: ModelConfig
+  /** Absolute path of the checkpoint: a safetensors file or the index of a sharded one. */
+  readonly weightsPath: string
+  /** Numbers of a robot action. */
+  readonly actionSize: number
+  readonly defaultSteps: number
+  /** openpi's policy_metadata, sent as the first frame of its protocol. */
+  readonly metadata: Readonly<Record<string, unknown>>
+  /** Decodes and resizes images, normalises the state, writes and tokenises the prompt. Throws IMAGE_* or OBSERVATION_INVALID. */
+  prepare(observation: Observation): Promise<PreparedObservation>
+  /** Un-normalises [actionHorizon, actionDim] and guards it. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS. */
+  finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk
+  close(): Promise<void>
+}

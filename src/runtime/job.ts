@@ -1,0 +1,32 @@
+import type { PerceiveRow } from './runtime.js'
+
+/** One inference as the dispatcher takes it. */
+export interface InferenceJob {
+  row: PerceiveRow
+  /** [actionHorizon, actionDim]. */
+  noise: Float32Array
+  steps: number
+  /** Latest useful completion, in performance.now() milliseconds; work past it is not started. */
+  deadline?: number
+  /** Whose work it is; the queue is fair between sessions. */
+  session: string
+}
+
+export interface InferenceResult {
+  /** Normalised actions [actionHorizon, actionDim]. */
+  actions: Float32Array
+  timing: {
+    queueMs: number
+    visionMs: number
+    prefixMs: number
+    denoiseMs: number
+    /** Rows that shared the engine call. */
+    batch: number
+  }
+}
+
+/** Anything that turns jobs into results: the Dispatcher. */
+export interface InferenceQueue {
+  submit(job: InferenceJob, signal?: AbortSignal): Promise<InferenceResult>
+  close(): Promise<void>
+}

@@ -1,0 +1,80 @@
+import type { ModelConfig, Precision } from '../model/config.js'
+
+/** One observation as the network takes it. */
+export interface PerceiveRow {
+  /** One entry a camera slot, in the config's order: u8 RGB [imageSize, imageSize, 3] row-major, or null when masked. */
+  images: readonly (Uint8Array | null)[]
+  /** Valid prompt tokens only, no padding; at most maxTokenLength. */
+  tokens: Int32Array
+  /** pi0 only: normalised state padded to actionDim. */
+  state?: Float32Array
+}
+
+export interface RuntimeInfo {
+  backend: 'cpu' | 'tensorrt' | 'tensorrt_pipelined'
+  /** Human-readable device, for example the CPU or GPU name. */
+  device: string
+  precision: Precision
+  /** Rows that one perceive call may take. */
+  maxBatch: number
+  /** 2 when perceive and act may run at the same time on different prefixes. */
+  lanes: 1 | 2
+  /** Prefixes that may be held at once. */
+  prefixSlots: number
+  /** Hash of weights, config, precision and graph version. */
+  fingerprint: string
+  config: ModelConfig
+}
+
+/**
+ * The K/V of a batch, held by the runtime until released. Only the runtime that made it can use it.
+ */
+export interface Prefix {
+  readonly batch: number
+  /** Valid prefix tokens of each row. */
+  readonly lengths: readonly number[]
+  readonly timing: { readonly visionMs: number; readonly prefixMs: number }
+  /** Gives the slot back; idempotent, and safe while nothing else runs on it. */
+  release(): void
+}
+
+export interface ActResult {
+  /** Normalised actions [batch, actionHorizon, actionDim]. */
+  actions: Float32Array
+  /** Milliseconds of each denoise step. */
+  stepMs: readonly number[]
+}
+
+/** Intermediate tensors, for verification alone. */
+export interface InferenceTrace {
+  /** Per valid camera of each row, in row then slot order: [tokens, width]. */
+  imageEmbeddings: Float32Array
+  /** Per layer [batch, kvHeads, longest prefix, headDim], K after RoPE; rows past `lengths` are undefined. */
+  keys: Float32Array[]
+  values: Float32Array[]
+  /** Per step, before the step: [batch, actionHorizon, actionDim]. */
+  x: Float32Array[]
+  velocity: Float32Array[]
+}
+
+export interface RunOptions {
+  /** Stops between native calls; the promise rejects with REQUEST_CANCELLED. */
+  signal?: AbortSignal
+}
+
+/**
+ * A backend that runs the three graphs. Calls may overlap as far as `info.lanes` and `info.prefixSlots` allow;
+ * the Pipeline sees to that. Errors are TurboPiError RUNTIME_FAILED; after one, the runtime heals itself or every call fails.
+ */
+export interface Runtime {
+  readonly info: RuntimeInfo
+  /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
+  perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
+  /**
+   * Denoises from `noise` [batch, actionHorizon, actionDim] in `steps` (1…50) steps (pi05-spec §3.7). Does not release the prefix.
+   */
+  act(prefix: Prefix, noise: Float32Array, steps: number, options?: RunOptions): Promise<ActResult>
+  /** perceive and act of one batch with all intermediate tensors. */
+  trace(rows: readonly PerceiveRow[], noise: Float32Array, steps: number): Promise<InferenceTrace & ActResult>
+  close(): Promise<void>
+}
