@@ -47,11 +47,13 @@ export class TurboPiError extends Error {
   readonly status: number
   readonly title: string
   readonly fields: readonly FieldError[]
+  /** Whole seconds after which to try again, for OVERLOADED. */
+  readonly retryAfter: number | undefined
 
   constructor(
     code: ErrorCode,
     detail: string,
-    options: { fields?: readonly FieldError[]; cause?: unknown } = {},
+    options: { fields?: readonly FieldError[]; cause?: unknown; retryAfter?: number } = {},
   ) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'TurboPiError'
@@ -59,6 +61,7 @@ export class TurboPiError extends Error {
     this.status = ERRORS[code].status
     this.title = ERRORS[code].title
     this.fields = options.fields ?? []
+    this.retryAfter = options.retryAfter
   }
 }
 
