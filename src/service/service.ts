@@ -1,6 +1,8 @@
+import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
+import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
-import type { GuardReport, Policy } from '../policy/policy.js'
+import type { Policy } from '../policy/policy.js'
 import type { InferenceQueue } from '../runtime/job.js'
 import type { RuntimeInfo } from '../runtime/runtime.js'
 import { syntheticObservation } from './self-test.js'
@@ -13,51 +15,28 @@ export interface InferContext {
   signal?: AbortSignal
 }
 
-/** Milliseconds of each stage. */
-export interface InferenceTiming {
-  /** Decoding and resizing images, and writing the prompt. */
-  decodeMs: number
-  /** Waiting for the engine. */
-  queueMs: number
-  visionMs: number
-  prefixMs: number
-  denoiseMs: number
-  /** From the call of `infer` to its answer. */
-  totalMs: number
-}
-
-/** One action chunk and how it came about. */
-export interface InferenceAnswer {
-  /** Row-major [horizon, actionSize] in robot action space. */
-  actions: Float64Array
-  horizon: number
-  actionSize: number
-  /** The seed that repeats this answer bit for bit; null when the caller gave the noise itself. */
-  seed: number | null
-  /** True when another caller's inference of the same observation answered this one. */
-  coalesced: boolean
-  timing: InferenceTiming
-  guard: GuardReport
-  /** True when the prompt was longer than the model takes and lost its tail. */
-  truncated: boolean
-}
-
 /** What this server serves. */
 export interface ServiceMetadata {
   policy: string
   observation: ObservationSpec
-  actionHorizon: number
-  actionSize: number
+  shape: ActionShape
   defaultSteps: number
-  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'>
+  /** Null while the engine is loading. */
+  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'> | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
 }
 
-export interface ServiceParts {
-  policy: Policy
+/** What computes: a runtime behind its queue. */
+export interface Engine {
   queue: InferenceQueue
   runtime: RuntimeInfo
+}
+
+export interface ServiceParts {
+  policy: Policy
+  /** Loads in the background: liveness and metadata are answered meanwhile. */
+  engine: Promise<Engine>
   /** Standard normal noise, the same for the same seed on every machine. */
   seededNoise(seed: number, count: number): Float32Array
 }
@@ -65,6 +44,7 @@ export interface ServiceParts {
 /** One observation in, one action chunk out, over whatever wire it came. */
 export class PolicyService {
   readonly #parts: ServiceParts
+  #engine: Engine | undefined
   #state: 'starting' | 'ready' | 'closed' = 'starting'
 
   constructor(parts: ServiceParts) {
@@ -78,6 +58,7 @@ export class PolicyService {
 
   /** Runs one inference of a synthetic observation through every stage; the service is ready once it has passed. */
   async start(): Promise<void> {
+    this.#engine = await this.#parts.engine
     const observation = syntheticObservation(this.#parts.policy)
     try {
       await this.#run(observation, { seed: 0 }, { session: 'self-test' })
@@ -89,15 +70,17 @@ export class PolicyService {
   }
 
   metadata(): ServiceMetadata {
-    const { policy, runtime } = this.#parts
-    const { backend, device, precision, maxBatch, fingerprint } = runtime
+    const { policy } = this.#parts
     return {
       policy: policy.name,
       observation: policy.spec,
-      actionHorizon: policy.model.actionHorizon,
-      actionSize: policy.actionSize,
+      shape: {
+        horizon: policy.model.actionHorizon,
+        actionDim: policy.model.actionDim,
+        actionSize: policy.actionSize,
+      },
       defaultSteps: policy.defaultSteps,
-      runtime: { backend, device, precision, maxBatch, fingerprint },
+      runtime: this.#engine ? described(this.#engine.runtime) : null,
       openpi: policy.metadata,
     }
   }
@@ -124,7 +107,7 @@ export class PolicyService {
   async close(): Promise<void> {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    await this.#parts.queue.close()
+    await this.#engine?.queue.close()
     await this.#parts.policy.close()
   }
 
@@ -133,7 +116,8 @@ export class PolicyService {
     options: InferOptions,
     context: InferContext,
   ): Promise<InferenceAnswer> {
-    const { policy, queue, seededNoise } = this.#parts
+    const { policy, seededNoise } = this.#parts
+    const { queue, runtime } = this.#engine!
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
     const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
@@ -170,6 +154,17 @@ export class PolicyService {
       },
       guard: chunk.guard,
       truncated: prepared.truncated,
+      model: runtime.fingerprint,
     }
   }
+}
+
+function described({
+  backend,
+  device,
+  precision,
+  maxBatch,
+  fingerprint,
+}: RuntimeInfo): ServiceMetadata['runtime'] {
+  return { backend, device, precision, maxBatch, fingerprint }
 }
