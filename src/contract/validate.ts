@@ -50,7 +50,7 @@ function fieldErrors(errors: SchemaError[], schema: TSchema, value: unknown): Fi
           add(path + pointerTo(key), `is not a key of this observation${known(schema, path)}`)
       }
     else if (error.keyword === 'anyOf')
-      add(path, `must be ${describe(schema, path)}, got ${kindOf(valueAt(value, path))}`)
+      add(path, `takes ${describe(schema, path)}, got ${kindOf(valueAt(value, path))}`)
     else if (!inUnion(path, unions)) add(path, `${error.message}, got ${kindOf(valueAt(value, path))}`)
   }
   return [...fields].map(([pointer, detail]) => ({ pointer, detail }))
