@@ -4,13 +4,16 @@ import type { ServerTiming } from './schemas.js'
 
 /** What one inference gives, before it is put on a wire. */
 export interface InferenceAnswer {
-  /** Row-major [horizon, actionSize], robot action space. */
-  actions: Float64Array
+  /** Row-major [horizon, actionSize], robot action space; shared between coalesced callers, so not to be changed. */
+  readonly actions: Float64Array
   horizon: number
   actionSize: number
   /** Null when the caller gave the noise itself. */
   seed: number | null
+  /** Another caller's inference of the same observation answered this one. */
   coalesced: boolean
+  /** The deadline had passed; only for callers that accept late answers. */
+  late: boolean
   /** The prompt was longer than the policy takes and lost its tail. */
   truncated: boolean
   /** What the guard saw: action values outside the policy's bounds, and whether they were clamped. */

@@ -1,10 +1,14 @@
+import { randomInt } from 'node:crypto'
 import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { Policy } from '../policy/policy.js'
+import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
 import type { InferenceQueue } from '../runtime/job.js'
-import type { RuntimeInfo } from '../runtime/runtime.js'
+import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import { Coalescer, type SharedWork } from './coalescer.js'
+import { Metrics } from './metrics.js'
 import { syntheticObservation } from './self-test.js'
 
 /** Who asks, and until when. */
@@ -13,6 +17,11 @@ export interface InferContext {
   session: string
   /** Aborted when the caller goes away. */
   signal?: AbortSignal
+  /**
+   * Takes an answer that comes after its deadline, marked `late`. Otherwise the caller gets DEADLINE_EXCEEDED the
+   * moment the deadline passes. Work past its deadline is not started either way.
+   */
+  acceptsLate?: boolean
 }
 
 /** What this server serves. */
@@ -27,25 +36,32 @@ export interface ServiceMetadata {
   openpi: Readonly<Record<string, unknown>>
 }
 
-/** What computes: a runtime behind its queue. */
-export interface Engine {
-  queue: InferenceQueue
-  runtime: RuntimeInfo
-}
+/** Standard normal noise, the same for the same seed on every machine. */
+export type SeededNoise = (seed: number, count: number) => Float32Array
 
 export interface ServiceParts {
   policy: Policy
   /** Loads in the background: liveness and metadata are answered meanwhile. */
-  engine: Promise<Engine>
-  /** Standard normal noise, the same for the same seed on every machine. */
-  seededNoise(seed: number, count: number): Float32Array
+  runtime: Promise<Runtime>
+  seededNoise: SeededNoise
+  queue?: Omit<DispatcherOptions, 'observer'>
 }
 
-/** One observation in, one action chunk out, over whatever wire it came. */
+/** A runtime behind its queue. */
+interface Engine {
+  queue: InferenceQueue
+  runtime: RuntimeInfo
+}
+
+type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
+
+/** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
+  readonly metrics = new Metrics()
   readonly #parts: ServiceParts
   #engine: Engine | undefined
-  #state: 'starting' | 'ready' | 'closed' = 'starting'
+  readonly #coalescer = new Coalescer<SharedAnswer>()
+  #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
@@ -53,20 +69,26 @@ export class PolicyService {
 
   /** True from the end of the self-test until `close`. */
   get ready(): boolean {
-    return this.#state === 'ready'
+    return this.#phase === 'ready'
   }
 
-  /** Runs one inference of a synthetic observation through every stage; the service is ready once it has passed. */
+  /**
+   * Waits for the runtime, then runs one inference of a synthetic observation through every stage; the service is
+   * ready once it has passed.
+   */
   async start(): Promise<void> {
-    this.#engine = await this.#parts.engine
-    const observation = syntheticObservation(this.#parts.policy)
+    const runtime = await this.#parts.runtime
+    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
+    this.#engine = { queue, runtime: runtime.info }
+    if (this.#phase === 'closed') return queue.close()
+    const work = { signal: new AbortController().signal, deadline: undefined }
     try {
-      await this.#run(observation, { seed: 0 }, { session: 'self-test' })
+      await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
       // What a real policy makes of a black picture may well leave its bounds; the stages ran all the same.
       if (!(error instanceof TurboPiError && error.code === 'ACTIONS_OUT_OF_BOUNDS')) throw error
     }
-    if (this.#state === 'starting') this.#state = 'ready'
+    if (this.#phase === 'starting') this.#phase = 'ready'
   }
 
   metadata(): ServiceMetadata {
@@ -86,43 +108,67 @@ export class PolicyService {
   }
 
   /**
-   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, and the errors of the policy,
-   * the queue and the runtime.
+   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, OPTIONS_INVALID for noise of the
+   * wrong length, DEADLINE_EXCEEDED, REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
    */
   async infer(
     observation: Observation,
     options: InferOptions,
     context: InferContext,
   ): Promise<InferenceAnswer> {
-    if (this.#state === 'starting') {
-      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
+    try {
+      const answer = await this.#answer(observation, options, context)
+      this.metrics.answered(answer)
+      return answer
+    } catch (error) {
+      this.metrics.failed(error)
+      throw error
     }
-    if (this.#state === 'closed') {
-      throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
-    }
-    return this.#run(observation, options, context)
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
   async close(): Promise<void> {
-    if (this.#state === 'closed') return
-    this.#state = 'closed'
+    this.#phase = 'closed'
     await this.#engine?.queue.close()
     await this.#parts.policy.close()
+  }
+
+  async #answer(
+    observation: Observation,
+    options: InferOptions,
+    context: InferContext,
+  ): Promise<InferenceAnswer> {
+    if (this.#phase === 'starting') {
+      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
+    }
+    if (this.#phase === 'closed') {
+      throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
+    }
+    const start = performance.now()
+    const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
+    const { answer, coalesced } = await this.#coalescer.run(
+      observation,
+      options,
+      { signal: context.signal, deadline, acceptsLate: context.acceptsLate },
+      work => this.#run(observation, options, context.session, work),
+    )
+    const end = performance.now()
+    const late = deadline !== undefined && end > deadline
+    return { ...answer, coalesced, late, timing: { ...answer.timing, totalMs: end - start } }
   }
 
   async #run(
     observation: Observation,
     options: InferOptions,
-    context: InferContext,
-  ): Promise<InferenceAnswer> {
-    const { policy, seededNoise } = this.#parts
-    const { queue, runtime } = this.#engine!
+    session: string,
+    work: SharedWork,
+  ): Promise<SharedAnswer> {
+    const { policy } = this.#parts
+    const { queue, runtime } = this.#engine as Engine
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
+    const { noise, seed } = this.#noise(options, horizon, actionDim)
     const prepared = await policy.prepare(observation)
-    const seed = options.noise ? null : (options.seed ?? Math.floor(Math.random() * 2 ** 32))
     const result = await queue.submit(
       {
         row: {
@@ -130,32 +176,51 @@ export class PolicyService {
           tokens: prepared.tokens,
           state: Float32Array.from(prepared.normalisedState),
         },
-        noise: options.noise ?? seededNoise(seed as number, horizon * actionDim),
+        noise,
         steps: options.numSteps ?? policy.defaultSteps,
-        deadline,
-        session: context.session,
+        session,
+        get deadline() {
+          return work.deadline
+        },
       },
-      context.signal,
+      work.signal,
     )
-    const chunk = policy.finish(result.actions, prepared)
+    const { actions, guard } = policy.finish(result.actions, prepared)
+    const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
     return {
-      actions: chunk.actions,
+      actions,
       horizon,
       actionSize: policy.actionSize,
       seed,
-      coalesced: false,
       timing: {
         decodeMs: prepared.timing.decodeMs + prepared.timing.prepareMs,
-        queueMs: result.timing.queueMs,
-        visionMs: result.timing.visionMs,
-        prefixMs: result.timing.prefixMs,
-        denoiseMs: result.timing.denoiseMs,
+        queueMs,
+        visionMs,
+        prefixMs,
+        denoiseMs,
         totalMs: performance.now() - start,
       },
-      guard: chunk.guard,
+      guard,
       truncated: prepared.truncated,
       model: runtime.fingerprint,
     }
+  }
+
+  #noise(
+    options: InferOptions,
+    horizon: number,
+    width: number,
+  ): { noise: Float32Array; seed: number | null } {
+    const count = horizon * width
+    if (!options.noise) {
+      const seed = options.seed ?? randomInt(2 ** 32)
+      return { noise: this.#parts.seededNoise(seed, count), seed }
+    }
+    if (options.noise.length === count) return { noise: options.noise, seed: null }
+    const detail = `noise must have ${horizon} × ${width} = ${count} numbers, not ${options.noise.length}`
+    throw new TurboPiError('OPTIONS_INVALID', `${detail}.`, {
+      fields: [{ pointer: '/options/noise', detail }],
+    })
   }
 }
 
