@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import { TurboPiError } from '../errors.js'
-import type { GuardReport, Policy } from '../policy/policy.js'
+import type { GuardReport, Policy, PreparedObservation } from '../policy/policy.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
-import type { InferenceQueue } from '../runtime/job.js'
+import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Coalescer, type SharedWork } from './coalescer.js'
 import { Metrics } from './metrics.js'
@@ -84,6 +84,7 @@ export class PolicyService {
   readonly #runtime: RuntimeInfo
   readonly #queue: InferenceQueue
   readonly #seededNoise: SeededNoise
+  readonly #preparing = new Set<Promise<unknown>>()
   readonly #coalescer = new Coalescer<SharedAnswer>()
   #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
@@ -146,6 +147,7 @@ export class PolicyService {
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
   async close(): Promise<void> {
     this.#phase = 'closed'
+    await Promise.allSettled(this.#preparing)
     await this.#queue.close()
     await this.#policy.close()
   }
@@ -184,23 +186,10 @@ export class PolicyService {
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
     const { noise, seed } = this.#noise(options, horizon, actionDim)
-    const prepared = await policy.prepare(observation)
-    const result = await this.#queue.submit(
-      {
-        row: {
-          images: prepared.images,
-          tokens: prepared.tokens,
-          state: Float32Array.from(prepared.normalisedState),
-        },
-        noise,
-        steps: options.numSteps ?? policy.defaultSteps,
-        session,
-        get deadline() {
-          return work.deadline
-        },
-      },
-      work.signal,
-    )
+    const preparing = this.#prepare(observation, options, session, noise, work)
+    this.#preparing.add(preparing)
+    const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
+    const result = await submitted
     const { actions, guard } = policy.finish(result.actions, prepared)
     const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
     return {
@@ -219,6 +208,28 @@ export class PolicyService {
       guard,
       truncated: prepared.truncated,
     }
+  }
+
+  /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
+  async #prepare(
+    observation: Observation,
+    options: InferOptions,
+    session: string,
+    noise: Float32Array,
+    work: SharedWork,
+  ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
+    const prepared = await this.#policy.prepare(observation)
+    const { images, tokens, normalisedState } = prepared
+    const job: InferenceJob = {
+      row: { images, tokens, state: Float32Array.from(normalisedState) },
+      noise,
+      steps: options.numSteps ?? this.#policy.defaultSteps,
+      session,
+      get deadline() {
+        return work.deadline
+      },
+    }
+    return { prepared, submitted: this.#queue.submit(job, work.signal) }
   }
 
   #noise(
