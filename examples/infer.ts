@@ -15,9 +15,9 @@ const response = await fetch(`${server}/infer`, {
     options: { num_steps: 10, seed: 7 },
   }),
 })
-const answer = await response.json()
+const answer = (await response.json()) as { actions: number[][]; code?: string; detail?: string }
 if (!response.ok) throw new Error(`${answer.code}: ${answer.detail}`)
 console.log(
-  `${answer.actions.length} actions of ${answer.actions[0].length} numbers; the first:`,
+  `${answer.actions.length} actions of ${answer.actions[0]?.length} numbers; the first:`,
   answer.actions[0],
 )

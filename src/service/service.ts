@@ -3,9 +3,9 @@ import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
-import type { Policy } from '../policy/policy.js'
+import type { Policy, PreparedObservation } from '../policy/policy.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
-import type { InferenceQueue } from '../runtime/job.js'
+import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Coalescer, type SharedWork } from './coalescer.js'
 import { Metrics } from './metrics.js'
@@ -60,6 +60,7 @@ export class PolicyService {
   readonly metrics = new Metrics()
   readonly #parts: ServiceParts
   #engine: Engine | undefined
+  readonly #preparing = new Set<Promise<unknown>>()
   readonly #coalescer = new Coalescer<SharedAnswer>()
   #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
@@ -129,6 +130,7 @@ export class PolicyService {
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
   async close(): Promise<void> {
     this.#phase = 'closed'
+    await Promise.allSettled(this.#preparing)
     await this.#engine?.queue.close()
     await this.#parts.policy.close()
   }
@@ -168,23 +170,10 @@ export class PolicyService {
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
     const { noise, seed } = this.#noise(options, horizon, actionDim)
-    const prepared = await policy.prepare(observation)
-    const result = await queue.submit(
-      {
-        row: {
-          images: prepared.images,
-          tokens: prepared.tokens,
-          state: Float32Array.from(prepared.normalisedState),
-        },
-        noise,
-        steps: options.numSteps ?? policy.defaultSteps,
-        session,
-        get deadline() {
-          return work.deadline
-        },
-      },
-      work.signal,
-    )
+    const preparing = this.#prepare(queue, observation, options, session, noise, work)
+    this.#preparing.add(preparing)
+    const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
+    const result = await submitted
     const { actions, guard } = policy.finish(result.actions, prepared)
     const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
     return {
@@ -204,6 +193,29 @@ export class PolicyService {
       truncated: prepared.truncated,
       model: runtime.fingerprint,
     }
+  }
+
+  /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
+  async #prepare(
+    queue: InferenceQueue,
+    observation: Observation,
+    options: InferOptions,
+    session: string,
+    noise: Float32Array,
+    work: SharedWork,
+  ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
+    const prepared = await this.#parts.policy.prepare(observation)
+    const { images, tokens, normalisedState } = prepared
+    const job: InferenceJob = {
+      row: { images, tokens, state: Float32Array.from(normalisedState) },
+      noise,
+      steps: options.numSteps ?? this.#parts.policy.defaultSteps,
+      session,
+      get deadline() {
+        return work.deadline
+      },
+    }
+    return { prepared, submitted: queue.submit(job, work.signal) }
   }
 
   #noise(
