@@ -1,8 +1,14 @@
+import { randomInt } from 'node:crypto'
+import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
+import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
-import type { GuardReport, Policy } from '../policy/policy.js'
-import type { InferenceQueue } from '../runtime/job.js'
-import type { RuntimeInfo } from '../runtime/runtime.js'
+import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
+import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
+import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import { Coalescer, type SharedWork } from './coalescer.js'
+import { Metrics } from './metrics.js'
 import { syntheticObservation } from './self-test.js'
 
 /** Who asks, and until when. */
@@ -11,61 +17,52 @@ export interface InferContext {
   session: string
   /** Aborted when the caller goes away. */
   signal?: AbortSignal
-}
-
-/** Milliseconds of each stage. */
-export interface InferenceTiming {
-  /** Decoding and resizing images, and writing the prompt. */
-  decodeMs: number
-  /** Waiting for the engine. */
-  queueMs: number
-  visionMs: number
-  prefixMs: number
-  denoiseMs: number
-  /** From the call of `infer` to its answer. */
-  totalMs: number
-}
-
-/** One action chunk and how it came about. */
-export interface InferenceAnswer {
-  /** Row-major [horizon, actionSize] in robot action space. */
-  actions: Float64Array
-  horizon: number
-  actionSize: number
-  /** The seed that repeats this answer bit for bit; null when the caller gave the noise itself. */
-  seed: number | null
-  /** True when another caller's inference of the same observation answered this one. */
-  coalesced: boolean
-  timing: InferenceTiming
-  guard: GuardReport
-  /** True when the prompt was longer than the model takes and lost its tail. */
-  truncated: boolean
+  /**
+   * Takes an answer that comes after its deadline, marked `late`. Otherwise the caller gets DEADLINE_EXCEEDED the
+   * moment the deadline passes. Work past its deadline is not started either way.
+   */
+  acceptsLate?: boolean
 }
 
 /** What this server serves. */
 export interface ServiceMetadata {
   policy: string
   observation: ObservationSpec
-  actionHorizon: number
-  actionSize: number
+  shape: ActionShape
   defaultSteps: number
-  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'>
+  /** Null while the engine is loading. */
+  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'> | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
 }
 
+/** Standard normal noise, the same for the same seed on every machine. */
+export type SeededNoise = (seed: number, count: number) => Float32Array
+
 export interface ServiceParts {
   policy: Policy
-  queue: InferenceQueue
-  runtime: RuntimeInfo
-  /** Standard normal noise, the same for the same seed on every machine. */
-  seededNoise(seed: number, count: number): Float32Array
+  /** Loads in the background: liveness and metadata are answered meanwhile. */
+  runtime: Promise<Runtime>
+  seededNoise: SeededNoise
+  queue?: Omit<DispatcherOptions, 'observer'>
 }
 
-/** One observation in, one action chunk out, over whatever wire it came. */
+/** A runtime behind its queue. */
+interface Engine {
+  queue: InferenceQueue
+  runtime: RuntimeInfo
+}
+
+type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
+
+/** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
+  readonly metrics = new Metrics()
   readonly #parts: ServiceParts
-  #state: 'starting' | 'ready' | 'closed' = 'starting'
+  #engine: Engine | undefined
+  readonly #preparing = new Set<Promise<unknown>>()
+  readonly #coalescer = new Coalescer<SharedAnswer>()
+  #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
@@ -73,103 +70,178 @@ export class PolicyService {
 
   /** True from the end of the self-test until `close`. */
   get ready(): boolean {
-    return this.#state === 'ready'
+    return this.#phase === 'ready'
   }
 
-  /** Runs one inference of a synthetic observation through every stage; the service is ready once it has passed. */
+  /**
+   * Waits for the runtime, then runs one inference of a synthetic observation through every stage; the service is
+   * ready once it has passed.
+   */
   async start(): Promise<void> {
-    const observation = syntheticObservation(this.#parts.policy)
+    const runtime = await this.#parts.runtime
+    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
+    this.#engine = { queue, runtime: runtime.info }
+    if (this.#phase === 'closed') return queue.close()
+    const work = { signal: new AbortController().signal, deadline: undefined }
     try {
-      await this.#run(observation, { seed: 0 }, { session: 'self-test' })
+      await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
       // What a real policy makes of a black picture may well leave its bounds; the stages ran all the same.
       if (!(error instanceof TurboPiError && error.code === 'ACTIONS_OUT_OF_BOUNDS')) throw error
     }
-    if (this.#state === 'starting') this.#state = 'ready'
+    if (this.#phase === 'starting') this.#phase = 'ready'
   }
 
   metadata(): ServiceMetadata {
-    const { policy, runtime } = this.#parts
-    const { backend, device, precision, maxBatch, fingerprint } = runtime
+    const { policy } = this.#parts
     return {
       policy: policy.name,
       observation: policy.spec,
-      actionHorizon: policy.model.actionHorizon,
-      actionSize: policy.actionSize,
+      shape: {
+        horizon: policy.model.actionHorizon,
+        actionDim: policy.model.actionDim,
+        actionSize: policy.actionSize,
+      },
       defaultSteps: policy.defaultSteps,
-      runtime: { backend, device, precision, maxBatch, fingerprint },
+      runtime: this.#engine ? described(this.#engine.runtime) : null,
       openpi: policy.metadata,
     }
   }
 
   /**
-   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, and the errors of the policy,
-   * the queue and the runtime.
+   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, OPTIONS_INVALID for noise of the
+   * wrong length, DEADLINE_EXCEEDED, REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
    */
   async infer(
     observation: Observation,
     options: InferOptions,
     context: InferContext,
   ): Promise<InferenceAnswer> {
-    if (this.#state === 'starting') {
-      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
+    try {
+      const answer = await this.#answer(observation, options, context)
+      this.metrics.answered(answer)
+      return answer
+    } catch (error) {
+      this.metrics.failed(error)
+      throw error
     }
-    if (this.#state === 'closed') {
-      throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
-    }
-    return this.#run(observation, options, context)
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
   async close(): Promise<void> {
-    if (this.#state === 'closed') return
-    this.#state = 'closed'
-    await this.#parts.queue.close()
+    this.#phase = 'closed'
+    await Promise.allSettled(this.#preparing)
+    await this.#engine?.queue.close()
     await this.#parts.policy.close()
+  }
+
+  async #answer(
+    observation: Observation,
+    options: InferOptions,
+    context: InferContext,
+  ): Promise<InferenceAnswer> {
+    if (this.#phase === 'starting') {
+      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
+    }
+    if (this.#phase === 'closed') {
+      throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
+    }
+    const start = performance.now()
+    const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
+    const { answer, coalesced } = await this.#coalescer.run(
+      observation,
+      options,
+      { signal: context.signal, deadline, acceptsLate: context.acceptsLate },
+      work => this.#run(observation, options, context.session, work),
+    )
+    const end = performance.now()
+    const late = deadline !== undefined && end > deadline
+    return { ...answer, coalesced, late, timing: { ...answer.timing, totalMs: end - start } }
   }
 
   async #run(
     observation: Observation,
     options: InferOptions,
-    context: InferContext,
-  ): Promise<InferenceAnswer> {
-    const { policy, queue, seededNoise } = this.#parts
+    session: string,
+    work: SharedWork,
+  ): Promise<SharedAnswer> {
+    const { policy } = this.#parts
+    const { queue, runtime } = this.#engine as Engine
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
-    const prepared = await policy.prepare(observation)
-    const seed = options.noise ? null : (options.seed ?? Math.floor(Math.random() * 2 ** 32))
-    const result = await queue.submit(
-      {
-        row: {
-          images: prepared.images,
-          tokens: prepared.tokens,
-          state: Float32Array.from(prepared.normalisedState),
-        },
-        noise: options.noise ?? seededNoise(seed as number, horizon * actionDim),
-        steps: options.numSteps ?? policy.defaultSteps,
-        deadline,
-        session: context.session,
-      },
-      context.signal,
-    )
-    const chunk = policy.finish(result.actions, prepared)
+    const { noise, seed } = this.#noise(options, horizon, actionDim)
+    const preparing = this.#prepare(queue, observation, options, session, noise, work)
+    this.#preparing.add(preparing)
+    const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
+    const result = await submitted
+    const { actions, guard } = policy.finish(result.actions, prepared)
+    const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
     return {
-      actions: chunk.actions,
+      actions,
       horizon,
       actionSize: policy.actionSize,
       seed,
-      coalesced: false,
       timing: {
         decodeMs: prepared.timing.decodeMs + prepared.timing.prepareMs,
-        queueMs: result.timing.queueMs,
-        visionMs: result.timing.visionMs,
-        prefixMs: result.timing.prefixMs,
-        denoiseMs: result.timing.denoiseMs,
+        queueMs,
+        visionMs,
+        prefixMs,
+        denoiseMs,
         totalMs: performance.now() - start,
       },
-      guard: chunk.guard,
+      guard,
       truncated: prepared.truncated,
+      model: runtime.fingerprint,
     }
   }
+
+  /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
+  async #prepare(
+    queue: InferenceQueue,
+    observation: Observation,
+    options: InferOptions,
+    session: string,
+    noise: Float32Array,
+    work: SharedWork,
+  ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
+    const prepared = await this.#parts.policy.prepare(observation)
+    const { images, tokens, normalisedState } = prepared
+    const job: InferenceJob = {
+      row: { images, tokens, state: Float32Array.from(normalisedState) },
+      noise,
+      steps: options.numSteps ?? this.#parts.policy.defaultSteps,
+      session,
+      get deadline() {
+        return work.deadline
+      },
+    }
+    return { prepared, submitted: queue.submit(job, work.signal) }
+  }
+
+  #noise(
+    options: InferOptions,
+    horizon: number,
+    width: number,
+  ): { noise: Float32Array; seed: number | null } {
+    const count = horizon * width
+    if (!options.noise) {
+      const seed = options.seed ?? randomInt(2 ** 32)
+      return { noise: this.#parts.seededNoise(seed, count), seed }
+    }
+    if (options.noise.length === count) return { noise: options.noise, seed: null }
+    const detail = `noise must have ${horizon} × ${width} = ${count} numbers, not ${options.noise.length}`
+    throw new TurboPiError('OPTIONS_INVALID', `${detail}.`, {
+      fields: [{ pointer: '/options/noise', detail }],
+    })
+  }
+}
+
+function described({
+  backend,
+  device,
+  precision,
+  maxBatch,
+  fingerprint,
+}: RuntimeInfo): ServiceMetadata['runtime'] {
+  return { backend, device, precision, maxBatch, fingerprint }
 }
