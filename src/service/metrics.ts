@@ -1,7 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { InferenceAnswer } from '../contract/answer.js'
 import { TurboPiError } from '../errors.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
-import type { InferenceAnswer } from './service.js'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10]
 

@@ -1,7 +1,9 @@
 import { randomInt } from 'node:crypto'
+import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
+import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
-import type { GuardReport, Policy, PreparedObservation } from '../policy/policy.js'
+import type { Policy, PreparedObservation } from '../policy/policy.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
 import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
@@ -22,45 +24,14 @@ export interface InferContext {
   acceptsLate?: boolean
 }
 
-/** Milliseconds of each stage. */
-export interface InferenceTiming {
-  /** Decoding and resizing images, and writing the prompt. */
-  decodeMs: number
-  /** Waiting for the engine. */
-  queueMs: number
-  visionMs: number
-  prefixMs: number
-  denoiseMs: number
-  /** From the call of `infer` to its answer. */
-  totalMs: number
-}
-
-/** One action chunk and how it came about. */
-export interface InferenceAnswer {
-  /** Row-major [horizon, actionSize] in robot action space; shared between coalesced callers, so not to be changed. */
-  readonly actions: Float64Array
-  horizon: number
-  actionSize: number
-  /** The seed that repeats this answer bit for bit; null when the caller gave the noise itself. */
-  seed: number | null
-  /** True when another caller's inference of the same observation answered this one. */
-  coalesced: boolean
-  /** True when the deadline had passed; only for callers that accept late answers. */
-  late: boolean
-  timing: InferenceTiming
-  guard: GuardReport
-  /** True when the prompt was longer than the model takes and lost its tail. */
-  truncated: boolean
-}
-
 /** What this server serves. */
 export interface ServiceMetadata {
   policy: string
   observation: ObservationSpec
-  actionHorizon: number
-  actionSize: number
+  shape: ActionShape
   defaultSteps: number
-  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'>
+  /** Null while the engine is loading. */
+  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'> | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
 }
@@ -70,9 +41,16 @@ export type SeededNoise = (seed: number, count: number) => Float32Array
 
 export interface ServiceParts {
   policy: Policy
-  runtime: Runtime
+  /** Loads in the background: liveness and metadata are answered meanwhile. */
+  runtime: Promise<Runtime>
   seededNoise: SeededNoise
   queue?: Omit<DispatcherOptions, 'observer'>
+}
+
+/** A runtime behind its queue. */
+interface Engine {
+  queue: InferenceQueue
+  runtime: RuntimeInfo
 }
 
 type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
@@ -80,19 +58,14 @@ type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
 /** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
   readonly metrics = new Metrics()
-  readonly #policy: Policy
-  readonly #runtime: RuntimeInfo
-  readonly #queue: InferenceQueue
-  readonly #seededNoise: SeededNoise
+  readonly #parts: ServiceParts
   readonly #preparing = new Set<Promise<unknown>>()
+  #engine: Engine | undefined
   readonly #coalescer = new Coalescer<SharedAnswer>()
   #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
-  constructor({ policy, runtime, seededNoise, queue }: ServiceParts) {
-    this.#policy = policy
-    this.#runtime = runtime.info
-    this.#queue = new Dispatcher(runtime, { ...queue, observer: this.metrics.runtime })
-    this.#seededNoise = seededNoise
+  constructor(parts: ServiceParts) {
+    this.#parts = parts
   }
 
   /** True from the end of the self-test until `close`. */
@@ -100,11 +73,18 @@ export class PolicyService {
     return this.#phase === 'ready'
   }
 
-  /** Runs one inference of a synthetic observation through every stage; the service is ready once it has passed. */
+  /**
+   * Waits for the runtime, then runs one inference of a synthetic observation through every stage; the service is
+   * ready once it has passed.
+   */
   async start(): Promise<void> {
+    const runtime = await this.#parts.runtime
+    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
+    this.#engine = { queue, runtime: runtime.info }
+    if (this.#phase === 'closed') return queue.close()
     const work = { signal: new AbortController().signal, deadline: undefined }
     try {
-      await this.#run(syntheticObservation(this.#policy), { seed: 0 }, 'self-test', work)
+      await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
       // What a real policy makes of a black picture may well leave its bounds; the stages ran all the same.
       if (!(error instanceof TurboPiError && error.code === 'ACTIONS_OUT_OF_BOUNDS')) throw error
@@ -113,21 +93,24 @@ export class PolicyService {
   }
 
   metadata(): ServiceMetadata {
-    const { backend, device, precision, maxBatch, fingerprint } = this.#runtime
+    const { policy } = this.#parts
     return {
-      policy: this.#policy.name,
-      observation: this.#policy.spec,
-      actionHorizon: this.#policy.model.actionHorizon,
-      actionSize: this.#policy.actionSize,
-      defaultSteps: this.#policy.defaultSteps,
-      runtime: { backend, device, precision, maxBatch, fingerprint },
-      openpi: this.#policy.metadata,
+      policy: policy.name,
+      observation: policy.spec,
+      shape: {
+        horizon: policy.model.actionHorizon,
+        actionDim: policy.model.actionDim,
+        actionSize: policy.actionSize,
+      },
+      defaultSteps: policy.defaultSteps,
+      runtime: this.#engine ? described(this.#engine.runtime) : null,
+      openpi: policy.metadata,
     }
   }
 
   /**
-   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, OPTIONS_INVALID for noise of the
-   * wrong length, DEADLINE_EXCEEDED, REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
+   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
+   * REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
    */
   async infer(
     observation: Observation,
@@ -148,8 +131,8 @@ export class PolicyService {
   async close(): Promise<void> {
     this.#phase = 'closed'
     await Promise.allSettled(this.#preparing)
-    await this.#queue.close()
-    await this.#policy.close()
+    await this.#engine?.queue.close()
+    await this.#parts.policy.close()
   }
 
   async #answer(
@@ -182,11 +165,12 @@ export class PolicyService {
     session: string,
     work: SharedWork,
   ): Promise<SharedAnswer> {
-    const policy = this.#policy
+    const { policy } = this.#parts
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const { noise, seed } = this.#noise(options, horizon, actionDim)
-    const preparing = this.#prepare(observation, options, session, noise, work)
+    const seed = options.noise ? null : (options.seed ?? randomInt(2 ** 32))
+    const noise = options.noise ?? this.#parts.seededNoise(seed as number, horizon * actionDim)
+    const preparing = this.#submit(observation, options, session, noise, work)
     this.#preparing.add(preparing)
     const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
     const result = await submitted
@@ -207,45 +191,39 @@ export class PolicyService {
       },
       guard,
       truncated: prepared.truncated,
+      model: (this.#engine as Engine).runtime.fingerprint,
     }
   }
 
   /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
-  async #prepare(
+  async #submit(
     observation: Observation,
     options: InferOptions,
     session: string,
     noise: Float32Array,
     work: SharedWork,
   ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
-    const prepared = await this.#policy.prepare(observation)
+    const prepared = await this.#parts.policy.prepare(observation)
     const { images, tokens, normalisedState } = prepared
     const job: InferenceJob = {
       row: { images, tokens, state: Float32Array.from(normalisedState) },
       noise,
-      steps: options.numSteps ?? this.#policy.defaultSteps,
+      steps: options.numSteps ?? this.#parts.policy.defaultSteps,
       session,
       get deadline() {
         return work.deadline
       },
     }
-    return { prepared, submitted: this.#queue.submit(job, work.signal) }
+    return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
   }
+}
 
-  #noise(
-    options: InferOptions,
-    horizon: number,
-    width: number,
-  ): { noise: Float32Array; seed: number | null } {
-    const count = horizon * width
-    if (!options.noise) {
-      const seed = options.seed ?? randomInt(2 ** 32)
-      return { noise: this.#seededNoise(seed, count), seed }
-    }
-    if (options.noise.length === count) return { noise: options.noise, seed: null }
-    const detail = `noise must have ${horizon} × ${width} = ${count} numbers, not ${options.noise.length}`
-    throw new TurboPiError('OPTIONS_INVALID', `${detail}.`, {
-      fields: [{ pointer: '/options/noise', detail }],
-    })
-  }
+function described({
+  backend,
+  device,
+  precision,
+  maxBatch,
+  fingerprint,
+}: RuntimeInfo): ServiceMetadata['runtime'] {
+  return { backend, device, precision, maxBatch, fingerprint }
 }
