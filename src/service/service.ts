@@ -22,6 +22,8 @@ export interface InferContext {
    * moment the deadline passes. Work past its deadline is not started either way.
    */
   acceptsLate?: boolean
+  /** Called when the engine takes up the inference: from here on its answer will be the freshest to be had. */
+  onStart?: () => void
 }
 
 /** What this server serves. */
@@ -61,6 +63,8 @@ export class PolicyService {
   readonly #parts: ServiceParts
   readonly #preparing = new Set<Promise<unknown>>()
   #engine: Engine | undefined
+  #starting: Promise<void> | undefined
+  #closing: Promise<void> | undefined
   readonly #coalescer = new Coalescer<SharedAnswer>()
   #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
@@ -75,14 +79,19 @@ export class PolicyService {
 
   /**
    * Waits for the runtime, then runs one inference of a synthetic observation through every stage; the service is
-   * ready once it has passed.
+   * ready once it has passed. Idempotent: later calls wait for the same start.
    */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     const runtime = await this.#parts.runtime
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
     this.#engine = { queue, runtime: runtime.info }
     if (this.#phase === 'closed') return queue.close()
-    const work = { signal: new AbortController().signal, deadline: undefined }
+    const work = { signal: new AbortController().signal, deadline: undefined, started: () => {} }
     try {
       await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
@@ -128,7 +137,12 @@ export class PolicyService {
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     this.#phase = 'closed'
     await Promise.allSettled(this.#preparing)
     await this.#engine?.queue.close()
@@ -151,7 +165,7 @@ export class PolicyService {
     const { answer, coalesced } = await this.#coalescer.run(
       observation,
       options,
-      { signal: context.signal, deadline, acceptsLate: context.acceptsLate },
+      { ...context, deadline },
       work => this.#run(observation, options, context.session, work),
     )
     const end = performance.now()
@@ -213,6 +227,7 @@ export class PolicyService {
       get deadline() {
         return work.deadline
       },
+      onStart: () => work.started(),
     }
     return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
   }

@@ -51,6 +51,7 @@ t.test('ready between self-test and close', async t => {
     runtime: { backend: 'cpu', fingerprint: 'test' },
     openpi: { reset_pose: [0, 1] },
   })
+  t.equal(service.start(), starting, 'a second start is the first one')
   const accepted = infer()
   const closing = service.close()
   t.notOk(service.ready)
