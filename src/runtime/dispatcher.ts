@@ -193,8 +193,11 @@ export class Dispatcher implements InferenceQueue {
     const batch: RunningBatch = { entries, controller: new AbortController() }
     const jobs = entries.map(entry => entry.job)
     const start = performance.now()
-    for (const entry of entries) entry.batch = batch
     this.#running.add(batch)
+    for (const entry of entries) {
+      entry.batch = batch
+      entry.job.onStart?.()
+    }
     this.#observer.batch?.(entries.map(entry => start - entry.submitted))
     try {
       const result = await this.#pipeline.run(

@@ -13,6 +13,8 @@ export interface InferenceJob {
   readonly deadline?: number | undefined
   /** Whose work it is; the queue is fair between sessions. */
   session: string
+  /** Called when the job leaves the queue for the engine. */
+  onStart?: () => void
 }
 
 export interface InferenceResult {

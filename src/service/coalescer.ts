@@ -11,6 +11,8 @@ export interface Caller {
   deadline?: number | undefined
   /** Takes an answer that comes after the deadline; otherwise the caller is refused the moment it passes. */
   acceptsLate?: boolean | undefined
+  /** Called when the engine takes up the inference; at once if it already has. */
+  onStart?: (() => void) | undefined
 }
 
 /** What the shared inference sees of its callers. */
@@ -19,6 +21,8 @@ export interface SharedWork {
   readonly signal: AbortSignal
   /** The latest deadline of all callers; undefined as soon as one has none. */
   readonly deadline: number | undefined
+  /** To be called when the engine takes up the work. */
+  started(): void
 }
 
 class Flight<A> implements SharedWork {
@@ -26,6 +30,7 @@ class Flight<A> implements SharedWork {
   readonly controller = new AbortController()
   readonly answer: Promise<A>
   deadline: number | undefined
+  #started = false
 
   constructor(
     readonly observation: Observation,
@@ -41,7 +46,13 @@ class Flight<A> implements SharedWork {
     return this.controller.signal
   }
 
+  started(): void {
+    this.#started = true
+    for (const caller of this.waiting) caller.onStart?.()
+  }
+
   join(caller: Caller): void {
+    if (this.#started) caller.onStart?.()
     if (this.deadline === undefined || caller.deadline === undefined) this.deadline = undefined
     else this.deadline = Math.max(this.deadline, caller.deadline)
   }

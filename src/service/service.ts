@@ -22,6 +22,8 @@ export interface InferContext {
    * moment the deadline passes. Work past its deadline is not started either way.
    */
   acceptsLate?: boolean
+  /** Called when the engine takes up the inference: from here on its answer will be the freshest to be had. */
+  onStart?: () => void
 }
 
 /** What this server serves. */
@@ -59,8 +61,10 @@ type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
 export class PolicyService {
   readonly metrics = new Metrics()
   readonly #parts: ServiceParts
-  #engine: Engine | undefined
   readonly #preparing = new Set<Promise<unknown>>()
+  #engine: Engine | undefined
+  #starting: Promise<void> | undefined
+  #closing: Promise<void> | undefined
   readonly #coalescer = new Coalescer<SharedAnswer>()
   #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
@@ -75,14 +79,19 @@ export class PolicyService {
 
   /**
    * Waits for the runtime, then runs one inference of a synthetic observation through every stage; the service is
-   * ready once it has passed.
+   * ready once it has passed. Idempotent: later calls wait for the same start.
    */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     const runtime = await this.#parts.runtime
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
     this.#engine = { queue, runtime: runtime.info }
     if (this.#phase === 'closed') return queue.close()
-    const work = { signal: new AbortController().signal, deadline: undefined }
+    const work = { signal: new AbortController().signal, deadline: undefined, started: () => {} }
     try {
       await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
@@ -109,8 +118,8 @@ export class PolicyService {
   }
 
   /**
-   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, OPTIONS_INVALID for noise of the
-   * wrong length, DEADLINE_EXCEEDED, REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
+   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
+   * REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
    */
   async infer(
     observation: Observation,
@@ -128,7 +137,12 @@ export class PolicyService {
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     this.#phase = 'closed'
     await Promise.allSettled(this.#preparing)
     await this.#engine?.queue.close()
@@ -151,7 +165,7 @@ export class PolicyService {
     const { answer, coalesced } = await this.#coalescer.run(
       observation,
       options,
-      { signal: context.signal, deadline, acceptsLate: context.acceptsLate },
+      { ...context, deadline },
       work => this.#run(observation, options, context.session, work),
     )
     const end = performance.now()
@@ -166,11 +180,11 @@ export class PolicyService {
     work: SharedWork,
   ): Promise<SharedAnswer> {
     const { policy } = this.#parts
-    const { queue, runtime } = this.#engine as Engine
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const { noise, seed } = this.#noise(options, horizon, actionDim)
-    const preparing = this.#prepare(queue, observation, options, session, noise, work)
+    const seed = options.noise ? null : (options.seed ?? randomInt(2 ** 32))
+    const noise = options.noise ?? this.#parts.seededNoise(seed as number, horizon * actionDim)
+    const preparing = this.#submit(observation, options, session, noise, work)
     this.#preparing.add(preparing)
     const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
     const result = await submitted
@@ -191,13 +205,12 @@ export class PolicyService {
       },
       guard,
       truncated: prepared.truncated,
-      model: runtime.fingerprint,
+      model: (this.#engine as Engine).runtime.fingerprint,
     }
   }
 
   /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
-  async #prepare(
-    queue: InferenceQueue,
+  async #submit(
     observation: Observation,
     options: InferOptions,
     session: string,
@@ -214,25 +227,9 @@ export class PolicyService {
       get deadline() {
         return work.deadline
       },
+      onStart: () => work.started(),
     }
-    return { prepared, submitted: queue.submit(job, work.signal) }
-  }
-
-  #noise(
-    options: InferOptions,
-    horizon: number,
-    width: number,
-  ): { noise: Float32Array; seed: number | null } {
-    const count = horizon * width
-    if (!options.noise) {
-      const seed = options.seed ?? randomInt(2 ** 32)
-      return { noise: this.#parts.seededNoise(seed, count), seed }
-    }
-    if (options.noise.length === count) return { noise: options.noise, seed: null }
-    const detail = `noise must have ${horizon} × ${width} = ${count} numbers, not ${options.noise.length}`
-    throw new TurboPiError('OPTIONS_INVALID', `${detail}.`, {
-      fields: [{ pointer: '/options/noise', detail }],
-    })
+    return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
   }
 }
 
