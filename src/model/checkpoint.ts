@@ -9,7 +9,8 @@ export const PREFIX = 'paligemma_with_expert.paligemma.model.language_model'
 export const EXPERT = 'paligemma_with_expert.gemma_expert.model'
 export const EMBEDDING = `${PREFIX}.embed_tokens.weight`
 
-const TIED_EMBEDDING = 'paligemma_with_expert.paligemma.lm_head.weight'
+/** The only name of the embedding in files where it is tied to the output layer. */
+export const TIED_EMBEDDING = 'paligemma_with_expert.paligemma.lm_head.weight'
 /** Present in files and never used for actions. */
 const UNUSED = new Set([
   'paligemma_with_expert.gemma_expert.lm_head.weight',
