@@ -107,7 +107,10 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
     resize: 'torch',
     tokenizerPath: tokenizerPath(source, options),
     ...(defaultPrompt !== undefined && { defaultPrompt }),
-    defaultSteps: manifest?.defaultSteps ?? positive(config, 'num_inference_steps', configPath, 10),
+    defaultSteps:
+      options.defaultSteps ??
+      manifest?.defaultSteps ??
+      positive(config, 'num_inference_steps', configPath, 10),
     guard: { ...manifest?.guard, ...options.guard },
     metadata: manifest?.metadata ?? {},
   }
