@@ -59,7 +59,8 @@ printf '%s is stood in for by %s with Node %s.\n' "$base" "$PRETTY_NAME" "$(cat 
   cat "$(npm config get userconfig)" 2>/dev/null || true
   printf '\nregistry=%s\n' "$(npm config get registry)"
 } >"$work/npmrc"
-build=(bud --pull-never --format docker --secret "id=npmrc,src=$work/npmrc")
+mkdir "$work/npm"
+build=(bud --pull-never --format docker --secret "id=npmrc,src=$work/npmrc" --volume "$work/npm:/root/.npm")
 if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
   printf 'cafile=/run/ca.pem\n' >>"$work/npmrc"
   build+=(--volume "$(realpath "$NODE_EXTRA_CA_CERTS"):/run/ca.pem:ro")
