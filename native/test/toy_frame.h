@@ -87,6 +87,35 @@ inline pi05::Trace reference(const pi05::ModelShape& shape, const pi05::Perceive
   return out;
 }
 
+/// The actions alone, without writing out keys and values: the mean that denoise takes is the mean of the valid places'
+/// first features, since a layer's shift of keys and values cancels.
+inline std::vector<float> actions(const pi05::ModelShape& shape, const pi05::PerceiveInput& input, const pi05::ActInput& act) {
+  const std::vector<float> table = modulation(shape, act.steps);
+  const int64_t imagePlaces = input.images * shape.imageTokens;
+  std::vector<float> x = act.noise;
+  for (int64_t row = 0; row < act.batch; ++row) {
+    double sum = 0;
+    const int64_t length = input.lengths[static_cast<size_t>(row)];
+    for (int64_t place = 0; place < length; ++place) {
+      const int64_t from = input.source[static_cast<size_t>(row * input.prefixLength + place)];
+      sum += from >= imagePlaces
+                 ? static_cast<double>(input.tokens[static_cast<size_t>(from - imagePlaces)])
+                 : static_cast<double>(embedding(shape, input.pixels.data() + from / shape.imageTokens * shape.imageBytes(),
+                                                 from % shape.imageTokens, 0, kScale));
+    }
+    const auto mean = static_cast<float>(sum / static_cast<double>(length));
+    const int64_t perRow = shape.horizon * shape.actionDim;
+    for (int step = 0; step < act.steps; ++step)
+      for (int64_t i = 0; i < perRow; ++i) {
+        float& value = x[static_cast<size_t>(row * perRow + i)];
+        const float state = act.state.empty() ? 0.0f : act.state[static_cast<size_t>(row * shape.actionDim + i % shape.actionDim)];
+        value -= velocity(value, table[static_cast<size_t>(step * shape.modulation + i % shape.modulation)], mean, state) /
+                 static_cast<float>(act.steps);
+      }
+  }
+  return x;
+}
+
 inline float largestDifference(const std::vector<float>& a, const std::vector<float>& b) {
   if (a.size() != b.size() || a.empty()) return INFINITY;
   float most = 0;
