@@ -33,6 +33,8 @@ export interface CpuRuntimeOptions {
   cache?: string
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
+  /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
+  signal?: AbortSignal
 }
 
 const MAX_STEPS = 50
@@ -201,10 +203,12 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 /**
  * Runs the network on the CPU, in worker threads: nothing is loaded, lowered or computed on the calling thread. The first
  * start with a checkpoint lowers it into the cache; later ones find it there. Throws CHECKPOINT_INVALID, CACHE_FAILED,
- * CONFIG_INVALID or RUNTIME_FAILED.
+ * RUNTIME_UNAVAILABLE or RUNTIME_FAILED.
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
+  if (precision !== 'fp32')
+    throw new TurboPiError('RUNTIME_UNAVAILABLE', `the CPU runtime has no ${precision}; use fp32`)
   const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
   const source = { weightsPath, config, precision }
   const fingerprint = fingerprintOf(source)
@@ -212,19 +216,20 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const start = () => startWorker('worker', import.meta.url)
   const perceiveLane = new Lane(start)
   const actLane = lanes === 1 ? perceiveLane : new Lane(start)
+  const starting = {
+    ...(options.signal && { signal: options.signal }),
+    ...(options.onProgress && { onProgress: options.onProgress }),
+  }
   const load = { kind: 'load', directory, config, threads } as const
   try {
     if (!isLowered(directory))
-      await perceiveLane.call(
-        { kind: 'lower', source, fingerprint, directory },
-        options.onProgress ? { onProgress: options.onProgress } : {},
-      )
+      await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
     if (lanes === 1)
-      await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] })
+      await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
     else
       await Promise.all([
-        perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix'] }),
-        actLane.prepare({ ...load, graphs: ['modulation', 'denoise'] }),
+        perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix'] }, starting),
+        actLane.prepare({ ...load, graphs: ['modulation', 'denoise'] }, starting),
       ])
   } catch (error) {
     await Promise.all([perceiveLane.close(), actLane.close()])
