@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Observation } from '../../src/contract/observation.js'
@@ -8,7 +8,7 @@ import { Guard } from '../../src/policy/guard.js'
 import { loadPolicy } from '../../src/policy/load.js'
 import { PRESETS } from '../../src/policy/presets.js'
 import type { PolicyOptions } from '../../src/policy/profile.js'
-import { bundled, golden, openpiCheckpoint, writeJson } from '../support/checkpoint.js'
+import { bundled, golden, openpiCheckpoint, root, writeJson } from '../support/checkpoint.js'
 import { refused } from '../support/refused.js'
 
 const image = (value: number) =>
@@ -129,6 +129,26 @@ t.test('a robot of one’s own, from a JSON descriptor', async t => {
   writeJson(join(directory, 'policy.json'), manifest)
   writeFileSync(join(directory, 'desk-arm.json'), JSON.stringify({ ...descriptor, camera: [] }))
   await refused(t, directory, {}, 'config', 'POLICY_INVALID', /desk-arm\.json: \/camera is not a key/)
+})
+
+t.test('the guide’s descriptor and manifest are valid', async t => {
+  const directory = openpiCheckpoint(t)
+  const blocks = readFileSync(join(root, 'docs/guides/embodiment.md'), 'utf8').matchAll(/```json\n(.*?)```/gs)
+  const [descriptor, manifest, request] = [...blocks].map(([, json]) => JSON.parse(json as string))
+  writeJson(join(directory, 'desk-arm.json'), descriptor)
+  const files = { tokenizer: 'tokenizer.model', normStats: 'norm_stats.json' }
+  writeJson(join(directory, 'policy.json'), { ...manifest, ...files })
+  const stats = {
+    mean: Array(8).fill(0),
+    std: Array(8).fill(1),
+    q01: Array(8).fill(-1),
+    q99: Array(8).fill(1),
+  }
+  writeJson(join(directory, 'norm_stats.json'), { norm_stats: { state: stats, actions: stats } })
+  const policy = await load(t, directory)
+  t.equal(policy.name, 'desk-arm-tidy')
+  t.equal(policy.model.actionHorizon, 16)
+  t.same(Object.keys(request), ['cameras', 'joints', 'gripper', policy.spec.prompt.key])
 })
 
 t.test('a descriptor must fit the network', async t => {
