@@ -1,0 +1,138 @@
+/** The milliseconds that an answer tells of itself. */
+export interface ServerTiming {
+  decode_ms: number
+  queue_ms: number
+  vision_ms: number
+  prefix_ms: number
+  denoise_ms: number
+  total_ms: number
+}
+
+export interface Answer {
+  /** Action chunk [horizon][action size]. */
+  actions: number[][]
+  server_timing: ServerTiming
+  /** From sending the observation to its answer, in milliseconds. */
+  roundTripMs: number
+}
+
+export type StreamState = 'waiting' | 'ready'
+
+/** What the server says of an observation that it could not answer. */
+export class StreamProblem extends Error {
+  constructor(
+    readonly title: string,
+    readonly code: string,
+    detail: string,
+  ) {
+    super(detail)
+  }
+}
+
+/** The connection was lost; `infer` can be asked again. */
+export class StreamLost extends Error {}
+
+interface Pending {
+  seq: number
+  sentAt: number
+  resolve(answer: Answer): void
+  reject(reason: Error): void
+}
+
+type ServerMessage =
+  | { type: 'ready' }
+  | { type: 'skipped'; seq: number; reason: string }
+  | { type: 'error'; seq: number | null; error: { title: string; code: string; detail: string } }
+  | ({ type: 'actions'; seq: number } & Omit<Answer, 'roundTripMs'>)
+
+const FIRST_RETRY_MS = 300
+const LAST_RETRY_MS = 5000
+
+/** One robot's connection to `WS /stream`: one observation at a time, reconnected until it is closed. */
+export class PolicyStream {
+  readonly #url: URL
+  readonly #onState: (state: StreamState) => void
+  #socket: WebSocket | undefined
+  #ready: Promise<void>
+  #announce!: () => void
+  #isReady = false
+  #pending: Pending | undefined
+  #seq = 0
+  #retryMs = FIRST_RETRY_MS
+  #closed = false
+
+  constructor(onState: (state: StreamState) => void) {
+    this.#url = new URL('stream', location.href)
+    this.#url.protocol = this.#url.protocol.replace('http', 'ws')
+    this.#onState = onState
+    this.#ready = this.#untilReady()
+    this.#connect()
+  }
+
+  /** Sends an observation and waits for its actions. Rejects with StreamProblem or StreamLost. */
+  async infer(observation: object, options: object): Promise<Answer> {
+    await this.#ready
+    if (this.#pending) throw new Error('an observation is still without an answer')
+    return new Promise((resolve, reject) => {
+      const seq = this.#seq++
+      const now = Date.now()
+      this.#pending = { seq, sentAt: performance.now(), resolve, reject }
+      this.#socket?.send(
+        JSON.stringify({ type: 'observation', seq, observation, captured_at: now, sent_at: now, options }),
+      )
+    })
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#socket?.close(1000)
+  }
+
+  #connect(): void {
+    this.#onState('waiting')
+    const socket = new WebSocket(this.#url, 'turbo-pi.v1+json')
+    this.#socket = socket
+    socket.addEventListener('message', event => this.#receive(JSON.parse(event.data as string)))
+    socket.addEventListener('close', () => {
+      // Whoever waits for a connection that never got ready waits for the next one.
+      if (this.#isReady) this.#ready = this.#untilReady()
+      this.#settle()?.reject(new StreamLost('the connection to the server was lost'))
+      if (this.#closed) return
+      setTimeout(() => {
+        if (!this.#closed) this.#connect()
+      }, this.#retryMs)
+      this.#retryMs = Math.min(LAST_RETRY_MS, this.#retryMs * 2)
+    })
+  }
+
+  #untilReady(): Promise<void> {
+    this.#isReady = false
+    return new Promise(resolve => {
+      this.#announce = resolve
+    })
+  }
+
+  #receive(message: ServerMessage): void {
+    if (message.type === 'ready') {
+      this.#retryMs = FIRST_RETRY_MS
+      this.#onState('ready')
+      this.#isReady = true
+      this.#announce()
+      return
+    }
+    if (message.seq !== null && message.seq !== this.#pending?.seq) return
+    const pending = this.#settle()
+    if (message.type === 'actions')
+      pending?.resolve({ ...message, roundTripMs: performance.now() - pending.sentAt })
+    else if (message.type === 'error') {
+      const { title, code, detail } = message.error
+      pending?.reject(new StreamProblem(title, code, detail))
+    } else pending?.reject(new StreamProblem('The observation was skipped', message.reason, message.reason))
+  }
+
+  #settle(): Pending | undefined {
+    const pending = this.#pending
+    this.#pending = undefined
+    return pending
+  }
+}
