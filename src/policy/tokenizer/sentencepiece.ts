@@ -35,6 +35,7 @@ interface SentencePieceModel {
 /** SentencePiece BPE, from the bytes of a `.model` file, with byte fallback and user-defined symbols. */
 export class SentencePieceTokenizer implements Tokenizer {
   readonly vocabSize: number
+  readonly textVocabSize: number
   readonly bosId: number
   readonly #model: SentencePieceModel
   /** Ids and scores of what text may become. */
@@ -60,6 +61,7 @@ export class SentencePieceTokenizer implements Tokenizer {
     if (model.spaceAsSuffix) throw refuse('spaces as suffixes are not supported.')
     this.#model = model
     this.vocabSize = pieces.length
+    this.textVocabSize = pieces.length
     this.bosId = model.bosId
     if (!(model.bosId >= 0 && model.bosId < pieces.length))
       throw refuse('the model has no begin-of-sequence token.')

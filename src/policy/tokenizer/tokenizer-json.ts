@@ -40,6 +40,7 @@ interface AddedToken {
  */
 export class TokenizerJsonTokenizer implements Tokenizer {
   readonly vocabSize: number
+  readonly textVocabSize: number
   readonly bosId: number
   readonly #vocab: Map<string, number>
   /** leftId · 2²¹ + rightId to the rank of the merge. */
@@ -72,7 +73,8 @@ export class TokenizerJsonTokenizer implements Tokenizer {
     this.#addedIds = new Map(readable.map(token => [token.content, token.id]))
     this.#added = new PrefixMatcher(this.#addedIds.keys())
     const ids = [...this.#vocab.values(), ...this.#addedIds.values()]
-    this.vocabSize = ids.reduce((largest, id) => Math.max(largest, id), -1) + 1
+    this.textVocabSize = endOf(ids)
+    this.vocabSize = Math.max(this.textVocabSize, endOf(added.map(token => token.id)))
     const bos = added.find(token => token.content === '<bos>' || token.content === '<s>')
     const bosId = bos?.id ?? this.#vocab.get('<bos>') ?? this.#vocab.get('<s>')
     if (bosId === undefined) throw refuse('there is no begin-of-sequence token (<bos> or <s>).')
@@ -132,6 +134,9 @@ export class TokenizerJsonTokenizer implements Tokenizer {
     }
   }
 }
+
+/** One past the largest id. */
+const endOf = (ids: number[]) => ids.reduce((end, id) => Math.max(end, id + 1), 0)
 
 const pairKey = (left: number, right: number) => left * 2 ** 21 + right
 
