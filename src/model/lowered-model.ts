@@ -124,18 +124,23 @@ export function lowerIntoCache(
 ): void {
   if (isLowered(directory)) return
   const draft = `${directory}.${randomUUID()}`
+  const refused = (error: unknown) =>
+    new TurboPiError(
+      'CACHE_FAILED',
+      `the model could not be written to ${directory}: ${reasonOf(error)}. Set TURBO_PI_CACHE to a folder that can be written.`,
+      { cause: error },
+    )
   try {
     mkdirSync(draft, { recursive: true })
+  } catch (error) {
+    throw refused(error)
+  }
+  try {
     writeModel(source, fingerprint, draft, onProgress)
     renameSync(draft, directory)
   } catch (error) {
     rmSync(draft, { recursive: true, force: true })
     if (error instanceof TurboPiError) throw error
-    if (isLowered(directory)) return
-    throw new TurboPiError(
-      'CACHE_FAILED',
-      `the model could not be written to ${directory}: ${reasonOf(error)}. Set TURBO_PI_CACHE to a folder that can be written.`,
-      { cause: error },
-    )
+    if (!isLowered(directory)) throw refused(error)
   }
 }

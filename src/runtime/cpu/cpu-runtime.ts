@@ -33,6 +33,8 @@ export interface CpuRuntimeOptions {
   cache?: string
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
+  /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
+  signal?: AbortSignal
 }
 
 const MAX_STEPS = 50
@@ -212,19 +214,20 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const start = () => startWorker('worker', import.meta.url)
   const perceiveLane = new Lane(start)
   const actLane = lanes === 1 ? perceiveLane : new Lane(start)
+  const starting = {
+    ...(options.signal && { signal: options.signal }),
+    ...(options.onProgress && { onProgress: options.onProgress }),
+  }
   const load = { kind: 'load', directory, config, threads } as const
   try {
     if (!isLowered(directory))
-      await perceiveLane.call(
-        { kind: 'lower', source, fingerprint, directory },
-        options.onProgress ? { onProgress: options.onProgress } : {},
-      )
+      await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
     if (lanes === 1)
-      await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] })
+      await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
     else
       await Promise.all([
-        perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix'] }),
-        actLane.prepare({ ...load, graphs: ['modulation', 'denoise'] }),
+        perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix'] }, starting),
+        actLane.prepare({ ...load, graphs: ['modulation', 'denoise'] }, starting),
       ])
   } catch (error) {
     await Promise.all([perceiveLane.close(), actLane.close()])

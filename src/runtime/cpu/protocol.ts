@@ -51,14 +51,20 @@ export interface ActReply {
   velocity: Float32Array[]
 }
 
+/** Ends the thread, after the calls before it. */
+export interface CloseCall {
+  kind: 'close'
+}
+
 export interface Replies {
+  close: undefined
   lower: undefined
   load: undefined
   perceive: PerceiveReply
   act: ActReply
 }
 
-export type Call = LowerCall | LoadCall | PerceiveCall | ActCall
+export type Call = CloseCall | LowerCall | LoadCall | PerceiveCall | ActCall
 
 /**
  * Main thread → worker. `cancel[0]` becomes 1 when the caller has gone. `slot` holds the K and V of all layers: layer l's

@@ -19,15 +19,22 @@ export class Sessions {
     private readonly sessions: Partial<Record<GraphName, InferenceSession>>,
   ) {}
 
-  static async load({ directory, config, graphs, threads }: LoadCall): Promise<Sessions> {
+  static async load(
+    { directory, config, graphs, threads }: LoadCall,
+    checkpoint: () => void,
+  ): Promise<Sessions> {
     const sessions: Partial<Record<GraphName, InferenceSession>> = {}
-    for (const graph of graphs)
+    for (const graph of graphs) {
+      checkpoint()
       sessions[graph] = await InferenceSession.create(join(directory, `${graph}.onnx`), {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',
         logSeverityLevel: 3,
+        // Threads that spin while they wait take the cores from the event loop and from the other lane.
+        extra: { session: { intra_op: { allow_spinning: '0' } } },
       })
+    }
     return new Sessions(config, sessions)
   }
 
