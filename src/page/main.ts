@@ -28,10 +28,14 @@ const SEEDS_A_ROBOT = 100_000
 const metadata = await untilReady()
 showFigures()
 const isTabletop = metadata.observation.embodiment === 'libero'
+const robots: RobotCard[] = []
 if (isTabletop) startTabletop()
 else setState(true)
-byId('sessions', HTMLElement).hidden = false
-new SessionsView(metadata.observation.embodiment)
+new SessionsView({
+  embodiment: metadata.observation.embodiment,
+  secondary: isTabletop,
+  isOwn: session => robots.some(({ robot }) => robot.stream.session === session),
+})
 
 /** The server's metadata, once its engine is loaded. */
 async function untilReady(): Promise<Metadata> {
@@ -95,12 +99,11 @@ function startTabletop(): void {
   const settings: RobotSettings = { denoiseSteps: metadata.defaultSteps, periodMs: 100, running: !calm }
   const host = byId('robots', HTMLElement)
   const seed = byId('seed', HTMLInputElement)
-  const cards: RobotCard[] = []
   const ready = new Map<number, boolean>()
   const seedOf = (robot: number) => (seed.valueAsNumber + robot * SEEDS_A_ROBOT) >>> 0
 
   const add = () => {
-    const index = cards.length
+    const index = robots.length
     const card = new RobotCard({
       number: index + 1,
       embodiment: metadata.observation.embodiment,
@@ -112,18 +115,18 @@ function startTabletop(): void {
         setState([...ready.values()].every(Boolean))
       },
     })
-    cards.push(card)
+    robots.push(card)
     host.append(card.element)
   }
   const toggleSecond = () => {
-    if (cards.length === 1) add()
+    if (robots.length === 1) add()
     else {
-      cards.pop()?.close()
+      robots.pop()?.close()
       ready.delete(1)
       setState([...ready.values()].every(Boolean))
     }
-    byId('second', HTMLButtonElement).setAttribute('aria-pressed', String(cards.length > 1))
-    host.dataset['count'] = String(cards.length)
+    byId('second', HTMLButtonElement).setAttribute('aria-pressed', String(robots.length > 1))
+    host.dataset['count'] = String(robots.length)
     showTally()
   }
   const setRunning = (running: boolean) => {
@@ -132,15 +135,15 @@ function startTabletop(): void {
     byId('step', HTMLButtonElement).disabled = running
   }
   const stepAll = () => {
-    if (!settings.running) for (const card of cards) void card.robot.step()
+    if (!settings.running) for (const card of robots) void card.robot.step()
   }
   const restart = () => {
     if (!seed.reportValidity()) return
-    for (const [index, card] of cards.entries()) card.robot.restart(seedOf(index))
+    for (const [index, card] of robots.entries()) card.robot.restart(seedOf(index))
     showTally()
   }
   function showTally(): void {
-    const outcomes = cards.flatMap(card => card.robot.outcomes)
+    const outcomes = robots.flatMap(card => card.robot.outcomes)
     const successes = outcomes.filter(Boolean).length
     byId('success', HTMLElement).textContent =
       outcomes.length > 0 ? `${successes} of ${outcomes.length}` : '–'

@@ -88,7 +88,7 @@ export class RobotCard {
       .map(success => html('i', success ? '✓' : '✕', success ? 'good' : 'bad'))
     for (const dot of dots) dot.setAttribute('aria-hidden', 'true')
     const successes = outcomes.filter(Boolean).length
-    const text = outcomes.length === 0 ? 'no episode finished yet' : `${successes} of ${outcomes.length}`
+    const text = outcomes.length === 0 ? 'no episode yet' : `${successes} of ${outcomes.length}`
     part(this.element, 'tally', HTMLElement).replaceChildren(...dots, html('span', text))
   }
 
@@ -98,7 +98,8 @@ export class RobotCard {
     const sorted = this.#trips.toSorted((a, b) => a - b)
     const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!
     this.#text('trip', milliseconds(roundTripMs))
-    this.#text('percentiles', `${milliseconds(at(0.5))} / ${milliseconds(at(0.99))}`)
+    this.#text('median', milliseconds(at(0.5)))
+    this.#text('tail', milliseconds(at(0.99)))
   }
 
   #offerTasks(): void {

@@ -23,13 +23,21 @@ interface SeenSession {
 
 const INTERVAL_MS = 500
 
+export interface SessionsOptions {
+  embodiment: string
+  /** The page has other things to show: no word of sessions unless the server watches them. */
+  secondary: boolean
+  /** Tells the page's own robots, which are shown already. */
+  isOwn(session: string): boolean
+}
+
 /** Shows the last observation of each session and the chunk that answered it. */
 export class SessionsView {
-  readonly #embodiment: string
+  readonly #options: SessionsOptions
   readonly #cards = new Map<string, SessionCard>()
 
-  constructor(embodiment: string) {
-    this.#embodiment = embodiment
+  constructor(options: SessionsOptions) {
+    this.#options = options
     const again = () => void this.#poll().then(watching => watching && setTimeout(again, INTERVAL_MS))
     again()
   }
@@ -39,7 +47,8 @@ export class SessionsView {
     if (document.hidden) return true
     const response = await fetch('page/sessions').catch(() => undefined)
     if (!response?.ok) return true
-    const { watching, sessions } = (await response.json()) as SessionsReply
+    const { watching, sessions: all } = (await response.json()) as SessionsReply
+    const sessions = all.filter(({ session }) => !this.#options.isOwn(session))
     this.#explain(watching, sessions.length)
     const list = byId('session-list', HTMLElement)
     for (const [session, card] of this.#cards) {
@@ -50,7 +59,7 @@ export class SessionsView {
     for (const seen of sessions) {
       let card = this.#cards.get(seen.session)
       if (!card) {
-        card = new SessionCard(this.#embodiment)
+        card = new SessionCard(this.#options.embodiment)
         this.#cards.set(seen.session, card)
         list.append(card.element)
       }
@@ -60,13 +69,12 @@ export class SessionsView {
   }
 
   #explain(watching: boolean, count: number): void {
-    const text = byId('sessions-text', HTMLElement)
-    if (!watching)
-      text.textContent =
-        'To see the last observation and action chunk of each session here, start the server with --watch-sessions. It is off by default: whoever opens this page then sees what the robots’ cameras see.'
-    else
-      text.textContent =
-        count === 0 ? 'No observation has come yet.' : 'The last observation of each session.'
+    byId('sessions', HTMLElement).hidden = this.#options.secondary && !watching
+    const without = watching
+      ? 'No other session has sent an observation yet.'
+      : 'To see the last observation and action chunk of each session here, start the server with --watch-sessions. It is off by default: whoever opens this page then sees what the robots’ cameras see.'
+    byId('sessions-text', HTMLElement).textContent =
+      count === 0 ? without : 'The last observation of each session, and the chunk that answered it.'
   }
 }
 

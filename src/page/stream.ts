@@ -40,7 +40,7 @@ interface Pending {
 }
 
 type ServerMessage =
-  | { type: 'ready' }
+  | { type: 'ready'; session: string }
   | { type: 'skipped'; seq: number; reason: string }
   | { type: 'error'; seq: number | null; error: { title: string; code: string; detail: string } }
   | ({ type: 'actions'; seq: number } & Omit<Answer, 'roundTripMs'>)
@@ -50,6 +50,8 @@ const LAST_RETRY_MS = 5000
 
 /** One robot's connection to `WS /stream`: one observation at a time, reconnected until it is closed. */
 export class PolicyStream {
+  /** The server's name for this connection, once it is ready. */
+  session: string | undefined
   readonly #url: URL
   readonly #onState: (state: StreamState) => void
   #socket: WebSocket | undefined
@@ -114,6 +116,7 @@ export class PolicyStream {
 
   #receive(message: ServerMessage): void {
     if (message.type === 'ready') {
+      this.session = message.session
       this.#retryMs = FIRST_RETRY_MS
       this.#onState('ready')
       this.#isReady = true

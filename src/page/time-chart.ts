@@ -53,7 +53,7 @@ export class TimeChart {
         height: HEIGHT,
         legend: { show: false },
         cursor: { show: false },
-        padding: [8, 8, 0, 0],
+        padding: [8, 14, 0, 0],
         scales: {
           x: { time: false, range: [-WINDOW_S, 0] },
           y: { range: (_chart, _low, high) => [0, Math.max(1, high * 1.15)] },
