@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from './config.js'
 import { RequestParser } from './contract/parse.js'
 import { apiKeyRequired } from './routes/api-key.js'
@@ -34,6 +34,7 @@ export async function createServer(
     forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true },
     logger,
+    logController: new LogController({ disableRequestLogging: true }),
   })
   const { observation: spec, shape } = service.metadata()
   const parser = new RequestParser(spec, shape, config)

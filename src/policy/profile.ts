@@ -23,6 +23,8 @@ export interface PolicyOptions {
   actionHorizon?: number
   /** Prompt of observations that carry none. */
   defaultPrompt?: string
+  /** Denoise steps of requests that name none. */
+  defaultSteps?: number
   guard?: Partial<GuardSettings>
   /** Pixels that one image may have; 16 777 216 by default. */
   maxImagePixels?: number
@@ -90,7 +92,7 @@ export function openpiProfile(source: PolicySource, options: PolicyOptions): Pro
     resize: 'pillow',
     tokenizerPath: tokenizerPath(source, options),
     ...(defaultPrompt !== undefined && { defaultPrompt }),
-    defaultSteps: manifest?.defaultSteps ?? 10,
+    defaultSteps: options.defaultSteps ?? manifest?.defaultSteps ?? 10,
     guard: { ...manifest?.guard, ...options.guard },
     metadata: manifest?.metadata ?? preset?.metadata ?? {},
   }
