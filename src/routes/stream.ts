@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { asyncApiDocument } from '../contract/asyncapi.js'
 import type { RequestParser } from '../contract/parse.js'
 import { STREAM_PROTOCOLS, StreamProtocol } from '../contract/stream.js'
 import { TurboPiError } from '../errors.js'
@@ -7,7 +9,7 @@ import type { Sockets } from './sockets.js'
 import { StreamSession } from './stream-session.js'
 import { upgradeRequired } from './upgrade.js'
 
-/** WS /stream: observations in, the freshest action chunks out. openapi/asyncapi.json describes the messages. */
+/** WS /stream: observations in, the freshest action chunks out. GET /asyncapi.json describes the messages. */
 export function streamRoute(
   app: FastifyInstance,
   service: PolicyService,
@@ -16,6 +18,19 @@ export function streamRoute(
 ): void {
   const { observation: spec, shape } = service.metadata()
   const protocol = new StreamProtocol(parser, spec, shape)
+  const description = asyncApiDocument(spec, shape)
+
+  app.get(
+    '/asyncapi.json',
+    {
+      schema: {
+        summary: 'AsyncAPI description of WS /stream',
+        tags: ['inference'],
+        response: { 200: Type.Object({ asyncapi: Type.String() }, { additionalProperties: true }) },
+      },
+    },
+    async () => description,
+  )
 
   app.route({
     method: 'GET',

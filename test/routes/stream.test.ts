@@ -286,6 +286,7 @@ t.test('the handshake', async t => {
   const { url } = await startServer()
   t.equal(await new TestSocket(`${url}/stream`).opened(), 400, 'a subprotocol is needed')
   t.equal(await new TestSocket(`${url}/stream`, ['turbo-pi.v2+json']).opened(), 400)
+  t.match(await (await fetch(`${url}/asyncapi.json`)).json(), { asyncapi: '3.0.0' })
   const plain = await fetch(`${url}/stream`)
   t.equal(plain.status, 426)
   t.match(await plain.json(), { code: 'UPGRADE_REQUIRED' })
