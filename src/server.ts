@@ -15,10 +15,8 @@ import { streamRoute } from './routes/stream.js'
 import { webSockets } from './routes/websocket.js'
 import type { PolicyService } from './service/service.js'
 
-export type ServerConfig = Pick<
-  Config,
-  'apiKey' | 'bodyLimit' | 'maxImages' | 'heartbeat' | 'sendBuffer' | 'watchSessions'
->
+export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'maxImages' | 'heartbeat' | 'sendBuffer'> &
+  Partial<Pick<Config, 'watchSessions'>>
 
 /**
  * The HTTP and WebSocket server of one service: registers plugins and routes, nothing else.

@@ -33,6 +33,8 @@ export class ChunkPlot {
 const WIDTH = 100
 const HEIGHT = 40
 const MARGIN = 4
+/** What moves less than this is shown as standing still. */
+const SMALLEST_RANGE = 0.01
 
 class Panel {
   readonly element = html('figure')
@@ -57,9 +59,10 @@ class Panel {
   draw(values: readonly number[], played = 0, replan = 0): void {
     this.#low = Math.min(this.#low, ...values)
     this.#high = Math.max(this.#high, ...values)
-    const range = Math.max(this.#high - this.#low, 1e-3)
+    const range = Math.max(this.#high - this.#low, SMALLEST_RANGE)
+    const low = (this.#low + this.#high - range) / 2
     const x = (at: number) => (values.length > 1 ? (at / (values.length - 1)) * WIDTH : 0)
-    const y = (value: number) => HEIGHT - MARGIN - ((value - this.#low) / range) * (HEIGHT - 2 * MARGIN)
+    const y = (value: number) => HEIGHT - MARGIN - ((value - low) / range) * (HEIGHT - 2 * MARGIN)
     this.#curve.setAttribute(
       'points',
       values.map((value, at) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(' '),

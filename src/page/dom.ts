@@ -53,7 +53,7 @@ export function milliseconds(ms: number): string {
 
 /** A number in at most four characters or so. */
 export function compact(value: number): string {
-  if (value === 0) return '0'
+  if (Math.abs(value) < 0.0005) return '0'
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : Math.abs(value) >= 1 ? 2 : 3
   return value.toFixed(digits).replace('-', '−')
 }

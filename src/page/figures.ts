@@ -1,3 +1,5 @@
+import { get } from './server.js'
+
 /** What the server did in one interval, from two readings of /metrics. */
 export interface Figures {
   answersPerSecond: number
@@ -21,7 +23,7 @@ export function pollFigures(onFigures: (figures: Figures) => void): void {
       last = undefined
       return
     }
-    const response = await fetch('metrics').catch(() => undefined)
+    const response = await get('metrics')
     if (!response?.ok) return
     const now = { at: performance.now(), reading: parse(await response.text()) }
     if (last) onFigures(between(last.reading, now.reading, (now.at - last.at) / 1000))

@@ -28,9 +28,10 @@ export class PlanOverlay {
     for (let at = played + 1; at < points.length; at++) {
       const [cx, cy] = air[at]!
       const acts = points[at]!.closed !== points[at - 1]!.closed
-      const kind = acts ? (points[at]!.closed ? 'closes' : 'opens') : at <= replan ? 'next' : 'rest'
+      if (!acts && at > replan) continue
+      const kind = acts ? (points[at]!.closed ? 'closes' : 'opens') : 'moves'
       this.#marks.append(
-        svg('circle', { cx: cx.toFixed(2), cy: cy.toFixed(2), r: acts ? 1.3 : 0.45, class: kind }),
+        svg('circle', { cx: cx.toFixed(2), cy: cy.toFixed(2), r: acts ? 0.95 : 0.2, class: kind }),
       )
     }
   }

@@ -14,12 +14,12 @@ const RECENT_OUTCOMES = 10
 export interface RobotCardOptions {
   /** Shown: "Robot 1". */
   number: number
-  embodiment: string
   settings: RobotSettings
   seed: number
   /** The tally of a robot has changed. */
   onTally(): void
-  onState(ready: boolean): void
+  /** Its stream has become ready, or has been lost. */
+  onState(): void
 }
 
 const suiteInTurn = (episode: number): Task => SUITE[episode % SUITE.length]!
@@ -34,13 +34,13 @@ export class RobotCard {
   readonly #chunk: ChunkPlot
   readonly #trips: number[] = []
 
-  constructor({ number, embodiment, settings, seed, onTally, onState }: RobotCardOptions) {
+  constructor({ number, settings, seed, onTally, onState }: RobotCardOptions) {
     const name = `Robot ${number}`
     this.element.setAttribute('aria-label', name)
     this.#text('title', name)
-    this.#chunk = new ChunkPlot(part(this.element, 'chunk', HTMLElement), embodiment)
+    this.#chunk = new ChunkPlot(part(this.element, 'chunk', HTMLElement), 'libero')
     this.robot = new Robot(
-      new PolicyStream(state => onState(state === 'ready')),
+      new PolicyStream(onState),
       settings,
       {
         changed: () => this.draw(),

@@ -1,5 +1,6 @@
 import { ChunkPlot } from './chunk-plot.js'
 import { byId, compact, copyOf, html, milliseconds, part, row } from './dom.js'
+import { get } from './server.js'
 import type { ServerTiming } from './stream.js'
 
 /** What GET /page/sessions tells. */
@@ -45,7 +46,7 @@ export class SessionsView {
   /** False when the server does not watch sessions: there is nothing to ask for again. */
   async #poll(): Promise<boolean> {
     if (document.hidden) return true
-    const response = await fetch('page/sessions').catch(() => undefined)
+    const response = await get('page/sessions')
     if (!response?.ok) return true
     const { watching, sessions: all } = (await response.json()) as SessionsReply
     const sessions = all.filter(({ session }) => !this.#options.isOwn(session))
@@ -98,7 +99,7 @@ class SessionCard {
       ...cameras.map(camera => {
         const image = new Image()
         image.alt = `Camera ${camera}`
-        image.src = `page/sessions/${encodeURIComponent(session)}/${encodeURIComponent(camera)}?${count}`
+        void load(image, `page/sessions/${encodeURIComponent(session)}/${encodeURIComponent(camera)}`)
         const figure = html('figure')
         figure.append(image, html('figcaption', camera))
         return figure
@@ -109,4 +110,13 @@ class SessionCard {
     )
     this.#plot.draw(actions)
   }
+}
+
+/** Fetched rather than linked, so that the key goes along. */
+async function load(image: HTMLImageElement, path: string): Promise<void> {
+  const response = await get(path)
+  if (!response?.ok) return
+  const url = URL.createObjectURL(await response.blob())
+  image.addEventListener('load', () => URL.revokeObjectURL(url), { once: true })
+  image.src = url
 }

@@ -1,3 +1,5 @@
+import { openSocket } from './server.js'
+
 /** The milliseconds that an answer tells of itself. */
 export interface ServerTiming {
   decode_ms: number
@@ -15,8 +17,6 @@ export interface Answer {
   /** From sending the observation to its answer, in milliseconds. */
   roundTripMs: number
 }
-
-export type StreamState = 'waiting' | 'ready'
 
 /** What the server says of an observation that it could not answer. */
 export class StreamProblem extends Error {
@@ -52,28 +52,27 @@ const LAST_RETRY_MS = 5000
 export class PolicyStream {
   /** The server's name for this connection, once it is ready. */
   session: string | undefined
-  readonly #url: URL
-  readonly #onState: (state: StreamState) => void
+  /** Whether observations can be sent at this moment. */
+  ready = false
+  readonly #onState: () => void
   #socket: WebSocket | undefined
-  #ready: Promise<void>
+  #untilReady: Promise<void>
   #announce!: () => void
-  #isReady = false
   #pending: Pending | undefined
   #seq = 0
   #retryMs = FIRST_RETRY_MS
   #closed = false
 
-  constructor(onState: (state: StreamState) => void) {
-    this.#url = new URL('stream', location.href)
-    this.#url.protocol = this.#url.protocol.replace('http', 'ws')
+  /** `onState` is told when `ready` has changed. */
+  constructor(onState: () => void) {
     this.#onState = onState
-    this.#ready = this.#untilReady()
+    this.#untilReady = this.#nextReady()
     this.#connect()
   }
 
   /** Sends an observation and waits for its actions. Rejects with StreamProblem or StreamLost. */
   async infer(observation: object, options: object): Promise<Answer> {
-    await this.#ready
+    await this.#untilReady
     if (this.#pending) throw new Error('an observation is still without an answer')
     return new Promise((resolve, reject) => {
       const seq = this.#seq++
@@ -91,15 +90,16 @@ export class PolicyStream {
   }
 
   #connect(): void {
-    this.#onState('waiting')
-    const socket = new WebSocket(this.#url, 'turbo-pi.v1+json')
+    const socket = openSocket('stream', 'turbo-pi.v1+json')
     this.#socket = socket
     socket.addEventListener('message', event => this.#receive(JSON.parse(event.data as string)))
     socket.addEventListener('close', () => {
       // Whoever waits for a connection that never got ready waits for the next one.
-      if (this.#isReady) this.#ready = this.#untilReady()
-      this.#settle()?.reject(new StreamLost('the connection to the server was lost'))
+      if (this.ready) this.#untilReady = this.#nextReady()
+      this.ready = false
+      this.#settle()?.reject(new StreamLost('The connection to the server was lost.'))
       if (this.#closed) return
+      this.#onState()
       setTimeout(() => {
         if (!this.#closed) this.#connect()
       }, this.#retryMs)
@@ -107,8 +107,7 @@ export class PolicyStream {
     })
   }
 
-  #untilReady(): Promise<void> {
-    this.#isReady = false
+  #nextReady(): Promise<void> {
     return new Promise(resolve => {
       this.#announce = resolve
     })
@@ -118,9 +117,9 @@ export class PolicyStream {
     if (message.type === 'ready') {
       this.session = message.session
       this.#retryMs = FIRST_RETRY_MS
-      this.#onState('ready')
-      this.#isReady = true
+      this.ready = true
       this.#announce()
+      this.#onState()
       return
     }
     if (message.seq !== null && message.seq !== this.#pending?.seq) return

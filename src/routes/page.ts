@@ -35,9 +35,9 @@ export async function homePage(request: FastifyRequest, reply: FastifyReply): Pr
 export function pageRoutes(
   app: FastifyInstance,
   service: PolicyService,
-  config: Pick<Config, 'watchSessions'>,
+  { watchSessions }: Partial<Pick<Config, 'watchSessions'>>,
 ): void {
-  const watch = config.watchSessions ? new SessionWatch(service.metadata().observation) : undefined
+  const watch = watchSessions ? new SessionWatch(service.metadata().observation) : undefined
   if (watch) service.watch((...seen) => watch.record(...seen))
 
   app.get<{ Params: { '*': string } }>('/page/*', { schema: { hide: true } }, async (request, reply) => {
@@ -82,7 +82,7 @@ function guarded(reply: FastifyReply, scripts = ''): FastifyReply {
   return reply
     .header(
       'content-security-policy',
-      `default-src 'none'; script-src 'self'${scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+      `default-src 'none'; script-src 'self'${scripts}; style-src 'self'; img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
     )
     .header('x-content-type-options', 'nosniff')
     .header('referrer-policy', 'no-referrer')

@@ -38,7 +38,6 @@ export async function startServer(
     maxImages: SETTINGS.maxImages.default,
     heartbeat: SETTINGS.heartbeat.default,
     sendBuffer: SETTINGS.sendBuffer.default,
-    watchSessions: SETTINGS.watchSessions.default,
     ...options.config,
   })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
