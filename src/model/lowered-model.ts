@@ -16,7 +16,7 @@ import { Safetensors } from './safetensors.js'
 import { WeightsFile } from './weights-file.js'
 
 /** Raised whenever the graphs or the weights file change, so that caches of older code are not used. */
-export const GRAPH_VERSION = 1
+export const GRAPH_VERSION = 2
 
 export type GraphName = 'vision' | 'prefix' | 'modulation' | 'denoise'
 
@@ -66,8 +66,10 @@ export function fingerprintOf({ weightsPath, config, precision }: ModelSource): 
   return hash.digest('hex').slice(0, 32)
 }
 
-const COMPUTE: Partial<Record<Precision, FloatType>> = {
+/** int8 projections take and give float32. */
+const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   fp32: 'float32',
+  int8: 'float32',
   fp16: 'float16',
   bf16: 'bfloat16',
 }
@@ -79,16 +81,13 @@ export function writeModel(
   directory: string,
   onProgress?: (done: number, total: number) => void,
 ): void {
-  const compute = COMPUTE[source.precision]
-  if (!compute)
-    throw new TurboPiError('CONFIG_INVALID', `there are no graphs of precision ${source.precision}; use fp32`)
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
     const weights = new WeightsFile('weights.bin')
     const lower = new Lowering(checkpoint)
     for (const [name, build] of Object.entries(GRAPHS)) {
-      const g = new GraphBuilder(name, weights, compute)
-      build({ g, lower, config: source.config })
+      const g = new GraphBuilder(name, weights, COMPUTE[source.precision])
+      build({ g, lower, config: source.config, int8: source.precision === 'int8' })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
     }
     weights.write(join(directory, weights.file), onProgress)
