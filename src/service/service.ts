@@ -70,6 +70,8 @@ export class PolicyService {
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
+    // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
+    parts.runtime.catch(() => {})
   }
 
   /** True from the end of the self-test until `close`. */
