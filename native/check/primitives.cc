@@ -65,8 +65,9 @@ std::string graphReplay(const Kernels& kernels, int replays) {
   const cuda::DeviceBuffer counter(driver, sizeof(unsigned));
   const cuda::PinnedBuffer seen(driver, sizeof(unsigned));
   const cuda::Stream stream(driver, cuda::Stream::Priority::kNormal);
-  stream.clear(counter.address(), sizeof(unsigned));
   const auto stamp = [&] { kernels.launch(stream, "stamp", 1, ring.address(), counter.address(), 4096u, 0u); };
+  stamp();
+  stream.clear(counter.address(), sizeof(unsigned));
   const cuda::GraphExec graph = cuda::GraphExec::capture(stream, [&] {
     for (int i = 0; i < 3; ++i) stamp();
   });
