@@ -42,7 +42,7 @@ export function report({ episodes, execute, seed }: Setup, results: readonly Eva
       }),
     ),
     '',
-    ...table(['task', ...results.map(({ steps }) => `${steps} denoise steps`)], taskRows),
+    ...table(['task', ...results.map(({ steps }) => `denoise steps: ${steps}`)], taskRows),
   ].join('\n')
 }
 
