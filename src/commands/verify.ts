@@ -3,18 +3,23 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, type Precision, readModelDirectory } from '../model/config.js'
+import type { Policy } from '../policy/policy.js'
 import { createCpuRuntime } from '../runtime/cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
+import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
 import { allPassed, type CaseResult, differenceTable, exceeded, type Tolerances } from './verify-table.js'
 
 export const help = `turbo-pi verify --model DIR --cases FILE|DIR [options]
+turbo-pi verify --policy-cases DIR --models DIR [options]
 
-Runs golden cases through the network and prints the largest absolute error of each kind of tensor.
-Exits 1 when a tolerance is exceeded or a case was skipped.
+Runs golden cases through the network, or client bytes through whole policies, and prints the largest absolute error of
+each kind of tensor. Exits 1 when a tolerance is exceeded or a case was skipped.
 
   --model DIR         checkpoint directory: config.json and model.safetensors
   --cases FILE|DIR    a golden case (.safetensors), or a folder of them
+  --policy-cases DIR  folders with obs.msgpack, expected.safetensors, info.json and norm_stats.json
+  --models DIR        where the model folders and tokenizers that info.json names lie
   --tolerance X       largest error allowed, for every kind of tensor
   --runtime NAME      cpu (default)
   --precision NAME    fp32 (default)
@@ -31,7 +36,9 @@ const FP32: Tolerances = {
 }
 const REDUCED: Tolerances = { v_t: 0.05, x_t: 0.05, actions: 0.05 }
 
-const PRECISIONS: readonly string[] = ['fp32', 'bf16', 'fp16', 'int8']
+const PRECISIONS: readonly Precision[] = ['fp32', 'bf16', 'fp16', 'int8']
+
+const isPrecision = (name: string): name is Precision => (PRECISIONS as readonly string[]).includes(name)
 
 const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', `${detail}\n\n${help}`)
 
@@ -42,6 +49,8 @@ function options(argv: string[]) {
       options: {
         model: { type: 'string' },
         cases: { type: 'string' },
+        'policy-cases': { type: 'string' },
+        models: { type: 'string' },
         tolerance: { type: 'string' },
         runtime: { type: 'string', default: 'cpu' },
         precision: { type: 'string', default: 'fp32' },
@@ -56,18 +65,32 @@ function options(argv: string[]) {
 
 /** `turbo-pi verify`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
-  const { model, cases, tolerance, runtime, precision, json } = options(argv)
-  if (!model || !cases) throw usage('--model and --cases are both needed')
+  const given = options(argv)
+  const { model, cases, models, tolerance, runtime, precision } = given
+  const policyCases = given['policy-cases']
   if (runtime !== 'cpu') throw usage(`--runtime is ${runtime}; expected cpu`)
-  if (!PRECISIONS.includes(precision))
-    throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
-  const tolerances = tolerancesOf(precision, tolerance)
-  const results = await verifyCases(
-    resolve(model),
-    caseFiles(cases),
-    precision as Precision,
-    Object.keys(tolerances),
-  )
+  if (!isPrecision(precision)) throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
+  if (model && cases && !policyCases && !models) {
+    const tolerances = tolerancesOf(precision === 'fp32' ? FP32 : REDUCED, tolerance)
+    return report(
+      await verifyCases(resolve(model), caseFiles(cases), precision, Object.keys(tolerances)),
+      tolerances,
+      given.json,
+    )
+  }
+  if (policyCases && models && !model && !cases) {
+    const tolerances = tolerancesOf(
+      precision === 'fp32' ? POLICY_TOLERANCES : { ...POLICY_TOLERANCES, actions: 0.05 },
+      tolerance,
+    )
+    const createRuntime = ({ weightsPath, model: config }: Policy) =>
+      createCpuRuntime({ weightsPath, config, precision, maxBatch: 1, prefixSlots: 1 })
+    return report(await verifyPolicies({ policyCases, models, createRuntime }), tolerances, given.json)
+  }
+  throw usage('give --model and --cases, or --policy-cases and --models')
+}
+
+function report(results: readonly CaseResult[], tolerances: Tolerances, json: boolean): number {
   const passed = allPassed(results, tolerances)
   if (json) console.log(JSON.stringify({ passed, tolerances, cases: results }, null, 2))
   else {
@@ -82,8 +105,7 @@ export async function run(argv: string[]): Promise<number> {
   return passed ? 0 : 1
 }
 
-function tolerancesOf(precision: string, tolerance: string | undefined): Tolerances {
-  const usual = precision === 'fp32' ? FP32 : REDUCED
+function tolerancesOf(usual: Tolerances, tolerance: string | undefined): Tolerances {
   if (tolerance === undefined) return usual
   const limit = Number(tolerance)
   if (!(limit > 0)) throw usage(`--tolerance is ${tolerance}; expected a positive number`)

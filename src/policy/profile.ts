@@ -23,6 +23,8 @@ export interface PolicyOptions {
   actionHorizon?: number
   /** Prompt of observations that carry none. */
   defaultPrompt?: string
+  /** Denoise steps of requests that name none. */
+  defaultSteps?: number
   guard?: Partial<GuardSettings>
   /** Pixels that one image may have; 16 777 216 by default. */
   maxImagePixels?: number
@@ -71,6 +73,8 @@ export function openpiProfile(source: PolicySource, options: PolicyOptions): Pro
       `${directory} does not say how it was trained; name its openpi config, for example --config pi05_libero, or write a policy.json.`,
     )
   if (manifest) checkAgainstPreset(manifest, preset, presetName)
+  if (manifest?.paddedPromptState !== undefined)
+    throw refuse(`${directory}: policy.json: "paddedPromptState" is for LeRobot checkpoints; leave it out.`)
   const actionHorizon = options.actionHorizon ?? manifest?.actionHorizon ?? preset?.actionHorizon
   const discreteState = manifest?.discreteState ?? preset?.discreteState
   const normalisation = manifest?.normalisation
@@ -90,7 +94,7 @@ export function openpiProfile(source: PolicySource, options: PolicyOptions): Pro
     resize: 'pillow',
     tokenizerPath: tokenizerPath(source, options),
     ...(defaultPrompt !== undefined && { defaultPrompt }),
-    defaultSteps: manifest?.defaultSteps ?? 10,
+    defaultSteps: options.defaultSteps ?? manifest?.defaultSteps ?? 10,
     guard: { ...manifest?.guard, ...options.guard },
     metadata: manifest?.metadata ?? preset?.metadata ?? {},
   }

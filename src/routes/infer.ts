@@ -13,6 +13,7 @@ export function inferRoute(app: FastifyInstance, service: PolicyService, parser:
   const { observation: spec, shape } = service.metadata()
   const problem = { 'application/problem+json': { schema: Problem } }
 
+  app.removeContentTypeParser('text/plain')
   app.addContentTypeParser(
     [MSGPACK, 'application/x-msgpack'],
     { parseAs: 'buffer' },

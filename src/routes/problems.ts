@@ -24,7 +24,8 @@ export function problemReplies(app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error)
     const problem = problemOf(known)
-    if (problem.status >= 500) request.log.error({ err: error }, problem.title)
+    // An overloaded or late server says so to its callers; only faults need somebody to look.
+    if (problem.status === 500) request.log.error({ err: error }, problem.title)
     return sendProblem(reply, known)
   })
   app.setNotFoundHandler((request, reply) =>

@@ -17,6 +17,7 @@ export interface CallOptions {
 interface Pending extends CallOptions {
   resolve: (result: never) => void
   reject: (error: TurboPiError) => void
+  cancel: Int32Array
 }
 
 /**
@@ -32,8 +33,8 @@ export function startWorker(name: string, besides: string): Worker {
 }
 
 /**
- * One worker thread and the calls that wait for it. When the thread dies, its calls fail with RUNTIME_FAILED and a new one
- * is started and loaded; later calls go there.
+ * One worker thread and the calls that wait for it. When the thread dies, its calls fail with RUNTIME_FAILED; the next call
+ * starts and loads a new one.
  */
 export class Lane {
   private worker: Worker | undefined
@@ -44,9 +45,9 @@ export class Lane {
 
   constructor(private readonly start: () => Worker) {}
 
-  /** Loads graphs, now and again after every restart. */
-  async prepare(load: LoadCall): Promise<void> {
-    await this.call(load)
+  /** Loads graphs, now and after every restart. */
+  async prepare(load: LoadCall, options: CallOptions = {}): Promise<void> {
+    await this.call(load, options)
     this.load = load
   }
 
@@ -55,13 +56,13 @@ export class Lane {
     if (this.closed) return Promise.reject(new TurboPiError('SHUTTING_DOWN', 'the runtime is closed'))
     const { signal, slot } = options
     if (signal?.aborted) return Promise.reject(new TurboPiError('REQUEST_CANCELLED', 'the caller went away'))
-    const worker = (this.worker ??= this.launch())
+    const worker = this.worker ?? this.launch()
     const id = this.nextId++
     const cancel = new Int32Array(new SharedArrayBuffer(4))
     const abort = () => Atomics.store(cancel, 0, 1)
     signal?.addEventListener('abort', abort)
     const reply = new Promise<Replies[C['kind']]>((resolve, reject) => {
-      this.pending.set(id, { ...options, resolve, reject })
+      this.pending.set(id, { ...options, resolve, reject, cancel })
       worker.ref()
       const buffer = slot?.buffer
       if (slot) slot.buffer = undefined
@@ -73,9 +74,12 @@ export class Lane {
 
   private launch(): Worker {
     const worker = this.start()
+    this.worker = worker
     worker.on('message', (response: Response) => this.receive(worker, response))
     worker.on('error', error => this.lose(worker, reasonOf(error)))
     worker.on('exit', code => this.lose(worker, `it exited with code ${code}`))
+    // When loading fails after a restart, the calls behind it say so.
+    if (this.load) this.call(this.load).catch(() => {})
     return worker
   }
 
@@ -103,15 +107,20 @@ export class Lane {
       ? new TurboPiError('SHUTTING_DOWN', 'the runtime was closed')
       : new TurboPiError('RUNTIME_FAILED', `an inference worker was lost: ${reason}`)
     for (const { reject } of lost) reject(error)
-    if (this.load && !this.closed) {
-      this.worker = this.launch()
-      // When this fails, the calls that follow it say so.
-      this.call(this.load).catch(() => {})
-    }
   }
 
+  /** Stops what is under way at its next native call, then ends the thread (killing it within a native call would abort the process). */
   async close(): Promise<void> {
+    const { worker } = this
+    if (this.closed || !worker) {
+      this.closed = true
+      return
+    }
+    for (const { cancel } of this.pending.values()) Atomics.store(cancel, 0, 1)
+    const ended = new Promise(resolve => worker.once('exit', resolve))
+    this.call({ kind: 'close' }).catch(() => {})
     this.closed = true
-    await this.worker?.terminate()
+    worker.ref()
+    await ended
   }
 }

@@ -1,6 +1,7 @@
 import type { ModelConfig } from '../../model/config.js'
 import type { GraphName, ModelSource } from '../../model/lowered-model.js'
 import type { PrefixLayout } from '../prefix-layout.js'
+import type { Float } from './floats.js'
 
 /** Lowers a checkpoint into the cache. */
 export interface LowerCall {
@@ -15,6 +16,8 @@ export interface LoadCall {
   directory: string
   config: ModelConfig
   graphs: readonly GraphName[]
+  /** Type of what the graphs hand each other. */
+  float: Float
   threads: number
 }
 
@@ -51,14 +54,20 @@ export interface ActReply {
   velocity: Float32Array[]
 }
 
+/** Ends the thread, after the calls before it. */
+export interface CloseCall {
+  kind: 'close'
+}
+
 export interface Replies {
+  close: undefined
   lower: undefined
   load: undefined
   perceive: PerceiveReply
   act: ActReply
 }
 
-export type Call = LowerCall | LoadCall | PerceiveCall | ActCall
+export type Call = CloseCall | LowerCall | LoadCall | PerceiveCall | ActCall
 
 /**
  * Main thread → worker. `cancel[0]` becomes 1 when the caller has gone. `slot` holds the K and V of all layers: layer l's

@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { lowerIntoCache } from '../../model/lowered-model.js'
@@ -9,6 +10,8 @@ import { Sessions } from './sessions.js'
  * are taken one after another.
  */
 const port = parentPort!
+// On Linux this is the priority of the calling thread and of those it starts, not of the process: the event loop goes first.
+if (process.platform === 'linux') setPriority(0, 5)
 let sessions: Sessions | undefined
 
 const loaded = () => {
@@ -27,7 +30,10 @@ async function handle(
     case 'lower':
       return lowerIntoCache(call.source, call.fingerprint, call.directory, onProgress) as undefined
     case 'load':
-      sessions = await Sessions.load(call)
+      sessions = await Sessions.load(call, checkpoint)
+      return undefined
+    case 'close':
+      port.close()
       return undefined
     case 'perceive':
       return loaded().perceive(call, slot!, checkpoint)
@@ -41,8 +47,10 @@ async function answer(request: Request): Promise<Response> {
   const checkpoint = () => {
     if (Atomics.load(cancel, 0)) throw new TurboPiError('REQUEST_CANCELLED', 'the caller went away')
   }
-  const onProgress: Progress = (done, total) =>
+  const onProgress: Progress = (done, total) => {
+    checkpoint()
     port.postMessage({ id, progress: { done, total } } satisfies Response)
+  }
   try {
     checkpoint()
     return { id, ...(slot && { slot }), result: await handle(request, checkpoint, onProgress) }
