@@ -12,11 +12,12 @@ import { modulationGraph } from './graphs/modulation.js'
 import { prefixGraph } from './graphs/prefix.js'
 import { visionGraph } from './graphs/vision.js'
 import { Lowering } from './lowering.js'
+import { RoundingGraphBuilder } from './rounding-graph.js'
 import { Safetensors } from './safetensors.js'
 import { WeightsFile } from './weights-file.js'
 
 /** Raised whenever the graphs or the weights file change, so that caches of older code are not used. */
-export const GRAPH_VERSION = 1
+export const GRAPH_VERSION = 2
 
 export type GraphName = 'vision' | 'prefix' | 'modulation' | 'denoise'
 
@@ -32,6 +33,8 @@ export interface ModelSource {
   weightsPath: string
   config: ModelConfig
   precision: Precision
+  /** 16-bit precisions: the graphs compute in float32 and round, for machines without 16-bit arithmetic. */
+  emulated?: boolean
 }
 
 /** What model.json says of the graphs and the weights beside it. */
@@ -54,9 +57,10 @@ const DIGEST_BYTES = 2 ** 26
  * Hash of weights, config, precision and graph version. The horizon, the prompt's length and the slots' names are left
  * out, since the graphs serve any.
  */
-export function fingerprintOf({ weightsPath, config, precision }: ModelSource): string {
+export function fingerprintOf({ weightsPath, config, precision, emulated }: ModelSource): string {
   const { actionHorizon, maxTokenLength, cameraSlots, ...sizes } = config
   const hash = createHash('sha256').update(JSON.stringify([GRAPH_VERSION, precision, sizes]))
+  if (emulated) hash.update('emulated')
   const store = Safetensors.open(weightsPath)
   store.close()
   for (const { path, size, mtimeMs, headerDigest } of store.files) {
@@ -66,8 +70,10 @@ export function fingerprintOf({ weightsPath, config, precision }: ModelSource): 
   return hash.digest('hex').slice(0, 32)
 }
 
-const COMPUTE: Partial<Record<Precision, FloatType>> = {
+/** int8 projections take and give float32. */
+const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   fp32: 'float32',
+  int8: 'float32',
   fp16: 'float16',
   bf16: 'bfloat16',
 }
@@ -79,16 +85,14 @@ export function writeModel(
   directory: string,
   onProgress?: (done: number, total: number) => void,
 ): void {
-  const compute = COMPUTE[source.precision]
-  if (!compute)
-    throw new TurboPiError('CONFIG_INVALID', `there are no graphs of precision ${source.precision}; use fp32`)
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
     const weights = new WeightsFile('weights.bin')
     const lower = new Lowering(checkpoint)
+    const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
     for (const [name, build] of Object.entries(GRAPHS)) {
-      const g = new GraphBuilder(name, weights, compute)
-      build({ g, lower, config: source.config })
+      const g = new Builder(name, weights, COMPUTE[source.precision])
+      build({ g, lower, config: source.config, int8: source.precision === 'int8' })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
     }
     weights.write(join(directory, weights.file), onProgress)

@@ -98,6 +98,8 @@ export class Metrics {
   }
 
   failed(error: unknown): void {
+    // Callers that go away, or send something newer, are no fault; `dropped` counts the work.
+    if (error instanceof TurboPiError && error.code === 'REQUEST_CANCELLED') return
     this.#errors.inc({ code: error instanceof TurboPiError ? error.code : 'INTERNAL' })
   }
 

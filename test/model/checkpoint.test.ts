@@ -195,7 +195,7 @@ function decode(bytes: Uint8Array) {
 /** Every operator that the graphs may use; each is in the standard set since opset 20 or earlier. */
 const OPERATORS = new Set(
   `Add And Cast Concat Cos Gather Gelu Identity LayerNormalization Less MatMul Mul Range Reciprocal ReduceSumSquare
-   Reshape Shape Sigmoid Sin Softmax Split Sqrt Sub Transpose Unsqueeze Where`.split(/\s+/),
+   Reshape Shape Sigmoid Sin Softmax Split Sqrt Squeeze Sub Transpose Unsqueeze Where`.split(/\s+/),
 )
 
 t.test('graphs use standard operators, and pack projections that read the same input', async t => {
