@@ -173,6 +173,10 @@ export const SETTINGS = {
     4096,
     'image embeddings kept for images seen again; 0 switches it off',
   ),
+  watchSessions: flag(
+    'TURBO_PI_WATCH_SESSIONS',
+    'keep the last observation of each session and show it on the page: whoever opens the page sees the cameras',
+  ),
   cacheDir: optionalText(
     'TURBO_PI_CACHE',
     'where lowered weights and engines are kept; ~/.cache/turbo-pi when absent',

@@ -9,12 +9,14 @@ import { inferRoute } from './routes/infer.js'
 import { metadataRoute } from './routes/metadata.js'
 import { metricsRoute } from './routes/metrics.js'
 import { openpiRoute } from './routes/openpi.js'
+import { pageRoutes } from './routes/page.js'
 import { problemReplies } from './routes/problems.js'
 import { streamRoute } from './routes/stream.js'
 import { webSockets } from './routes/websocket.js'
 import type { PolicyService } from './service/service.js'
 
-export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'maxImages' | 'heartbeat' | 'sendBuffer'>
+export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'maxImages' | 'heartbeat' | 'sendBuffer'> &
+  Partial<Pick<Config, 'watchSessions'>>
 
 /**
  * The HTTP and WebSocket server of one service: registers plugins and routes, nothing else.
@@ -73,6 +75,7 @@ export async function createServer(
     metricsRoute(routes, service)
     streamRoute(routes, service, parser, sockets)
     openpiRoute(routes, service, parser, sockets)
+    pageRoutes(routes, service, config)
   })
   return app
 }

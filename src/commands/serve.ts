@@ -15,7 +15,10 @@ Serves a policy over HTTP and WebSocket. Each option can also be given by its en
 
 ${settingsHelp()}`
 
-/** Listens at once, so that /healthz answers while the engine loads; resolves when told to stop and drained. */
+/** close-with-grace ends the process once the server has drained. */
+const endOfProcess = new Promise<never>(() => {})
+
+/** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
   const config = loadConfig(argv)
   const policy = await configuredPolicy(config)
@@ -32,27 +35,21 @@ export async function run(argv: string[]): Promise<number> {
     await service.close()
     await app.close()
   }
-  const stopped = new Promise<void>(resolve => {
-    closeWithGrace({ delay: config.drainTimeout + 2000, logger: app.log }, async ({ err }) => {
-      if (err) app.log.error(err)
-      await stop()
-      resolve()
-    })
+  const grace = closeWithGrace({ delay: config.drainTimeout + 2000, logger: app.log }, async ({ err }) => {
+    if (err) app.log.error(err)
+    await stop()
   })
   try {
     await listen(app, config)
     await service.start()
   } catch (error) {
-    if (stopping.signal.aborted) {
-      await stopped
-      return 0
-    }
+    if (stopping.signal.aborted) return endOfProcess
+    grace.uninstall()
     await stop()
     throw error
   }
   app.log.info({ policy: policy.name, ...service.metadata().runtime }, 'ready')
-  await stopped
-  return 0
+  return endOfProcess
 }
 
 async function listen(app: FastifyInstance, { host, port }: Config): Promise<void> {

@@ -1,12 +1,15 @@
 import type { GemmaConfig, ModelConfig } from './config.js'
 import type { FloatType, GraphBuilder, Value } from './graph.js'
 import type { Lowering, Projection } from './lowering.js'
+import { type ChannelSizes, mixedValueSizes, projectionSizes, rmsNormSizes } from './quantisation.js'
 
 /** What a block is built on: the graph, the weights that it draws from, and the network's sizes. */
 export interface Site {
   g: GraphBuilder
   lower: Lowering
   config: ModelConfig
+  /** Whether the projections inside the layers are computed in int8. */
+  int8: boolean
 }
 
 /** Added to a logit, it makes the probability exactly zero. */
@@ -19,29 +22,63 @@ export interface LinearOptions {
   rmsNorm?: string
   /** Float type of the product; the graph's own by default. */
   type?: FloatType
+  /** Sizes of the inputs' channels, after `rmsNorm`; given for the projections inside the layers, which int8 is for. */
+  channelSizes?: ChannelSizes
 }
 
 /** One matrix product for all projections of `x`, side by side, in the product's type. */
 export function linear(
-  { g, lower }: Site,
+  site: Site,
   x: Value,
   name: string,
   projections: readonly Projection[],
-  { biases, rmsNorm, type = g.compute }: LinearOptions = {},
+  options: LinearOptions = {},
 ): Value {
-  const product = g.matmul(
-    g.cast(x, type),
-    g.weight(lower.matrix(`${name}.weight`, type, projections, rmsNorm)),
-  )
+  const { g, lower, int8 } = site
+  const { biases, rmsNorm, type = g.compute, channelSizes } = options
+  const product =
+    int8 && channelSizes
+      ? integerProduct(site, x, `${name}.weight`, projections, { channelSizes, ...(rmsNorm && { rmsNorm }) })
+      : g.matmul(g.cast(x, type), g.weight(lower.matrix(`${name}.weight`, type, projections, rmsNorm)))
   if (!biases) return product
   const parts = biases.map((tensor, i) => ({ tensor, scale: projections[i]!.scale ?? 1 }))
   return g.add(product, g.weight(lower.vector(`${name}.bias`, type, parts)))
 }
 
+/** Steps of uint8 in [0, 1] of an activation that is divided by its token's largest value, and where its zero lies. */
+const ACTIVATION_STEPS = 127
+const ACTIVATION_ZERO = 128
+
+/**
+ * As a float32 product, from int8 weights and activations rounded to 8 bits with one scale a token: a token's result does
+ * not depend on its neighbours.
+ */
+function integerProduct(
+  { g, lower }: Site,
+  x: Value,
+  name: string,
+  projections: readonly Projection[],
+  options: { rmsNorm?: string; channelSizes: ChannelSizes },
+): Value {
+  const weight = lower.quantised(name, projections, options)
+  const matrix = g.weight(weight.matrix)
+  const scales = g.weight(weight.scales)
+  const balanced = g.multiply(x, g.weight(weight.balance))
+  const largest = g.maximum(g.largest(balanced), g.floats('float32', 1e-30))
+  const step = g.floats('float32', 1 / ACTIVATION_STEPS)
+  const zero = g.byte(ACTIVATION_ZERO)
+  const rounded = g.quantise(g.divide(balanced, largest), step, zero)
+  return g.multiply(g.integerMatmul(rounded, matrix, step, scales, zero), largest)
+}
+
 /** A projection with its bias, under the checkpoint's own name. */
-export function dense(site: Site, x: Value, name: string, type?: FloatType): Value {
-  const options = { biases: [`${name}.bias`], ...(type && { type }) }
-  return linear(site, x, name, [{ weight: `${name}.weight` }], options)
+export function dense(
+  site: Site,
+  x: Value,
+  name: string,
+  options: Pick<LinearOptions, 'type' | 'channelSizes'> = {},
+): Value {
+  return linear(site, x, name, [{ weight: `${name}.weight` }], { biases: [`${name}.bias`], ...options })
 }
 
 /** x + y in float32: the residual stream stays wide. */
@@ -55,15 +92,26 @@ export function rmsNorm({ g, config }: Site, x: Value, width: number): Value {
   return g.multiply(x, g.reciprocal(g.sqrt(variance)))
 }
 
+/** What a norm gives to the projections after it. */
+export type NormedInput = Required<Pick<LinearOptions, 'channelSizes'>> & Pick<LinearOptions, 'rmsNorm'>
+
+/** Of an RMSNorm whose factor is in the projections after it. */
+export const foldedNorm = (weight: string): NormedInput => ({
+  rmsNorm: weight,
+  channelSizes: rmsNormSizes(weight),
+})
+
 /** down(gelu(gate(h)) ⊙ up(h)), gate and up in one product (pi05-spec §3.3). */
-export function gatedMlp(site: Site, h: Value, layer: string, mlpDim: number, rmsNorm?: string): Value {
+export function gatedMlp(site: Site, h: Value, layer: string, mlpDim: number, input: NormedInput): Value {
   const { g } = site
-  const projections = [{ weight: `${layer}.mlp.gate_proj.weight` }, { weight: `${layer}.mlp.up_proj.weight` }]
-  const packed = linear(site, h, `${layer}.mlp.gate_up`, projections, rmsNorm ? { rmsNorm } : {})
-  const [gate, up] = g.split(packed, -1, [mlpDim, mlpDim]) as [Value, Value]
-  return linear(site, g.multiply(g.gelu(gate), up), `${layer}.mlp.down`, [
-    { weight: `${layer}.mlp.down_proj.weight` },
-  ])
+  const up = `${layer}.mlp.up_proj.weight`
+  const projections = [{ weight: `${layer}.mlp.gate_proj.weight` }, { weight: up }]
+  const packed = linear(site, h, `${layer}.mlp.gate_up`, projections, input)
+  const [gated, raised] = g.split(packed, -1, [mlpDim, mlpDim]) as [Value, Value]
+  const down = [{ weight: `${layer}.mlp.down_proj.weight` }]
+  return linear(site, g.multiply(g.gelu(gated), raised), `${layer}.mlp.down`, down, {
+    channelSizes: projectionSizes(up, input.channelSizes),
+  })
 }
 
 export interface RopeTables {
@@ -110,7 +158,7 @@ export function queriesKeysValues(
   layer: string,
   { heads, kvHeads, headDim }: GemmaConfig,
   rope: RopeTables,
-  rmsNorm?: string,
+  input: NormedInput,
 ): { q: Value; keys: Value; values: Value } {
   const { g } = site
   const projections = [
@@ -118,7 +166,7 @@ export function queriesKeysValues(
     { weight: `${layer}.self_attn.k_proj.weight` },
     { weight: `${layer}.self_attn.v_proj.weight` },
   ]
-  const packed = linear(site, h, `${layer}.self_attn.qkv`, projections, rmsNorm ? { rmsNorm } : {})
+  const packed = linear(site, h, `${layer}.self_attn.qkv`, projections, input)
   const perHead = g.reshape(packed, [0, 0, heads + 2 * kvHeads, headDim])
   const [qk, v] = g.split(perHead, 2, [heads + kvHeads, kvHeads]) as [Value, Value]
   const [q, k] = g.split(ropeRotate(g, qk, rope, headDim), 2, [heads, kvHeads]) as [Value, Value]
@@ -131,12 +179,27 @@ export function queriesKeysValues(
 }
 
 /** The attention's output projection, from folded queries back to [rows, positions, width]. */
-export function outputProjection(site: Site, mixed: Value, layer: string, gemma: GemmaConfig): Value {
+export function outputProjection(
+  site: Site,
+  mixed: Value,
+  layer: string,
+  gemma: GemmaConfig,
+  input: NormedInput,
+): Value {
   const { g } = site
   const { heads, kvHeads, headDim } = gemma
   const grouped = g.transpose(g.reshape(mixed, [0, kvHeads, heads / kvHeads, -1, headDim]), [0, 3, 1, 2, 4])
+  const values = projectionSizes(`${layer}.self_attn.v_proj.weight`, input.channelSizes)
   const name = `${layer}.self_attn.o`
-  return linear(site, g.reshape(grouped, [0, 0, heads * headDim]), name, [{ weight: `${name}_proj.weight` }])
+  return linear(
+    site,
+    g.reshape(grouped, [0, 0, heads * headDim]),
+    name,
+    [{ weight: `${name}_proj.weight` }],
+    {
+      channelSizes: mixedValueSizes(values, heads, kvHeads),
+    },
+  )
 }
 
 /** Keys and values that queries attend to. `mask` works on float32 logits. */

@@ -1,6 +1,7 @@
 import { toBfloat16, toFloat16 } from './dtype.js'
 import {
   type Attribute,
+  CONTRIB_DOMAIN,
   type Dimension,
   ELEMENT_TYPES,
   type ElementType,
@@ -58,6 +59,7 @@ export class GraphBuilder {
     this.outputs.push({ name, type: value.type, shape })
     this.nodes.push({
       operator: 'Identity',
+      domain: '',
       name: `output/${name}`,
       inputs: [value.name],
       outputs: [name],
@@ -84,6 +86,11 @@ export class GraphBuilder {
     return this.constant(type, shape, Uint16Array.from(list, type === 'float16' ? toFloat16 : toBfloat16))
   }
 
+  /** A uint8 scalar. */
+  byte(value: number): Value {
+    return this.constant('uint8', [], Uint8Array.of(value))
+  }
+
   private constant(type: ElementType, shape: readonly number[], elements: ArrayBufferView): Value {
     const data = new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength)
     const name = `constant/${type}[${shape}]/${Buffer.from(data).toString('base64')}`
@@ -107,11 +114,13 @@ export class GraphBuilder {
     inputs: readonly Value[],
     attributes: Readonly<Record<string, Attribute>>,
     types: readonly ElementType[],
+    domain = '',
   ): Value[] {
     const name = `${this.path}${operator}_${this.nodes.length}`
     const outputs = types.map((type, i) => ({ name: types.length > 1 ? `${name}.${i}` : name, type }))
     this.nodes.push({
       operator,
+      domain,
       name,
       inputs: inputs.map(input => input.name),
       outputs: outputs.map(output => output.name),
@@ -127,6 +136,8 @@ export class GraphBuilder {
   }
 
   add = (a: Value, b: Value) => this.binary('Add', a, b)
+  divide = (a: Value, b: Value) => this.binary('Div', a, b)
+  maximum = (a: Value, b: Value) => this.binary('Max', a, b)
   subtract = (a: Value, b: Value) => this.binary('Sub', a, b)
   multiply = (a: Value, b: Value) => this.binary('Mul', a, b)
   matmul = (a: Value, b: Value) => this.binary('MatMul', a, b)
@@ -192,6 +203,12 @@ export class GraphBuilder {
     return this.multiply(sum, this.floats(value.type as FloatType, 1 / width))
   }
 
+  /** Largest absolute value along the last axis, which is kept with size 1. */
+  largest(value: Value): Value {
+    const magnitudes = this.apply('Abs', [value])
+    return this.apply('ReduceMax', [magnitudes, this.integers([-1])], { keepdims: { int: 1 } })
+  }
+
   layerNorm(value: Value, scale: Value, bias: Value, epsilon: number): Value {
     return this.apply('LayerNormalization', [value, scale, bias], {
       axis: { int: -1 },
@@ -208,6 +225,20 @@ export class GraphBuilder {
 
   /** GELU in its tanh approximation (pi05-spec §3.2). */
   gelu = (value: Value) => this.apply('Gelu', [value], { approximate: { text: 'tanh' } })
+
+  /** x rounded to x / step + zero, in uint8. */
+  quantise(x: Value, step: Value, zero: Value): Value {
+    return this.apply('QuantizeLinear', [x, step, zero], {}, 'uint8')
+  }
+
+  /**
+   * ONNX Runtime's own: the float32 product of uint8 `a` and int8 `b`, whose real values are step·(a − zero) and, column by
+   * column, scale·b.
+   */
+  integerMatmul(a: Value, b: Value, step: Value, scales: Value, zero: Value): Value {
+    const inputs = [a, b, step, scales, zero]
+    return this.applyMany('MatMulIntegerToFloat', inputs, {}, ['float32'], CONTRIB_DOMAIN)[0]!
+  }
 
   /** The finished graph. */
   graph(): Graph {

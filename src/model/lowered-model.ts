@@ -70,8 +70,10 @@ export function fingerprintOf({ weightsPath, config, precision, emulated }: Mode
   return hash.digest('hex').slice(0, 32)
 }
 
-const COMPUTE: Partial<Record<Precision, FloatType>> = {
+/** int8 projections take and give float32. */
+const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   fp32: 'float32',
+  int8: 'float32',
   fp16: 'float16',
   bf16: 'bfloat16',
 }
@@ -83,17 +85,14 @@ export function writeModel(
   directory: string,
   onProgress?: (done: number, total: number) => void,
 ): void {
-  const compute = COMPUTE[source.precision]
-  if (!compute)
-    throw new TurboPiError('CONFIG_INVALID', `there are no graphs of precision ${source.precision}; use fp32`)
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
     const weights = new WeightsFile('weights.bin')
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
     for (const [name, build] of Object.entries(GRAPHS)) {
-      const g = new Builder(name, weights, compute)
-      build({ g, lower, config: source.config })
+      const g = new Builder(name, weights, COMPUTE[source.precision])
+      build({ g, lower, config: source.config, int8: source.precision === 'int8' })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
     }
     weights.write(join(directory, weights.file), onProgress)

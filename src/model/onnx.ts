@@ -21,6 +21,8 @@ export type Attribute = { int: number } | { float: number } | { text: string } |
 
 export interface Node {
   operator: string
+  /** Operator set; empty: the standard one. */
+  domain: string
   name: string
   inputs: readonly string[]
   outputs: readonly string[]
@@ -49,6 +51,10 @@ export interface Graph {
   outputs: readonly ValueInfo[]
 }
 
+/** ONNX Runtime's own operators, of which a graph of int8 weights uses some. */
+export const CONTRIB_DOMAIN = 'com.microsoft'
+const CONTRIB_OPSET = 1
+
 /** The standard operator set that the graphs are written in, and the file format version that came with it. */
 export const OPSET = 21
 const IR_VERSION = 10
@@ -58,7 +64,7 @@ const FIELD = {
   model: { irVersion: 1, producer: 2, graph: 7, opset: 8 },
   opset: { domain: 1, version: 2 },
   graph: { node: 1, name: 2, initializer: 5, input: 11, output: 12 },
-  node: { input: 1, output: 2, name: 3, operator: 4, attribute: 5 },
+  node: { input: 1, output: 2, name: 3, operator: 4, attribute: 5, domain: 7 },
   attribute: { name: 1, float: 2, int: 3, text: 4, ints: 8, type: 20 },
   tensor: { dims: 1, dataType: 2, name: 8, rawData: 9, externalData: 13, dataLocation: 14 },
   entry: { key: 1, value: 2 },
@@ -106,6 +112,7 @@ function writeNode(w: BinaryWriter, node: Node): void {
   for (const output of node.outputs) text(w, f.output, output)
   text(w, f.name, node.name)
   text(w, f.operator, node.operator)
+  if (node.domain) text(w, f.domain, node.domain)
   for (const [name, attribute] of Object.entries(node.attributes))
     message(w, f.attribute, w => writeAttribute(w, name, attribute))
 }
@@ -160,9 +167,12 @@ export function encodeModel(graph: Graph): Uint8Array {
   integer(w, FIELD.model.irVersion, IR_VERSION)
   text(w, FIELD.model.producer, 'turbo-pi')
   message(w, FIELD.model.graph, w => writeGraph(w, graph))
-  message(w, FIELD.model.opset, w => {
-    text(w, FIELD.opset.domain, '')
-    integer(w, FIELD.opset.version, OPSET)
-  })
+  const sets = new Map([['', OPSET]])
+  if (graph.nodes.some(node => node.domain === CONTRIB_DOMAIN)) sets.set(CONTRIB_DOMAIN, CONTRIB_OPSET)
+  for (const [domain, version] of sets)
+    message(w, FIELD.model.opset, w => {
+      text(w, FIELD.opset.domain, domain)
+      integer(w, FIELD.opset.version, version)
+    })
   return w.finish()
 }

@@ -6,8 +6,8 @@ import type { RequestParser } from '../contract/parse.js'
 import { problemOf } from '../contract/problem.js'
 import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
+import { homePage } from './page.js'
 import type { Connection, Sockets } from './sockets.js'
-import { upgradeRequired } from './upgrade.js'
 
 /** Requests of one client that may wait before its socket is no longer read. */
 const MAX_WAITING_FRAMES = 8
@@ -23,7 +23,7 @@ export function openpiRoute(
     method: 'GET',
     url: '/',
     schema: { hide: true },
-    handler: upgradeRequired,
+    handler: homePage,
     wsHandler: (socket, request) => {
       const connection = sockets.open(socket, 'openpi')
       const session = new OpenpiSession(service, parser, connection, socket, error =>

@@ -26,6 +26,9 @@ export interface InferContext {
   onStart?: () => void
 }
 
+/** Is told of every answer. */
+export type Watcher = (observation: Observation, answer: InferenceAnswer, session: string) => void
+
 /** What this server serves. */
 export interface ServiceMetadata {
   policy: string
@@ -61,6 +64,7 @@ type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
 export class PolicyService {
   readonly metrics = new Metrics()
   readonly #parts: ServiceParts
+  readonly #watchers: Watcher[] = []
   readonly #preparing = new Set<Promise<unknown>>()
   #engine: Engine | undefined
   #starting: Promise<void> | undefined
@@ -131,11 +135,16 @@ export class PolicyService {
     try {
       const answer = await this.#answer(observation, options, context)
       this.metrics.answered(answer)
+      for (const watcher of this.#watchers) watcher(observation, answer, context.session)
       return answer
     } catch (error) {
       this.metrics.failed(error)
       throw error
     }
+  }
+
+  watch(watcher: Watcher): void {
+    this.#watchers.push(watcher)
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */

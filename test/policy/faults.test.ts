@@ -274,7 +274,7 @@ fault('a config.json that contradicts its tensors', async (directory, t) => {
 
 fault('a tokenizer of another vocabulary, or none', async (directory, t) => {
   const path = join(directory, 'tokenizer.model')
-  const pieces = { type: 'BPE', vocab: { '<bos>': 0, a: 1, b: 2, ab: 3 }, merges: ['a b'] }
+  const pieces = { type: 'BPE', vocab: { '<bos>': 0, a: 1, b: 2, ab: 3 }, merges: ['a b'], unk_token: 'a' }
   writeJson(join(directory, 'other.json'), {
     model: pieces,
     added_tokens: [{ id: 0, content: '<bos>', special: true }],

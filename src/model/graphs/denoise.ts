@@ -2,8 +2,10 @@ import {
   type Attended,
   attend,
   dense,
+  foldedNorm,
   gatedMlp,
   linear,
+  type NormedInput,
   outputProjection,
   paddingMask,
   queriesKeysValues,
@@ -15,13 +17,14 @@ import {
 } from '../blocks.js'
 import { EXPERT } from '../checkpoint.js'
 import type { Value } from '../graph.js'
+import { adaptiveNormSizes } from '../quantisation.js'
 import { adaptiveNorms, modulationSize } from './modulation.js'
 
-/** How a sub-layer is normalised and gated; `fold` names a norm weight to fold into the projections. */
+/** How a sub-layer is normalised and gated, and what the projections see of it. */
 interface Norm {
   apply: (x: Value) => Value
   gate: (y: Value) => Value
-  fold?: string
+  input: NormedInput
 }
 
 /** One denoise step: x → velocity, x + dt·velocity (pi05-spec §3.6, §3.7). */
@@ -39,7 +42,9 @@ export function denoiseGraph(site: Site): void {
   const lengths = g.input('lengths', 'int64', ['B'])
 
   const pi05 = config.modelType === 'pi05'
-  let tokens = pi05 ? dense(site, x, 'action_in_proj', 'float32') : stateAndActions(site, x, modulation)
+  let tokens = pi05
+    ? dense(site, x, 'action_in_proj', { type: 'float32' })
+    : stateAndActions(site, x, modulation)
   const norms = pi05 ? adaptive(site, modulation) : folded(site)
 
   const offsets = g.unsqueeze(g.range(g.sizeOf(tokens, 1)), [0])
@@ -57,10 +62,11 @@ export function denoiseGraph(site: Site): void {
 
   const final = norms[2 * depth]!.apply(tokens)
   const actions = pi05 ? final : g.splitAt(final, 1, g.concat([g.integers([1]), g.sizeOf(x, 1)], 0), 2)[1]!
+  const { rmsNorm } = norms[2 * depth]!.input
   const velocity = linear(site, actions, 'action_out_proj', [{ weight: 'action_out_proj.weight' }], {
     biases: ['action_out_proj.bias'],
     type: 'float32',
-    ...(norms[2 * depth]!.fold && { rmsNorm: norms[2 * depth]!.fold }),
+    ...(rmsNorm && { rmsNorm }),
   })
   g.output('x_next', g.add(x, g.multiply(dt, velocity)), chunk)
   g.output('velocity', velocity, chunk)
@@ -72,11 +78,12 @@ function adaptive(site: Site, modulation: Value): Norm[] {
   const { width } = config.expert
   const names = adaptiveNorms(config)
   const vectors = g.split(modulation, 0, new Array<number>(3 * names.length).fill(width))
-  return names.map((_, n) => {
+  return names.map((name, n) => {
     const [scale, shift, gate] = vectors.slice(3 * n) as [Value, Value, Value]
     return {
       apply: x => g.add(g.multiply(rmsNorm(site, x, width), scale), shift),
       gate: y => g.multiply(g.cast(y, 'float32'), gate),
+      input: { channelSizes: adaptiveNormSizes(name, width) },
     }
   })
 }
@@ -86,7 +93,7 @@ function folded(site: Site): Norm[] {
   return adaptiveNorms(site.config).map(name => ({
     apply: x => rmsNorm(site, x, site.config.expert.width),
     gate: y => y,
-    fold: `${name}.weight`,
+    input: foldedNorm(`${name}.weight`),
   }))
 }
 
@@ -95,11 +102,11 @@ function stateAndActions(site: Site, x: Value, modulation: Value): Value {
   const { g, config } = site
   const { width } = config.expert
   const state = g.input('state', 'float32', ['B', config.actionDim])
-  const action = dense(site, x, 'action_in_proj', 'float32')
+  const action = dense(site, x, 'action_in_proj', { type: 'float32' })
   const actionPart = { weight: 'action_time_mlp_in.weight', inputs: [0, width] } as const
   const mixed = linear(site, action, 'action_time_mlp_in', [actionPart], { type: 'float32' })
-  const actions = dense(site, g.swish(g.add(mixed, modulation)), 'action_time_mlp_out', 'float32')
-  return g.concat([g.unsqueeze(dense(site, state, 'state_proj', 'float32'), [1]), actions], 1)
+  const actions = dense(site, g.swish(g.add(mixed, modulation)), 'action_time_mlp_out', { type: 'float32' })
+  return g.concat([g.unsqueeze(dense(site, state, 'state_proj', { type: 'float32' }), [1]), actions], 1)
 }
 
 /** pi0's mask within the suffix: the state token, position 0, sees itself alone. */
@@ -130,12 +137,12 @@ function expertBlock(
   const { g, config } = site
   const { expert } = config
   const layer = `${EXPERT}.layers.${index}`
-  const { q, keys, values } = queriesKeysValues(site, before.apply(x), layer, expert, rope, before.fold)
+  const { q, keys, values } = queriesKeysValues(site, before.apply(x), layer, expert, rope, before.input)
   const mixed = attend(g, q, [prefix, { keys, values, mask: suffixMask }])
-  const middle = residual(g, x, before.gate(outputProjection(site, mixed, layer, expert)))
+  const middle = residual(g, x, before.gate(outputProjection(site, mixed, layer, expert, before.input)))
   return residual(
     g,
     middle,
-    after.gate(gatedMlp(site, after.apply(middle), layer, expert.mlpDim, after.fold)),
+    after.gate(gatedMlp(site, after.apply(middle), layer, expert.mlpDim, after.input)),
   )
 }

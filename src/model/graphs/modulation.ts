@@ -37,8 +37,8 @@ function adaptive(site: Site, embedding: Value): Value {
   const { g, lower, config } = site
   const { width } = config.expert
   const norms = adaptiveNorms(config)
-  const hidden = g.swish(dense(site, embedding, 'time_mlp_in', 'float32'))
-  const condition = g.swish(dense(site, hidden, 'time_mlp_out', 'float32'))
+  const hidden = g.swish(dense(site, embedding, 'time_mlp_in', { type: 'float32' }))
+  const condition = g.swish(dense(site, hidden, 'time_mlp_out', { type: 'float32' }))
   const projections = norms.map(norm => ({ weight: `${norm}.dense.weight` }))
   const product = linear(site, condition, 'modulation', projections, { type: 'float32' })
   const bias = lower.computed('modulation.bias', 'float32', [modulationSize(config)], read => {

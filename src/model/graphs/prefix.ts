@@ -1,5 +1,6 @@
 import {
   attend,
+  foldedNorm,
   gatedMlp,
   headsFirst,
   linear,
@@ -52,7 +53,8 @@ function gemmaBlock(site: Site, x: Value, index: number, rope: RopeTables, paddi
   const { g, config } = site
   const { width, mlpDim } = config.prefix
   const layer = `${PREFIX}.layers.${index}`
-  const [before, after] = ['input', 'post_attention'].map(norm => `${layer}.${norm}_layernorm.weight`)
+  const before = foldedNorm(`${layer}.input_layernorm.weight`)
+  const after = foldedNorm(`${layer}.post_attention_layernorm.weight`)
   const { q, keys, values } = queriesKeysValues(
     site,
     rmsNorm(site, x, width),
@@ -62,7 +64,7 @@ function gemmaBlock(site: Site, x: Value, index: number, rope: RopeTables, paddi
     before,
   )
   const mixed = attend(g, q, [{ keys, values, mask: logits => g.add(logits, padding) }])
-  const middle = residual(g, x, outputProjection(site, mixed, layer, config.prefix))
+  const middle = residual(g, x, outputProjection(site, mixed, layer, config.prefix, before))
   const mlp = gatedMlp(site, rmsNorm(site, middle, width), layer, mlpDim, after)
   return { keys, values, x: residual(g, middle, mlp) }
 }
@@ -77,7 +79,7 @@ function keysAndValues(site: Site, x: Value, index: number, rope: RopeTables) {
     rmsNorm(site, x, width),
     `${layer}.self_attn.kv`,
     [{ weight: `${layer}.self_attn.k_proj.weight` }, { weight: `${layer}.self_attn.v_proj.weight` }],
-    { rmsNorm: `${layer}.input_layernorm.weight` },
+    foldedNorm(`${layer}.input_layernorm.weight`),
   )
   const perHead = g.reshape(packed, [0, 0, 2 * kvHeads, headDim])
   const [k, v] = g.split(perHead, 2, [kvHeads, kvHeads]) as [Value, Value]

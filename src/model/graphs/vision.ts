@@ -2,6 +2,7 @@ import { attend, dense, headsFirst, linear, residual, type Site } from '../block
 import { PROJECTOR, VISION } from '../checkpoint.js'
 import { tokensPerImage } from '../config.js'
 import type { Value } from '../graph.js'
+import { type ChannelSizes, layerNormSizes, projectionSizes } from '../quantisation.js'
 
 /** u8 images [n, size, size, 3] → image embeddings [n, tokens, prefix width] (pi05-spec §3.2). */
 export function visionGraph(site: Site): void {
@@ -54,24 +55,43 @@ function layerNorm({ g, lower, config }: Site, x: Value, name: string): Value {
 function siglipBlock(site: Site, x: Value, index: number): Value {
   const { g } = site
   const layer = `${VISION}.encoder.layers.${index}`
-  const attention = selfAttention(site, layerNorm(site, x, `${layer}.layer_norm1`), `${layer}.self_attn`)
+  const [before, after] = [`${layer}.layer_norm1`, `${layer}.layer_norm2`]
+  const attention = selfAttention(
+    site,
+    layerNorm(site, x, before),
+    `${layer}.self_attn`,
+    layerNormSizes(before),
+  )
   const middle = residual(g, x, attention)
-  const hidden = dense(site, layerNorm(site, middle, `${layer}.layer_norm2`), `${layer}.mlp.fc1`)
-  return residual(g, middle, dense(site, g.gelu(hidden), `${layer}.mlp.fc2`))
+  const [fc1, fc2] = [`${layer}.mlp.fc1`, `${layer}.mlp.fc2`]
+  const sizes = layerNormSizes(after)
+  const hidden = dense(site, layerNorm(site, middle, after), fc1, { channelSizes: sizes })
+  return residual(
+    g,
+    middle,
+    dense(site, g.gelu(hidden), fc2, {
+      channelSizes: projectionSizes(`${fc1}.weight`, sizes, `${fc1}.bias`),
+    }),
+  )
 }
 
 /** Full attention with biases; the scale d^−½ is in the queries' weights. */
-function selfAttention(site: Site, h: Value, name: string): Value {
+function selfAttention(site: Site, h: Value, name: string, channelSizes: ChannelSizes): Value {
   const { g, config } = site
   const { width, heads } = config.vision
   const headDim = width / heads
   const parts = ['q_proj', 'k_proj', 'v_proj'].map(part => `${name}.${part}`)
   const scales = [headDim ** -0.5, 1, 1]
   const projections = parts.map((part, i) => ({ weight: `${part}.weight`, scale: scales[i]! }))
-  const packed = linear(site, h, `${name}.qkv`, projections, { biases: parts.map(part => `${part}.bias`) })
+  const packed = linear(site, h, `${name}.qkv`, projections, {
+    biases: parts.map(part => `${part}.bias`),
+    channelSizes,
+  })
   const [q, keys, values] = g
     .split(packed, -1, [width, width, width])
     .map(part => headsFirst(g, g.reshape(part, [0, 0, heads, headDim]))) as [Value, Value, Value]
   const mixed = attend(g, q, [{ keys, values, mask: logits => logits }])
-  return dense(site, g.reshape(headsFirst(g, mixed), [0, 0, width]), `${name}.out_proj`)
+  return dense(site, g.reshape(headsFirst(g, mixed), [0, 0, width]), `${name}.out_proj`, {
+    channelSizes: projectionSizes(`${name}.v_proj.weight`, channelSizes, `${name}.v_proj.bias`),
+  })
 }
