@@ -14,6 +14,8 @@ export interface RuntimeSettings {
   runtime: 'auto' | 'cpu' | 'tensorrt' | 'tensorrt_pipelined'
   /** auto: fp32 on the CPU. */
   precision: 'auto' | Precision
+  /** fp16 on the CPU, for verification: rounds after every operation. */
+  emulated?: boolean
   /** All lanes together; 0: one a physical core. */
   threads: number
   /** auto: off on the CPU. */
@@ -31,7 +33,7 @@ export async function createRuntime(
   { weightsPath, model }: RuntimeModel,
   settings: RuntimeSettings,
 ): Promise<Runtime> {
-  const { runtime, precision, threads, pipeline, maxBatch, cacheDir, onProgress, signal } = settings
+  const { runtime, precision, emulated, threads, pipeline, maxBatch, cacheDir, onProgress, signal } = settings
   if (runtime !== 'auto' && runtime !== 'cpu')
     throw new TurboPiError(
       'RUNTIME_UNAVAILABLE',
@@ -42,6 +44,7 @@ export async function createRuntime(
     weightsPath,
     config: model,
     precision: precision === 'auto' ? 'fp32' : precision,
+    ...(emulated && { emulated }),
     lanes,
     maxBatch,
     ...(threads > 0 && { threads: Math.max(1, Math.floor(threads / lanes)) }),

@@ -2,6 +2,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { TurboPiError } from '../../errors.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
 import { cacheDirectory, fingerprintOf, isLowered, loweredDirectory } from '../../model/lowered-model.js'
+import { MAX_STEPS } from '../../model/time.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
   ActResult,
@@ -42,8 +43,6 @@ export interface CpuRuntimeOptions {
   /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
   signal?: AbortSignal
 }
-
-const MAX_STEPS = 50
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
 
