@@ -210,12 +210,10 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 /**
  * Runs the network on the CPU, in worker threads: nothing is loaded, lowered or computed on the calling thread. The first
  * start with a checkpoint lowers it into the cache; later ones find it there. Throws CHECKPOINT_INVALID, CACHE_FAILED,
- * RUNTIME_UNAVAILABLE or RUNTIME_FAILED.
+ * or RUNTIME_FAILED.
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
-  if (precision === 'int8')
-    throw new TurboPiError('RUNTIME_UNAVAILABLE', `the CPU runtime has no ${precision}; use fp32`)
   const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
