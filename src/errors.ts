@@ -6,12 +6,14 @@ export const ERRORS = {
   BODY_MALFORMED: { status: 400, title: 'The body could not be parsed' },
   UNAUTHORIZED: { status: 401, title: 'An API key is required' },
   NOT_FOUND: { status: 404, title: 'There is nothing at this address' },
+  SUBPROTOCOL_UNSUPPORTED: { status: 400, title: 'The WebSocket subprotocol is not supported' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is larger than this server accepts' },
   CONTENT_TYPE_UNSUPPORTED: { status: 415, title: 'The content type is not supported' },
   OBSERVATION_INVALID: { status: 422, title: 'The observation does not fit this policy' },
   OPTIONS_INVALID: { status: 422, title: 'The options are out of range' },
   IMAGE_INVALID: { status: 422, title: 'An image could not be decoded' },
   IMAGE_TOO_LARGE: { status: 422, title: 'An image has more pixels than this server accepts' },
+  UPGRADE_REQUIRED: { status: 426, title: 'This address speaks WebSocket' },
   REQUEST_CANCELLED: { status: 499, title: 'The caller went away' },
   INTERNAL: { status: 500, title: 'The server failed' },
   ACTIONS_NOT_FINITE: { status: 500, title: 'The policy produced actions that are not finite' },
@@ -47,11 +49,13 @@ export class TurboPiError extends Error {
   readonly status: number
   readonly title: string
   readonly fields: readonly FieldError[]
+  /** Whole seconds after which to try again, for OVERLOADED. */
+  readonly retryAfter: number | undefined
 
   constructor(
     code: ErrorCode,
     detail: string,
-    options: { fields?: readonly FieldError[]; cause?: unknown } = {},
+    options: { fields?: readonly FieldError[]; cause?: unknown; retryAfter?: number } = {},
   ) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'TurboPiError'
@@ -59,6 +63,7 @@ export class TurboPiError extends Error {
     this.status = ERRORS[code].status
     this.title = ERRORS[code].title
     this.fields = options.fields ?? []
+    this.retryAfter = options.retryAfter
   }
 }
 

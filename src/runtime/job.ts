@@ -6,10 +6,15 @@ export interface InferenceJob {
   /** [actionHorizon, actionDim]. */
   noise: Float32Array
   steps: number
-  /** Latest useful completion, in performance.now() milliseconds; work past it is not started. */
-  deadline?: number
+  /**
+   * Latest useful completion, in performance.now() milliseconds; work past it is not started. The queue reads it
+   * whenever it chooses, so a getter may move it while the job waits.
+   */
+  readonly deadline?: number | undefined
   /** Whose work it is; the queue is fair between sessions. */
   session: string
+  /** Called when the job leaves the queue for the engine. */
+  onStart?: () => void
 }
 
 export interface InferenceResult {

@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+import { reasonOf, TurboPiError } from './errors.js'
+
+interface Command {
+  /** Text of `turbo-pi COMMAND --help`. */
+  help: string
+  /** Resolves with the exit code. */
+  run(argv: string[]): Promise<number>
+}
+
+const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> = {
+  serve: ['serve a policy over HTTP and WebSocket', () => import('./commands/serve.js')],
+  doctor: ['check a policy directory', () => import('./commands/doctor.js')],
+  verify: ['compare a runtime with reference data', () => import('./commands/verify.js')],
+  eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval.js')],
+  export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
+  bench: ['time every stage of the served policy', () => import('./commands/bench.js')],
+}
+
+const usage = () =>
+  `turbo-pi COMMAND [options]\n\n${Object.entries(COMMANDS)
+    .map(([name, [summary]]) => `  ${name.padEnd(10)} ${summary}`)
+    .join('\n')}\n\nturbo-pi COMMAND --help tells its options.`
+
+async function main([name, ...argv]: string[]): Promise<number> {
+  if (name === undefined || name === '--help' || name === '-h') {
+    console.log(usage())
+    return name === undefined ? 2 : 0
+  }
+  const command = COMMANDS[name]
+  if (!command) {
+    console.error(`turbo-pi: there is no command ${JSON.stringify(name)}.\n\n${usage()}`)
+    return 2
+  }
+  const { help, run } = await command[1]()
+  if (argv.includes('--help') || argv.includes('-h')) {
+    console.log(help)
+    return 0
+  }
+  return run(argv)
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  if (error instanceof TurboPiError)
+    console.error(`turbo-pi: ${error.title} (${error.code}).\n${error.message}`)
+  else console.error(error instanceof Error ? (error.stack ?? error.message) : reasonOf(error))
+  process.exitCode = 1
+}

@@ -1,0 +1,67 @@
+import { parseArgs } from 'node:util'
+import { reasonOf, TurboPiError } from '../errors.js'
+import type { CheckResult } from '../policy/checks.js'
+import { checkPolicy } from '../policy/load.js'
+
+export const help = `turbo-pi doctor DIR [options]
+
+Checks a policy or checkpoint directory for everything that could make it serve wrong actions, and prints a table.
+Exits 1 when something is wrong.
+
+  --config NAME       preset of an openpi checkpoint, for example pi05_libero
+  --norm-stats PATH   norm_stats.json, when the directory has none
+  --tokenizer PATH    tokenizer file, when the directory has none
+  --deep              look for NaN in every weight (reads the whole file), not in samples
+  --json              print the results as JSON`
+
+const MARKS = { ok: 'ok', failed: 'WRONG', skipped: 'skipped' }
+
+/** Runs every check of the loader to the end. */
+export async function run(argv: string[]): Promise<number> {
+  const { values, positionals } = parse(argv)
+  const [directory] = positionals
+  if (directory === undefined || positionals.length > 1)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      `doctor takes one directory, got ${positionals.length}.\n\n${help}`,
+    )
+  const results = checkPolicy(directory, {
+    ...(values.config !== undefined && { config: values.config }),
+    ...(values['norm-stats'] !== undefined && { normStats: values['norm-stats'] }),
+    ...(values.tokenizer !== undefined && { tokenizer: values.tokenizer }),
+    deep: values.deep,
+  })
+  const wrong = results.filter(result => result.status === 'failed').length
+  console.log(
+    values.json ? JSON.stringify({ ok: wrong === 0, checks: results }, null, 2) : report(results, wrong),
+  )
+  return wrong === 0 ? 0 : 1
+}
+
+function parse(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        config: { type: 'string' },
+        'norm-stats': { type: 'string' },
+        tokenizer: { type: 'string' },
+        deep: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+      },
+    })
+  } catch (error) {
+    throw new TurboPiError('CONFIG_INVALID', `${reasonOf(error)}\n\n${help}`)
+  }
+}
+
+function report(results: readonly CheckResult[], wrong: number): string {
+  const width = Math.max(...results.map(result => result.name.length))
+  const lines = results.map(
+    ({ name, status, detail }) => `${name.padEnd(width)}  ${MARKS[status].padEnd(7)}  ${detail}`,
+  )
+  const verdict =
+    wrong === 0 ? 'Nothing wrong was found.' : `${wrong} of ${results.length} checks found something wrong.`
+  return [...lines, '', verdict].join('\n')
+}

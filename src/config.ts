@@ -1,0 +1,263 @@
+import { parseArgs } from 'node:util'
+import { TurboPiError } from './errors.js'
+
+interface Setting<T> {
+  /** Environment variable; the flag wins over it. */
+  env: string
+  default: T
+  /** Shown by --help and in docs/reference/config.md. */
+  meaning: string
+  parse(text: string): T
+}
+
+const text = (env: string, fallback: string, meaning: string): Setting<string> => ({
+  env,
+  default: fallback,
+  meaning,
+  parse: value => value,
+})
+
+const optionalText = (env: string, meaning: string): Setting<string | undefined> => ({
+  env,
+  default: undefined,
+  meaning,
+  parse: value => value,
+})
+
+const choice = <const T extends string>(
+  env: string,
+  fallback: T,
+  choices: readonly T[],
+  meaning: string,
+): Setting<T> => ({
+  env,
+  default: fallback,
+  meaning: `${meaning} (${choices.join(', ')})`,
+  parse: value => {
+    if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(', ')}`)
+    return value as T
+  },
+})
+
+const integer = (
+  env: string,
+  fallback: number,
+  min: number,
+  max: number,
+  meaning: string,
+): Setting<number> => ({
+  env,
+  default: fallback,
+  meaning,
+  parse: value => {
+    const number = Number(value)
+    if (!Number.isInteger(number) || number < min || number > max || value.trim() === '')
+      throw new Error(`an integer from ${min} to ${max}`)
+    return number
+  },
+})
+
+const flag = (env: string, meaning: string): Setting<boolean> => ({
+  env,
+  default: false,
+  meaning,
+  parse: value => {
+    if (!['true', 'false', '1', '0'].includes(value)) throw new Error('true or false')
+    return value === 'true' || value === '1'
+  },
+})
+
+/** Every setting of `turbo-pi serve`: its flag is the key in kebab-case. */
+export const SETTINGS = {
+  host: text('TURBO_PI_HOST', '127.0.0.1', 'address to listen on'),
+  port: integer('TURBO_PI_PORT', 8000, 0, 65535, 'port to listen on; 0 takes a free one'),
+  apiKey: optionalText(
+    'TURBO_PI_API_KEY',
+    'key that callers must send as `Authorization: Api-Key …` or `Bearer …`',
+  ),
+  allowAnonymous: flag(
+    'TURBO_PI_ALLOW_ANONYMOUS',
+    'listen on an address other than loopback without an API key',
+  ),
+  policy: optionalText('TURBO_PI_POLICY', 'policy directory; the bundled one when absent'),
+  config: optionalText(
+    'TURBO_PI_CONFIG',
+    'preset for a checkpoint directory without policy.json, for example pi05_libero',
+  ),
+  normStats: optionalText('TURBO_PI_NORM_STATS', 'norm_stats.json, when the checkpoint directory has none'),
+  tokenizer: optionalText(
+    'TURBO_PI_TOKENIZER',
+    'tokenizer file (.model or tokenizer.json), when the directory has none',
+  ),
+  defaultPrompt: optionalText('TURBO_PI_DEFAULT_PROMPT', 'prompt of observations that carry none'),
+  runtime: choice(
+    'TURBO_PI_RUNTIME',
+    'auto',
+    ['auto', 'cpu', 'tensorrt', 'tensorrt_pipelined'],
+    'what computes',
+  ),
+  precision: choice(
+    'TURBO_PI_PRECISION',
+    'auto',
+    ['auto', 'fp32', 'int8', 'bf16', 'fp16'],
+    'arithmetic of the network; auto is fp32 on CPUs, bf16 on GPUs',
+  ),
+  threads: integer('TURBO_PI_THREADS', 0, 0, 1024, 'threads of the CPU runtime; 0 takes one a physical core'),
+  pipeline: choice(
+    'TURBO_PI_PIPELINE',
+    'auto',
+    ['auto', 'on', 'off'],
+    'overlap the prefix of one batch with the denoising of another',
+  ),
+  maxBatch: integer('TURBO_PI_MAX_BATCH', 8, 1, 256, 'observations that share one engine call'),
+  numSteps: integer(
+    'TURBO_PI_NUM_STEPS',
+    0,
+    0,
+    50,
+    'denoise steps when a request names none; 0 takes the policy’s',
+  ),
+  queueLimit: integer(
+    'TURBO_PI_QUEUE_LIMIT',
+    64,
+    1,
+    100_000,
+    'requests that may wait; more are answered 503',
+  ),
+  guard: choice(
+    'TURBO_PI_GUARD',
+    'auto',
+    ['auto', 'report', 'clamp', 'refuse'],
+    'what to do with actions outside the bounds of the norm stats; auto is what policy.json says, else report',
+  ),
+  guardMargin: integer(
+    'TURBO_PI_GUARD_MARGIN',
+    50,
+    0,
+    10_000,
+    'width of the guard’s margin, in percent of q99 − q01',
+  ),
+  bodyLimit: integer(
+    'TURBO_PI_BODY_LIMIT',
+    32 * 2 ** 20,
+    1024,
+    2 ** 31,
+    'bytes that a request or frame may have',
+  ),
+  heartbeat: integer(
+    'TURBO_PI_HEARTBEAT',
+    20_000,
+    100,
+    600_000,
+    'milliseconds between pings; a WebSocket that does not answer is dropped',
+  ),
+  sendBuffer: integer(
+    'TURBO_PI_SEND_BUFFER',
+    2 ** 20,
+    1024,
+    2 ** 30,
+    'bytes that a WebSocket client may leave unread before it is dropped',
+  ),
+  maxImagePixels: integer(
+    'TURBO_PI_MAX_IMAGE_PIXELS',
+    16_777_216,
+    1,
+    2 ** 30,
+    'pixels that an image may have, checked before decoding',
+  ),
+  maxImages: integer('TURBO_PI_MAX_IMAGES', 8, 1, 64, 'images that an observation may carry'),
+  visionCache: integer(
+    'TURBO_PI_VISION_CACHE',
+    16,
+    0,
+    4096,
+    'image embeddings kept for images seen again; 0 switches it off',
+  ),
+  watchSessions: flag(
+    'TURBO_PI_WATCH_SESSIONS',
+    'keep the last observation of each session and show it on the page: whoever opens the page sees the cameras',
+  ),
+  cacheDir: optionalText(
+    'TURBO_PI_CACHE',
+    'where lowered weights and engines are kept; ~/.cache/turbo-pi when absent',
+  ),
+  drainTimeout: integer(
+    'TURBO_PI_DRAIN_TIMEOUT',
+    10_000,
+    0,
+    600_000,
+    'milliseconds that a stop waits for answers in flight',
+  ),
+  logLevel: choice(
+    'TURBO_PI_LOG_LEVEL',
+    'info',
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    'how much is logged',
+  ),
+} as const satisfies Record<string, Setting<unknown>>
+
+type Settings = typeof SETTINGS
+export type Config = { -readonly [K in keyof Settings]: Settings[K] extends Setting<infer T> ? T : never }
+
+/** `maxImagePixels` → `max-image-pixels`. */
+export const flagOf = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
+
+/**
+ * Reads flags, then environment variables, then defaults.
+ * Throws CONFIG_INVALID, naming the setting, what it takes and what came.
+ */
+export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = process.env): Config {
+  const names = Object.keys(SETTINGS) as (keyof Settings)[]
+  const options = Object.fromEntries(
+    names.map(name => [
+      flagOf(name),
+      { type: typeof SETTINGS[name].default === 'boolean' ? 'boolean' : 'string' } as const,
+    ]),
+  )
+  let values: Record<string, unknown>
+  try {
+    values = parseArgs({ args: [...argv], options, strict: true, allowNegative: true } as Parameters<
+      typeof parseArgs
+    >[0]).values
+  } catch (error) {
+    throw new TurboPiError('CONFIG_INVALID', `${(error as Error).message} See turbo-pi serve --help.`)
+  }
+  const config: Record<string, unknown> = {}
+  for (const name of names) {
+    const setting: Setting<unknown> = SETTINGS[name]
+    const given = values[flagOf(name)] ?? env[setting.env]
+    if (given === undefined || given === '') config[name] = setting.default
+    else
+      try {
+        config[name] = setting.parse(String(given))
+      } catch (error) {
+        throw new TurboPiError(
+          'CONFIG_INVALID',
+          `--${flagOf(name)} (${setting.env}) takes ${(error as Error).message}, got ${JSON.stringify(given)}.`,
+        )
+      }
+  }
+  return checked(config as Config)
+}
+
+function checked(config: Config): Config {
+  if (!LOOPBACK.has(config.host) && !config.apiKey && !config.allowAnonymous)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY, or pass --allow-anonymous to serve everybody.`,
+    )
+  return config
+}
+
+/** Lines of `turbo-pi serve --help`. */
+export function settingsHelp(): string {
+  return Object.entries(SETTINGS)
+    .map(
+      ([name, setting]) => `  --${flagOf(name).padEnd(18)} ${setting.meaning}${showDefault(setting.default)}`,
+    )
+    .join('\n')
+}
+
+const showDefault = (value: unknown) => (value === undefined || value === false ? '' : ` [${value}]`)

@@ -1,0 +1,94 @@
+import type { Static } from 'typebox'
+import { Float, NdArray } from './msgpack.js'
+import type { ServerTiming } from './schemas.js'
+
+/** What one inference gives, before it is put on a wire. */
+export interface InferenceAnswer {
+  /** Row-major [horizon, actionSize], robot action space; shared between coalesced callers, so not to be changed. */
+  readonly actions: Float64Array
+  horizon: number
+  actionSize: number
+  /** Null when the caller gave the noise itself. */
+  seed: number | null
+  /** Another caller's inference of the same observation answered this one. */
+  coalesced: boolean
+  /** The deadline had passed; only for callers that accept late answers. */
+  late: boolean
+  /** The prompt was longer than the policy takes and lost its tail. */
+  truncated: boolean
+  /** What the guard saw: action values outside the policy's bounds, and whether they were clamped. */
+  guard: { outOfBounds: number; clamped: boolean }
+  /** Fingerprint of weights, config, precision and graph version. */
+  model: string
+  timing: {
+    decodeMs: number
+    queueMs: number
+    visionMs: number
+    prefixMs: number
+    denoiseMs: number
+    totalMs: number
+  }
+}
+
+/** Rows of a chunk as nested arrays. */
+export function actionRows(answer: Pick<InferenceAnswer, 'actions' | 'horizon' | 'actionSize'>): number[][] {
+  const rows: number[][] = []
+  for (let row = 0; row < answer.horizon; row++)
+    rows.push(Array.from(answer.actions.subarray(row * answer.actionSize, (row + 1) * answer.actionSize)))
+  return rows
+}
+
+/** A chunk as the float64 array that openpi's clients expect. */
+export function actionArray(answer: Pick<InferenceAnswer, 'actions' | 'horizon' | 'actionSize'>): NdArray {
+  const { actions, horizon, actionSize } = answer
+  return new NdArray(
+    '<f8',
+    [horizon, actionSize],
+    new Uint8Array(actions.buffer, actions.byteOffset, actions.byteLength),
+  )
+}
+
+const inferMs = ({ timing }: InferenceAnswer) => timing.visionMs + timing.prefixMs + timing.denoiseMs
+
+export function serverTiming({ timing }: InferenceAnswer): Static<typeof ServerTiming> {
+  return {
+    decode_ms: timing.decodeMs,
+    queue_ms: timing.queueMs,
+    vision_ms: timing.visionMs,
+    prefix_ms: timing.prefixMs,
+    denoise_ms: timing.denoiseMs,
+    total_ms: timing.totalMs,
+  }
+}
+
+/** The JSON answer of POST /infer. */
+export function jsonReply(answer: InferenceAnswer) {
+  return {
+    actions: actionRows(answer),
+    seed: answer.seed,
+    coalesced: answer.coalesced,
+    truncated: answer.truncated,
+    guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
+    policy_timing: { infer_ms: inferMs(answer) },
+    server_timing: serverTiming(answer),
+    model: answer.model,
+  }
+}
+
+/** The same in msgpack-numpy: `actions` is a float64 array, timings are float64 as in Python. */
+export function msgpackReply(answer: InferenceAnswer) {
+  return {
+    actions: actionArray(answer),
+    seed: answer.seed,
+    coalesced: answer.coalesced,
+    truncated: answer.truncated,
+    guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
+    policy_timing: { infer_ms: new Float(inferMs(answer)) },
+    server_timing: floats(serverTiming(answer)),
+    model: answer.model,
+  }
+}
+
+/** Numbers that must travel as float64 even when they are whole. */
+export const floats = (record: Record<string, number>): Record<string, Float> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, new Float(value)]))

@@ -1,0 +1,210 @@
+import { reasonOf, TurboPiError } from '../errors.js'
+import { itemSizeOf, type MsgpackValue, NdArray } from './numpy.js'
+
+export interface DecodeLimits {
+  /** Nesting of arrays and maps. */
+  maxDepth: number
+  /** Values in one message, all levels together; binary data counts as one. */
+  maxValues: number
+}
+
+const DEFAULT_LIMITS: DecodeLimits = { maxDepth: 32, maxValues: 100_000 }
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/**
+ * Reads one MessagePack message in openpi's msgpack-numpy dialect (pi05-spec §5). Maps become objects without a
+ * prototype, arrays of NumPy become NdArray (no copy), NumPy scalars their plain value, bin a Uint8Array (no copy);
+ * integers beyond 2⁵³ become bigint. Throws BODY_MALFORMED for anything else than one complete message within `limits`.
+ */
+export function decodeMsgpack(bytes: Uint8Array, limits: Partial<DecodeLimits> = {}): MsgpackValue {
+  return new Decoder(bytes, { ...DEFAULT_LIMITS, ...limits }).message()
+}
+
+class Decoder {
+  readonly #bytes: Uint8Array
+  readonly #view: DataView
+  readonly #limits: DecodeLimits
+  #at = 0
+  #values = 0
+
+  constructor(bytes: Uint8Array, limits: DecodeLimits) {
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#limits = limits
+  }
+
+  message(): MsgpackValue {
+    const value = this.#value(0)
+    if (this.#at !== this.#bytes.byteLength)
+      throw this.#malformed(`${this.#bytes.byteLength - this.#at} bytes follow the message`)
+    return value
+  }
+
+  #malformed(detail: string): TurboPiError {
+    return new TurboPiError('BODY_MALFORMED', `MessagePack, byte ${this.#at}: ${detail}.`)
+  }
+
+  /** Moves past `count` bytes and gives the place where they start. */
+  #take(count: number): number {
+    const start = this.#at
+    if (count > this.#bytes.byteLength - start)
+      throw this.#malformed(
+        `${count} bytes expected, the message ends after ${this.#bytes.byteLength - start}`,
+      )
+    this.#at = start + count
+    return start
+  }
+
+  #value(depth: number): MsgpackValue {
+    if (++this.#values > this.#limits.maxValues)
+      throw this.#malformed(`more than ${this.#limits.maxValues} values in one message`)
+    const tag = this.#bytes[this.#take(1)] as number
+    if (tag < 0x80) return tag
+    if (tag >= 0xe0) return tag - 0x100
+    if (tag < 0x90) return this.#map(tag & 0x0f, depth)
+    if (tag < 0xa0) return this.#array(tag & 0x0f, depth)
+    if (tag < 0xc0) return this.#text(tag & 0x1f)
+    switch (tag) {
+      case 0xc0:
+        return null
+      case 0xc2:
+        return false
+      case 0xc3:
+        return true
+      case 0xc4:
+      case 0xc5:
+      case 0xc6:
+        return this.#binary(this.#length(tag - 0xc4))
+      case 0xca:
+        return this.#view.getFloat32(this.#take(4))
+      case 0xcb:
+        return this.#view.getFloat64(this.#take(8))
+      case 0xcc:
+        return this.#view.getUint8(this.#take(1))
+      case 0xcd:
+        return this.#view.getUint16(this.#take(2))
+      case 0xce:
+        return this.#view.getUint32(this.#take(4))
+      case 0xcf:
+        return narrow(this.#view.getBigUint64(this.#take(8)))
+      case 0xd0:
+        return this.#view.getInt8(this.#take(1))
+      case 0xd1:
+        return this.#view.getInt16(this.#take(2))
+      case 0xd2:
+        return this.#view.getInt32(this.#take(4))
+      case 0xd3:
+        return narrow(this.#view.getBigInt64(this.#take(8)))
+      case 0xd9:
+      case 0xda:
+      case 0xdb:
+        return this.#text(this.#length(tag - 0xd9))
+      case 0xdc:
+      case 0xdd:
+        return this.#array(this.#length(tag - 0xdb), depth)
+      case 0xde:
+      case 0xdf:
+        return this.#map(this.#length(tag - 0xdd), depth)
+      default:
+        throw this.#malformed(`type 0x${tag.toString(16)} is not accepted (extension types are not)`)
+    }
+  }
+
+  /** A length of 1, 2 or 4 bytes. */
+  #length(widthExponent: number): number {
+    if (widthExponent === 0) return this.#view.getUint8(this.#take(1))
+    return widthExponent === 1 ? this.#view.getUint16(this.#take(2)) : this.#view.getUint32(this.#take(4))
+  }
+
+  #binary(length: number): Uint8Array {
+    const start = this.#take(length)
+    return this.#bytes.subarray(start, start + length)
+  }
+
+  #text(length: number): string {
+    const start = this.#take(length)
+    if (length < 32) {
+      let text = ''
+      let at = start
+      for (; at < start + length; at++) {
+        const byte = this.#bytes[at] as number
+        if (byte >= 0x80) break
+        text += String.fromCharCode(byte)
+      }
+      if (at === start + length) return text
+    }
+    try {
+      return utf8.decode(this.#bytes.subarray(start, start + length))
+    } catch {
+      throw this.#malformed('a string is not UTF-8')
+    }
+  }
+
+  #deeper(depth: number, count: number): number {
+    if (depth >= this.#limits.maxDepth) throw this.#malformed(`nested deeper than ${this.#limits.maxDepth}`)
+    if (count > this.#bytes.byteLength - this.#at)
+      throw this.#malformed(
+        `${count} entries announced, only ${this.#bytes.byteLength - this.#at} bytes left`,
+      )
+    return depth + 1
+  }
+
+  #array(count: number, depth: number): MsgpackValue[] {
+    const inner = this.#deeper(depth, count)
+    const items: MsgpackValue[] = []
+    for (let i = 0; i < count; i++) items.push(this.#value(inner))
+    return items
+  }
+
+  #map(count: number, depth: number): MsgpackValue {
+    const inner = this.#deeper(depth, count)
+    const entries: Record<string, MsgpackValue> = Object.create(null)
+    for (let i = 0; i < count; i++) {
+      const key = this.#key()
+      if (key in entries) throw this.#malformed(`the key ${JSON.stringify(key)} occurs twice in a map`)
+      entries[key] = this.#value(inner)
+    }
+    if ('__ndarray__' in entries) return this.#ndarray(entries)
+    if ('__npgeneric__' in entries) return this.#scalar(entries)
+    return entries
+  }
+
+  /** Keys are str or bin, as Python's unpackb accepts them. */
+  #key(): string {
+    const tag = this.#bytes[this.#take(1)] as number
+    if (tag >= 0xa0 && tag < 0xc0) return this.#text(tag & 0x1f)
+    if (tag >= 0xd9 && tag <= 0xdb) return this.#text(this.#length(tag - 0xd9))
+    if (tag >= 0xc4 && tag <= 0xc6) return this.#text(this.#length(tag - 0xc4))
+    throw this.#malformed('the keys of a map must be strings')
+  }
+
+  #ndarray({ dtype, shape, data }: Record<string, MsgpackValue>): NdArray {
+    if (typeof dtype !== 'string' || !(data instanceof Uint8Array) || !isShape(shape))
+      throw this.#malformed('a NumPy array needs "data" (bin), "dtype" (str) and "shape" (sizes)')
+    let itemSize: number
+    try {
+      itemSize = itemSizeOf(dtype)
+    } catch (error) {
+      throw this.#malformed(reasonOf(error))
+    }
+    const expected = shape.reduce((product, side) => product * side, itemSize)
+    if (data.byteLength !== expected)
+      throw this.#malformed(
+        `a NumPy array ${dtype} of shape [${shape.join(', ')}] takes ${expected} bytes, got ${data.byteLength}`,
+      )
+    return new NdArray(dtype, shape, data)
+  }
+
+  #scalar({ data }: Record<string, MsgpackValue>): MsgpackValue {
+    if (typeof data !== 'number' && typeof data !== 'bigint' && typeof data !== 'boolean')
+      throw this.#malformed('a NumPy scalar needs "data" that is a number or a boolean')
+    return data
+  }
+}
+
+const isShape = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.length <= 32 && value.every(side => Number.isSafeInteger(side) && side >= 0)
+
+const narrow = (value: bigint): number | bigint =>
+  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value

@@ -1,0 +1,152 @@
+import { fileURLToPath } from 'node:url'
+import { Piscina } from 'piscina'
+import sharp from 'sharp'
+import type { ObservationImage } from '../../contract/observation.js'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { type ImageArray, layoutOf, toRgb } from './pixels.js'
+import type { ResizeMethod, RgbImage } from './resize.js'
+import type { ResizeTask } from './resize-worker.js'
+
+export interface ImageDecoderOptions {
+  /** Side of the network's square images in pixels. */
+  size: number
+  /** Pixels that one image may have, checked before it is decoded. */
+  maxPixels: number
+  resize: ResizeMethod
+}
+
+/** Where an image stands in the observation, for messages and layouts. */
+export interface ImagePlace {
+  /** RFC 6901 pointer. */
+  pointer: string
+  layout: 'hwc' | 'chw'
+}
+
+// Camera frames are small and never the same: threads inside one decode and libvips' cache only cost.
+sharp.concurrency(1)
+sharp.cache(false)
+
+/**
+ * Turns images into what the network takes: 8-bit RGB [size, size, 3]. Files are decoded off the main thread as Pillow's
+ * convert('RGB') would (alpha dropped, EXIF orientation and colour profiles not applied); sizes are changed in a worker
+ * thread. Close it when done.
+ */
+export class ImageDecoder {
+  readonly #options: ImageDecoderOptions
+  #pool: Piscina<ResizeTask, Uint8Array> | undefined
+
+  constructor(options: ImageDecoderOptions) {
+    this.#options = options
+  }
+
+  /** Throws IMAGE_INVALID or IMAGE_TOO_LARGE, with the image's pointer. */
+  async decode(image: ObservationImage, place: ImagePlace): Promise<Uint8Array> {
+    const { size } = this.#options
+    if (image.kind === 'array') return this.#array(image, place)
+    const rgb = await this.#file(image.bytes, place)
+    return rgb.width === size && rgb.height === size ? rgb.pixels : this.#resize(rgb)
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.destroy()
+    this.#pool = undefined
+  }
+
+  #array(image: ImageArray, place: ImagePlace): Uint8Array | Promise<Uint8Array> {
+    const { size } = this.#options
+    const layout = layoutOf(image.shape, place.layout)
+    if (!layout)
+      throw refuse(
+        'IMAGE_INVALID',
+        place,
+        `must have shape [height, width, 3] or [3, height, width], got [${image.shape.join(', ')}]`,
+      )
+    const [height, width] = (layout === 'chw' ? image.shape.slice(1) : image.shape) as [number, number]
+    this.#checkSize(width, height, place)
+    if (image.data.length !== width * height * 3)
+      throw refuse(
+        'IMAGE_INVALID',
+        place,
+        `must hold ${width * height * 3} values for its shape, got ${image.data.length}`,
+      )
+    if (!(image.data instanceof Uint8Array) && !image.data.every(value => value >= 0 && value <= 1))
+      throw refuse(
+        'IMAGE_INVALID',
+        place,
+        'is an array of floats, which must lie in 0…1; send 0…255 as uint8',
+      )
+    if (width === size && height === size) return toRgb(image, layout).pixels
+    // A view would be posted together with the whole frame that it lies in.
+    return this.#resize({ array: { ...image, data: image.data.slice() } as ImageArray, layout })
+  }
+
+  async #file(bytes: Uint8Array, place: ImagePlace): Promise<RgbImage> {
+    if (!isKnownFormat(bytes)) throw refuse('IMAGE_INVALID', place, 'is not a JPEG, PNG or WebP file')
+    try {
+      const file = sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
+      const { width, height, space, depth } = await file.metadata()
+      this.#checkSize(width, height, place)
+      if (space === 'cmyk')
+        throw refuse(
+          'IMAGE_INVALID',
+          place,
+          'is a CMYK image; send RGB, the conversion would depend on a colour profile',
+        )
+      if (depth !== 'uchar')
+        throw refuse('IMAGE_INVALID', place, `has ${depth} samples; send 8 bits a channel`)
+      const { data, info } = await file
+        .removeAlpha()
+        .toColourspace('srgb')
+        .raw()
+        .toBuffer({ resolveWithObject: true })
+      if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`)
+      return { pixels: data, width: info.width, height: info.height }
+    } catch (error) {
+      if (error instanceof TurboPiError) throw error
+      throw refuse('IMAGE_INVALID', place, `could not be decoded: ${reasonOf(error).replaceAll(/\s+/g, ' ')}`)
+    }
+  }
+
+  #checkSize(width: number, height: number, place: ImagePlace): void {
+    const { maxPixels } = this.#options
+    if (!(width > 0 && height > 0)) throw refuse('IMAGE_INVALID', place, `is empty (${width} × ${height})`)
+    if (width * height > maxPixels)
+      throw refuse(
+        'IMAGE_TOO_LARGE',
+        place,
+        `has ${width} × ${height} pixels; at most ${maxPixels} in all are accepted`,
+      )
+    const longer = Math.max(width, height)
+    if (Math.min(width, height) * this.#options.size < longer)
+      throw refuse('IMAGE_INVALID', place, `of ${width} × ${height} is too narrow to be fitted into a square`)
+  }
+
+  #resize(image: ResizeTask['image']): Promise<Uint8Array> {
+    this.#pool ??= new Piscina({
+      // The same file beside this one: .ts under a loader, .js when built.
+      filename: fileURLToPath(
+        new URL(
+          import.meta.url.endsWith('.ts') ? './resize-worker.ts' : './resize-worker.js',
+          import.meta.url,
+        ),
+      ),
+      minThreads: 1,
+      maxThreads: 2,
+      idleTimeout: 60_000,
+    })
+    return this.#pool.run({ image, size: this.#options.size, method: this.#options.resize })
+  }
+}
+
+/** Only these formats reach the decoder: others (SVG, TIFF, PDF …) are attack surface, not cameras. */
+function isKnownFormat(bytes: Uint8Array): boolean {
+  const head = Buffer.from(bytes.subarray(0, 12)).toString('latin1')
+  return (
+    head.startsWith('\xff\xd8\xff') ||
+    head.startsWith('\x89PNG\r\n\x1a\n') ||
+    (head.startsWith('RIFF') && head.slice(8) === 'WEBP')
+  )
+}
+
+const refuse = (code: 'IMAGE_INVALID' | 'IMAGE_TOO_LARGE', { pointer }: ImagePlace, detail: string) =>
+  new TurboPiError(code, `${pointer} ${detail}`, { fields: [{ pointer, detail }] })

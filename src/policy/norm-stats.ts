@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs'
+import { reasonOf, TurboPiError } from '../errors.js'
+
+/** Statistics of one feature, one number a dimension. */
+export interface FeatureStats {
+  mean: Float64Array
+  std: Float64Array
+  /** 1st and 99th percentiles; absent in statistics made for z-score alone. */
+  q01?: Float64Array
+  q99?: Float64Array
+}
+
+export interface NormStats {
+  state: FeatureStats
+  actions: FeatureStats
+}
+
+/** Reads openpi's norm_stats.json (pi05-spec §2.3). Throws NORM_STATS_INVALID with the file and field. */
+export function readNormStats(path: string): NormStats {
+  let parsed: unknown
+  if (path.endsWith('.safetensors')) throw lerobotStats(path)
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw invalid(path, `cannot be read as JSON: ${reasonOf(error)}`)
+  }
+  if (Object.keys(Object(parsed)).some(key => key.startsWith('observation.'))) throw lerobotStats(path)
+  const root = (parsed as { norm_stats?: Record<string, unknown> } | null)?.norm_stats
+  if (typeof root !== 'object' || root === null)
+    throw invalid(path, 'expected {"norm_stats": {"state": …, "actions": …}}, as openpi writes it')
+  return { state: featureStats(root, 'state', path), actions: featureStats(root, 'actions', path) }
+}
+
+function featureStats(root: Record<string, unknown>, feature: string, path: string): FeatureStats {
+  const stats = root[feature]
+  if (typeof stats !== 'object' || stats === null)
+    throw invalid(
+      path,
+      `norm_stats.${feature} is missing; found ${Object.keys(root).join(', ') || 'nothing'}`,
+    )
+  const numbers = (name: string): Float64Array | undefined => {
+    const value = (stats as Record<string, unknown>)[name]
+    if (value === undefined || value === null) return undefined
+    if (!Array.isArray(value) || !value.every(Number.isFinite))
+      throw invalid(path, `norm_stats.${feature}.${name} must be a list of finite numbers`)
+    return Float64Array.from(value as number[])
+  }
+  const mean = numbers('mean')
+  const std = numbers('std')
+  if (!mean || !std) throw invalid(path, `norm_stats.${feature} needs "mean" and "std"`)
+  const [q01, q99] = [numbers('q01'), numbers('q99')]
+  return checkFeatureStats({ mean, std, ...(q01 && q99 && { q01, q99 }) }, `norm_stats.${feature}`, path)
+}
+
+/** Lengths agree, no deviation is negative and no percentile range is reversed. Throws NORM_STATS_INVALID. */
+export function checkFeatureStats(stats: FeatureStats, feature: string, path: string): FeatureStats {
+  const { mean, std, q01, q99 } = stats
+  for (const [name, values] of Object.entries({ std, q01, q99 }))
+    if (values && values.length !== mean.length)
+      throw invalid(path, `${feature}.${name} has ${values.length} numbers, mean has ${mean.length}`)
+  const negative = std.findIndex(value => value < 0)
+  if (negative >= 0) throw invalid(path, `${feature}.std[${negative}] is negative (${std[negative]})`)
+  const reversed = q01 && q99 ? q01.findIndex((low, i) => low > (q99[i] as number)) : -1
+  if (reversed >= 0)
+    throw invalid(path, `${feature}.q01[${reversed}] = ${q01?.[reversed]} is above q99 = ${q99?.[reversed]}`)
+  return stats
+}
+
+/**
+ * Statistics must describe exactly the robot's numbers. The only longer form that openpi itself writes is padded to the
+ * network's width, and padding has mean zero. Throws NORM_STATS_INVALID.
+ */
+export function checkStatsLength(
+  stats: FeatureStats,
+  feature: 'state' | 'actions',
+  size: number,
+  paddedSize: number,
+  path: string,
+): void {
+  const { mean } = stats
+  const padded = mean.length === paddedSize && mean.subarray(size).every(value => value === 0)
+  if (mean.length === size || padded) return
+  throw invalid(
+    path,
+    `${feature} statistics have ${mean.length} numbers, but this embodiment's ${feature} has ${size}` +
+      `${mean.length === paddedSize ? ' and the rest is not padding (its mean is not zero)' : ''}. ` +
+      'They belong to another robot or dataset: give the right file with --norm-stats, or the right --config.',
+  )
+}
+
+const lerobotStats = (path: string) =>
+  invalid(
+    path,
+    "these are LeRobot's statistics, which are applied with other arithmetic; serve the LeRobot checkpoint's own folder, or give openpi's norm_stats.json",
+  )
+
+const invalid = (path: string, detail: string) => new TurboPiError('NORM_STATS_INVALID', `${path}: ${detail}`)

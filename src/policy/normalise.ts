@@ -1,0 +1,85 @@
+import { TurboPiError } from '../errors.js'
+import type { FeatureStats } from './norm-stats.js'
+
+/** How values are brought into the network's range: by the 1st and 99th percentile, or by mean and deviation. */
+export type Normalisation = 'quantile' | 'zscore'
+
+/** Whose arithmetic: openpi adds 1e-6 to every spread; LeRobot 1e-8, and to a quantile spread only where it is zero. */
+export type NormalisationConvention = 'openpi' | 'lerobot'
+
+interface Scale {
+  offset: Float64Array
+  spread: Float64Array
+  /** What un-normalising multiplies with: LeRobot leaves the epsilon of z-scores out there. */
+  inverseSpread: Float64Array
+}
+
+/** Normalises and un-normalises one feature in float64 (pi05-spec §2.3, §4.3). Nothing is clipped. */
+export class Normaliser {
+  readonly size: number
+  readonly #kind: Normalisation
+  readonly #scale: Scale
+
+  /** Throws NORM_STATS_INVALID when the statistics that `kind` needs are missing. */
+  constructor(stats: FeatureStats, kind: Normalisation, convention: NormalisationConvention = 'openpi') {
+    this.#kind = kind
+    this.#scale = kind === 'quantile' ? quantileScale(stats, convention) : zscoreScale(stats, convention)
+    this.size = this.#scale.offset.length
+  }
+
+  /** Values [n], n at most the length of the statistics. */
+  normalise(values: Float64Array): Float64Array {
+    if (values.length > this.size)
+      throw new TurboPiError(
+        'NORM_STATS_INVALID',
+        `The statistics cover ${this.size} numbers, ${values.length} came.`,
+      )
+    const { offset, spread } = this.#scale
+    const quantile = this.#kind === 'quantile'
+    return values.map((value, i) => {
+      const scaled = (value - (offset[i] as number)) / (spread[i] as number)
+      return quantile ? scaled * 2 - 1 : scaled
+    })
+  }
+
+  /**
+   * Rows [rows, width]. Columns past the statistics pass through (quantile) or count as mean 0, deviation 1 (z-score).
+   * NumPy keeps float32 input in float32 for the quantile form's first two operations, and so does this.
+   */
+  unnormalise(rows: Float32Array | Float64Array, width: number): Float64Array {
+    const { offset, inverseSpread } = this.#scale
+    const quantile = this.#kind === 'quantile'
+    const single = rows instanceof Float32Array
+    const out = new Float64Array(rows.length)
+    for (let i = 0; i < rows.length; i++) {
+      const column = i % width
+      const value = rows[i] as number
+      if (column >= this.size) out[i] = quantile ? value : value * (1 + 1e-6)
+      else {
+        const share = single ? Math.fround(Math.fround(value + 1) / 2) : (value + 1) / 2
+        out[i] = (quantile ? share : value) * (inverseSpread[column] as number) + (offset[column] as number)
+      }
+    }
+    return out
+  }
+}
+
+function zscoreScale({ mean, std }: FeatureStats, convention: NormalisationConvention): Scale {
+  const epsilon = convention === 'openpi' ? 1e-6 : 1e-8
+  const spread = std.map(deviation => deviation + epsilon)
+  return { offset: mean, spread, inverseSpread: convention === 'openpi' ? spread : std }
+}
+
+function quantileScale({ q01, q99 }: FeatureStats, convention: NormalisationConvention): Scale {
+  if (!q01 || !q99)
+    throw new TurboPiError(
+      'NORM_STATS_INVALID',
+      'Quantile normalisation needs q01 and q99; these statistics have only mean and std. Compute them anew, or serve with a config that uses z-score.',
+    )
+  const spread = q99.map((high, i) => {
+    const range = high - (q01[i] as number)
+    if (convention === 'openpi') return range + 1e-6
+    return range === 0 ? 1e-8 : range
+  })
+  return { offset: q01, spread, inverseSpread: spread }
+}

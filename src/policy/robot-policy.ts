@@ -1,0 +1,167 @@
+import type { Observation, ObservationSpec } from '../contract/observation.js'
+import { pointerTo } from '../contract/validate.js'
+import { TurboPiError } from '../errors.js'
+import type { ModelConfig } from '../model/config.js'
+import { type Embodiment, observationSpec } from './embodiment.js'
+import { Guard, type GuardSettings } from './guard.js'
+import { ImageDecoder } from './images/decoder.js'
+import type { ResizeMethod } from './images/resize.js'
+import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
+import type { NormStats } from './norm-stats.js'
+import { type Normalisation, type NormalisationConvention, Normaliser } from './normalise.js'
+import type { ActionChunk, Policy, PreparedObservation } from './policy.js'
+import { type PromptForm, promptTexts } from './prompt.js'
+import type { Tokenizer } from './tokenizer/tokenizer.js'
+
+/** Everything that makes a policy, read and checked. */
+export interface PolicyParts {
+  name: string
+  /** With this policy's horizon and token length. */
+  model: ModelConfig
+  weightsPath: string
+  embodiment: Embodiment
+  promptForm: PromptForm
+  /** The state is padded to the network's width before it is written into the prompt (older LeRobot checkpoints). */
+  paddedPromptState: boolean
+  stats: NormStats
+  normalisation: { state: Normalisation; actions: Normalisation; convention: NormalisationConvention }
+  tokenizer: Tokenizer
+  resize: ResizeMethod
+  maxImagePixels: number
+  guard: GuardSettings
+  defaultPrompt: string | undefined
+  defaultSteps: number
+  metadata: Readonly<Record<string, unknown>>
+}
+
+/** A policy over the parts that the loader has checked. */
+export class RobotPolicy implements Policy {
+  readonly name: string
+  readonly spec: ObservationSpec
+  readonly model: ModelConfig
+  readonly weightsPath: string
+  readonly actionSize: number
+  readonly defaultSteps: number
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly #parts: PolicyParts
+  readonly #decoder: ImageDecoder
+  readonly #stateNormaliser: Normaliser
+  readonly #actionNormaliser: Normaliser
+  readonly #guard: Guard
+  readonly #joints: JointTransform | undefined
+
+  constructor(parts: PolicyParts) {
+    const { embodiment, model, stats, normalisation } = parts
+    this.#parts = parts
+    this.name = parts.name
+    this.spec = observationSpec(embodiment, parts.defaultPrompt)
+    this.model = model
+    this.weightsPath = parts.weightsPath
+    this.actionSize = embodiment.actionSize
+    this.defaultSteps = parts.defaultSteps
+    this.metadata = parts.metadata
+    this.#decoder = new ImageDecoder({
+      size: model.vision.imageSize,
+      maxPixels: parts.maxImagePixels,
+      resize: parts.resize,
+    })
+    this.#stateNormaliser = new Normaliser(stats.state, normalisation.state, normalisation.convention)
+    this.#actionNormaliser = new Normaliser(stats.actions, normalisation.actions, normalisation.convention)
+    this.#guard = new Guard(stats.actions, parts.guard)
+    this.#joints = embodiment.jointTransform && JOINT_TRANSFORMS[embodiment.jointTransform]
+  }
+
+  async prepare(observation: Observation): Promise<PreparedObservation> {
+    const start = performance.now()
+    const state = this.#state(observation)
+    const normalised = this.#stateNormaliser.normalise(state)
+    const normalisedState = new Float64Array(this.model.actionDim)
+    normalisedState.set(normalised)
+    const { tokens, truncated } = this.#tokens(
+      observation,
+      this.#parts.paddedPromptState ? normalisedState : normalised,
+    )
+    const prepared = performance.now()
+    const images = await this.#images(observation)
+    const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
+    return { images, tokens, truncated, normalisedState, state, timing }
+  }
+
+  finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk {
+    const { actionHorizon, actionDim } = this.model
+    const { actionSize } = this
+    if (actions.length !== actionHorizon * actionDim)
+      throw new TurboPiError(
+        'RUNTIME_FAILED',
+        `The runtime gave ${actions.length} action values, expected ${actionHorizon} × ${actionDim}.`,
+      )
+    const wide = this.#actionNormaliser.unnormalise(actions, actionDim)
+    const chunk = new Float64Array(actionHorizon * actionSize)
+    for (let row = 0; row < actionHorizon; row++)
+      chunk.set(wide.subarray(row * actionDim, row * actionDim + actionSize), row * actionSize)
+    const guard = this.#guard.watch(chunk, actionSize)
+    for (let row = 0; row < actionHorizon; row++)
+      this.#toRobot(chunk.subarray(row * actionSize, (row + 1) * actionSize), prepared.state)
+    return { actions: chunk, guard }
+  }
+
+  close(): Promise<void> {
+    return this.#decoder.close()
+  }
+
+  /** Offsets become absolute in training joint space, then the joints are the robot's (pi05-spec §4.4). */
+  #toRobot(row: Float64Array, state: Float64Array): void {
+    this.#parts.embodiment.deltaMask?.forEach((isDelta, i) => {
+      if (isDelta) row[i] = (row[i] as number) + (state[i] as number)
+    })
+    this.#joints?.action(row)
+  }
+
+  #state(observation: Observation): Float64Array {
+    const parts = this.spec.state.map(({ key, size }) => {
+      const values = observation.state[key]
+      if (values?.length === size) return values
+      throw invalid(
+        key,
+        values ? `must hold ${size} numbers, got ${values.length}` : 'is required and missing',
+      )
+    })
+    const state = Float64Array.from(parts.flatMap(values => [...values]))
+    return this.#joints ? this.#joints.state(state) : state
+  }
+
+  #tokens(observation: Observation, state: Float64Array): { tokens: Int32Array; truncated: boolean } {
+    const prompt = observation.prompt ?? this.#parts.defaultPrompt
+    if (prompt === undefined) throw invalid(this.spec.prompt.key, 'is required and missing')
+    const { tokenizer, promptForm } = this.#parts
+    const ids = [tokenizer.bosId]
+    for (const text of promptTexts(prompt, promptForm, state)) ids.push(...tokenizer.encode(text))
+    const { maxTokenLength } = this.model
+    return {
+      tokens: Int32Array.from(ids.slice(0, maxTokenLength)),
+      truncated: ids.length > maxTokenLength,
+    }
+  }
+
+  #images(observation: Observation): Promise<(Uint8Array | null)[]> {
+    return Promise.all(
+      this.model.cameraSlots.map(async slot => {
+        const camera = this.spec.cameras.find(camera => camera.slot === slot)
+        if (!camera) return null
+        const image = observation.images[camera.key]
+        if (image)
+          return this.#decoder.decode(image, { pointer: pointerOf(camera.key), layout: camera.layout })
+        if (camera.required) throw invalid(camera.key, 'is required and missing')
+        return null
+      }),
+    )
+  }
+}
+
+/** A dot in a key nests. */
+const pointerOf = (key: string) => pointerTo(...key.split('.'))
+
+function invalid(key: string, detail: string): TurboPiError {
+  const pointer = pointerOf(key)
+  return new TurboPiError('OBSERVATION_INVALID', `${pointer} ${detail}`, { fields: [{ pointer, detail }] })
+}

@@ -1,0 +1,169 @@
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { byteToken, mergePairs } from './bpe.js'
+import { PrefixMatcher } from './prefix-matcher.js'
+import type { Tokenizer } from './tokenizer.js'
+
+/** The parts of a `tokenizer.json` (Hugging Face tokenizers) that byte-fallback BPE has. */
+interface TokenizerJson {
+  model?: {
+    type?: string
+    vocab?: Record<string, number>
+    merges?: (string | [string, string])[]
+    byte_fallback?: boolean
+    fuse_unk?: boolean
+    unk_token?: string | null
+    ignore_merges?: boolean
+    dropout?: number | null
+  }
+  normalizer?: Normalizer | null
+  pre_tokenizer?: { type: string; pattern?: { String?: string } } | null
+  added_tokens?: AddedToken[]
+}
+
+interface Normalizer {
+  type: string
+  normalizers?: Normalizer[]
+  pattern?: { String?: string }
+  content?: string
+  prepend?: string
+}
+
+interface AddedToken {
+  id: number
+  content: string
+  special?: boolean
+  normalized?: boolean
+}
+
+/**
+ * Byte-fallback BPE from a `tokenizer.json`, such as Gemma's. Tokens marked special (<bos>, <image> …) are never read
+ * from text, as in SentencePiece; other added tokens are.
+ */
+export class TokenizerJsonTokenizer implements Tokenizer {
+  readonly vocabSize: number
+  readonly textVocabSize: number
+  readonly bosId: number
+  readonly #vocab: Map<string, number>
+  /** leftId · 2²¹ + rightId to the rank of the merge. */
+  readonly #ranks = new Map<number, number>()
+  readonly #replacements: (text: string) => string
+  readonly #added: PrefixMatcher
+  readonly #addedIds: Map<string, number>
+  /** Ids of the 256 byte tokens; a vocabulary may lack those of bytes that are pieces of their own. */
+  readonly #byteIds: readonly (number | undefined)[]
+  readonly #unknownId: number
+  readonly #fuseUnknown: boolean
+
+  /** `name` is the file, for messages. Throws TOKENIZER_INVALID for what it does not know. */
+  constructor(text: string, name: string) {
+    const refuse = (detail: string) => new TurboPiError('TOKENIZER_INVALID', `${name}: ${detail}`)
+    let json: TokenizerJson
+    try {
+      json = JSON.parse(text) as TokenizerJson
+    } catch (error) {
+      throw refuse(`not JSON (${reasonOf(error)}).`)
+    }
+    const { model, added_tokens: added = [] } = json
+    if (model?.type !== 'BPE' || !model.vocab || !model.merges)
+      throw refuse(`expected a BPE model, got ${JSON.stringify(model?.type ?? null)}.`)
+    if (model.dropout) throw refuse('BPE dropout is not supported.')
+    if (!isNoSplit(json.pre_tokenizer))
+      throw refuse(`the pre-tokenizer ${json.pre_tokenizer?.type} is not supported.`)
+    this.#vocab = new Map(Object.entries(model.vocab))
+    this.#replacements = compileNormalizer(json.normalizer, refuse)
+
+    const readable = added.filter(token => !token.special)
+    this.#addedIds = new Map(readable.map(token => [token.content, token.id]))
+    this.#added = new PrefixMatcher(this.#addedIds.keys())
+    const ids = [...this.#vocab.values(), ...this.#addedIds.values()]
+    this.textVocabSize = endOf(ids)
+    this.vocabSize = Math.max(this.textVocabSize, endOf(added.map(token => token.id)))
+    const bos = added.find(token => token.content === '<bos>' || token.content === '<s>')
+    const bosId = bos?.id ?? this.#vocab.get('<bos>') ?? this.#vocab.get('<s>')
+    if (bosId === undefined) throw refuse('there is no begin-of-sequence token (<bos> or <s>).')
+    this.bosId = bosId
+
+    model.merges.forEach((merge, rank) => {
+      const [left, right] = typeof merge === 'string' ? merge.split(' ') : merge
+      const [leftId, rightId] = [this.#vocab.get(left ?? ''), this.#vocab.get(right ?? '')]
+      if (leftId === undefined || rightId === undefined || !this.#vocab.has(`${left}${right}`))
+        throw refuse(`merge ${rank} (${JSON.stringify(merge)}) uses a piece that is not in the vocabulary.`)
+      this.#ranks.set(pairKey(leftId, rightId), rank)
+    })
+    this.#byteIds = Array.from({ length: model.byte_fallback ? 256 : 0 }, (_, byte) =>
+      this.#vocab.get(byteToken(byte)),
+    )
+    this.#fuseUnknown = model.fuse_unk ?? false
+    const unknownId = this.#vocab.get(model.unk_token ?? '')
+    if (unknownId === undefined) throw refuse('the model has no unknown token.')
+    this.#unknownId = unknownId
+  }
+
+  encode(text: string): number[] {
+    const points = Array.from(text.replace(/\p{Surrogate}/gu, '\ufffd'))
+    const ids: number[] = []
+    let plain = ''
+    for (let at = 0; at < points.length; ) {
+      const length = this.#added.longest(points, at)
+      if (length > 0) {
+        this.#encodePlain(plain, ids)
+        plain = ''
+        ids.push(this.#addedIds.get(points.slice(at, at + length).join('')) as number)
+      } else plain += points[at]
+      at += length || 1
+    }
+    this.#encodePlain(plain, ids)
+    return ids
+  }
+
+  #encodePlain(text: string, ids: number[]): void {
+    if (text === '') return
+    const pieces = Array.from(this.#replacements(text))
+    const frozen = pieces.map(piece => !this.#vocab.has(piece))
+    const merged = mergePairs({ pieces, frozen }, (left, right) => {
+      const [leftId, rightId] = [this.#vocab.get(left), this.#vocab.get(right)]
+      return leftId === undefined || rightId === undefined
+        ? undefined
+        : this.#ranks.get(pairKey(leftId, rightId))
+    })
+    for (const piece of merged) {
+      const id = this.#vocab.get(piece)
+      if (id !== undefined) ids.push(id)
+      else this.#pushUnknown(piece, ids)
+    }
+  }
+
+  /** Bytes of a character that is no piece, or the unknown token when the vocabulary lacks one of them. */
+  #pushUnknown(piece: string, ids: number[]): void {
+    const bytes = Array.from(Buffer.from(piece), byte => this.#byteIds[byte])
+    if (bytes.every(id => id !== undefined)) ids.push(...bytes)
+    else if (!this.#fuseUnknown || ids.at(-1) !== this.#unknownId) ids.push(this.#unknownId)
+  }
+}
+
+/** One past the largest id. */
+const endOf = (ids: number[]) => ids.reduce((end, id) => Math.max(end, id + 1), 0)
+
+const pairKey = (left: number, right: number) => left * 2 ** 21 + right
+
+/** Gemma's files split at spaces that its normaliser has already replaced: no split at all. */
+const isNoSplit = (split: TokenizerJson['pre_tokenizer']) =>
+  !split || (split.type === 'Split' && split.pattern?.String === ' ')
+
+function compileNormalizer(
+  normalizer: Normalizer | null | undefined,
+  refuse: (detail: string) => TurboPiError,
+): (text: string) => string {
+  if (!normalizer) return text => text
+  const { type, pattern, content, prepend } = normalizer
+  if (type === 'Sequence') {
+    const steps = (normalizer.normalizers ?? []).map(step => compileNormalizer(step, refuse))
+    return text => steps.reduce((current, step) => step(current), text)
+  }
+  if (type === 'Replace' && pattern?.String !== undefined && content !== undefined) {
+    const from = pattern.String
+    return text => text.replaceAll(from, () => content)
+  }
+  if (type === 'Prepend' && prepend !== undefined) return text => prepend + text
+  throw refuse(`the normaliser ${type} is not supported.`)
+}

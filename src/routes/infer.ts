@@ -1,0 +1,70 @@
+import type { FastifyInstance } from 'fastify'
+import { jsonReply, msgpackReply } from '../contract/answer.js'
+import { decodeMsgpack, encodeMsgpack } from '../contract/msgpack.js'
+import type { RequestParser } from '../contract/parse.js'
+import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
+import { TurboPiError } from '../errors.js'
+import type { PolicyService } from '../service/service.js'
+
+const MSGPACK = 'application/msgpack'
+
+/** POST /infer: one observation in, one action chunk out, as JSON or in openpi's msgpack-numpy. */
+export function inferRoute(app: FastifyInstance, service: PolicyService, parser: RequestParser): void {
+  const { observation: spec, shape } = service.metadata()
+  const problem = { 'application/problem+json': { schema: Problem } }
+
+  app.removeContentTypeParser('text/plain')
+  app.addContentTypeParser(
+    [MSGPACK, 'application/x-msgpack'],
+    { parseAs: 'buffer' },
+    (_request, body, done) => {
+      try {
+        done(null, decodeMsgpack(body as Buffer))
+      } catch (error) {
+        done(error as Error)
+      }
+    },
+  )
+
+  app.post(
+    '/infer',
+    {
+      schema: {
+        summary: 'Compute an action chunk for an observation',
+        tags: ['inference'],
+        body: {
+          content: {
+            'application/json': { schema: inferRequestSchema(spec, shape, 'json') },
+            [MSGPACK]: { schema: inferRequestSchema(spec, shape, 'msgpack') },
+          },
+        },
+        response: {
+          200: {
+            description: 'The action chunk; as application/msgpack when the request was.',
+            content: { 'application/json': { schema: inferReplySchema(shape) } },
+          },
+          '4xx': { description: 'The request is at fault; nothing was computed.', content: problem },
+          '5xx': { description: 'The server is at fault, overloaded or too late.', content: problem },
+        },
+      },
+      // RequestParser validates both wires, the sockets' too: one place, one form of error.
+      validatorCompiler: () => () => true,
+    },
+    async (request, reply) => {
+      const wire = request.headers['content-type']?.includes('msgpack') ? 'msgpack' : 'json'
+      const { observation, options } = parser.request(request.body, wire)
+      const gone = new AbortController()
+      const onClose = () => {
+        if (!reply.raw.writableFinished)
+          gone.abort(new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.'))
+      }
+      reply.raw.once('close', onClose)
+      const answer = await service.infer(observation, options, {
+        session: `${request.ip}:${request.socket.remotePort}`,
+        signal: gone.signal,
+      })
+      if (wire === 'json') return jsonReply(answer)
+      return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))
+    },
+  )
+}

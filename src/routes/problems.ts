@@ -1,0 +1,50 @@
+import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
+import { problemOf } from '../contract/problem.js'
+import { type ErrorCode, TurboPiError } from '../errors.js'
+
+/** What Fastify itself reports about a request, in our table of codes. */
+const FASTIFY_CODES: Record<string, ErrorCode> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'CONTENT_TYPE_UNSUPPORTED',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
+  FST_ERR_BAD_URL: 'NOT_FOUND',
+}
+
+function knownError(error: unknown): unknown {
+  if (error instanceof TurboPiError) return error
+  const { code = '', statusCode = 500, message } = error as Partial<FastifyError>
+  const known = FASTIFY_CODES[code]
+  if (known) return new TurboPiError(known, message ?? '', { cause: error })
+  return statusCode >= 400 && statusCode < 500
+    ? new TurboPiError('BODY_MALFORMED', message ?? '', { cause: error })
+    : error
+}
+
+/** Every error leaves as an RFC 9457 problem document; what is not ours is logged, and told as INTERNAL. */
+export function problemReplies(app: FastifyInstance): void {
+  app.setErrorHandler((error, request, reply) => {
+    const known = knownError(error)
+    const problem = problemOf(known)
+    // An overloaded or late server says so to its callers; only faults need somebody to look.
+    if (problem.status === 500) request.log.error({ err: error }, problem.title)
+    return sendProblem(reply, known)
+  })
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(
+      reply,
+      new TurboPiError(
+        'NOT_FOUND',
+        `There is no ${request.method} ${request.url}; GET /docs lists the routes.`,
+      ),
+    ),
+  )
+}
+
+function sendProblem(reply: FastifyReply, error: unknown): FastifyReply {
+  const problem = problemOf(error)
+  if (problem.status === 503) {
+    const seconds = (error as { retryAfter?: number }).retryAfter ?? 1
+    reply.header('retry-after', Math.max(1, Math.ceil(seconds)))
+  }
+  // Serialised here, so that a route's response schema cannot turn an error into another one.
+  return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem)
+}

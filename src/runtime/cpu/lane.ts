@@ -1,0 +1,126 @@
+import { Worker } from 'node:worker_threads'
+import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
+import type { Call, LoadCall, Replies, Request, Response } from './protocol.js'
+
+/** Memory for the K and V of a batch. It is away while a worker has it, and lost for good when that worker dies. */
+export interface Slot {
+  buffer: ArrayBuffer | undefined
+}
+
+export interface CallOptions {
+  signal?: AbortSignal
+  /** Memory that the call works on. */
+  slot?: Slot
+  onProgress?: (done: number, total: number) => void
+}
+
+interface Pending extends CallOptions {
+  resolve: (result: never) => void
+  reject: (error: TurboPiError) => void
+  cancel: Int32Array
+}
+
+/**
+ * Starts a worker file that lies beside the given module, compiled (.js) or, when the module itself runs from source,
+ * through tsx, which a worker does not inherit.
+ */
+export function startWorker(name: string, besides: string): Worker {
+  const url = new URL(`./${name}.js`, besides).href
+  if (!besides.endsWith('.ts')) return new Worker(new URL(url))
+  const tsx = import.meta.resolve('tsx/esm/api')
+  const boot = `import(${JSON.stringify(tsx)}).then(tsx => { tsx.register(); return import(${JSON.stringify(url)}) })`
+  return new Worker(boot, { eval: true })
+}
+
+/**
+ * One worker thread and the calls that wait for it. When the thread dies, its calls fail with RUNTIME_FAILED; the next call
+ * starts and loads a new one.
+ */
+export class Lane {
+  private worker: Worker | undefined
+  private readonly pending = new Map<number, Pending>()
+  private nextId = 1
+  private load: LoadCall | undefined
+  private closed = false
+
+  constructor(private readonly start: () => Worker) {}
+
+  /** Loads graphs, now and after every restart. */
+  async prepare(load: LoadCall, options: CallOptions = {}): Promise<void> {
+    await this.call(load, options)
+    this.load = load
+  }
+
+  /** Sends a call; a signal that is aborted makes it reject with REQUEST_CANCELLED as soon as the worker has let go. */
+  call<C extends Call>(call: C, options: CallOptions = {}): Promise<Replies[C['kind']]> {
+    if (this.closed) return Promise.reject(new TurboPiError('SHUTTING_DOWN', 'the runtime is closed'))
+    const { signal, slot } = options
+    if (signal?.aborted) return Promise.reject(new TurboPiError('REQUEST_CANCELLED', 'the caller went away'))
+    const worker = this.worker ?? this.launch()
+    const id = this.nextId++
+    const cancel = new Int32Array(new SharedArrayBuffer(4))
+    const abort = () => Atomics.store(cancel, 0, 1)
+    signal?.addEventListener('abort', abort)
+    const reply = new Promise<Replies[C['kind']]>((resolve, reject) => {
+      this.pending.set(id, { ...options, resolve, reject, cancel })
+      worker.ref()
+      const buffer = slot?.buffer
+      if (slot) slot.buffer = undefined
+      const request: Request = { id, call, cancel, ...(buffer && { slot: buffer }) }
+      worker.postMessage(request, buffer ? [buffer] : [])
+    })
+    return reply.finally(() => signal?.removeEventListener('abort', abort))
+  }
+
+  private launch(): Worker {
+    const worker = this.start()
+    this.worker = worker
+    worker.on('message', (response: Response) => this.receive(worker, response))
+    worker.on('error', error => this.lose(worker, reasonOf(error)))
+    worker.on('exit', code => this.lose(worker, `it exited with code ${code}`))
+    // When loading fails after a restart, the calls behind it say so.
+    if (this.load) this.call(this.load).catch(() => {})
+    return worker
+  }
+
+  private receive(worker: Worker, response: Response): void {
+    const pending = this.pending.get(response.id)
+    if (!pending) return
+    if ('progress' in response) {
+      pending.onProgress?.(response.progress.done, response.progress.total)
+      return
+    }
+    this.pending.delete(response.id)
+    if (this.pending.size === 0) worker.unref()
+    if (pending.slot) pending.slot.buffer = response.slot
+    if ('error' in response)
+      pending.reject(new TurboPiError(response.error.code as ErrorCode, response.error.message))
+    else pending.resolve(response.result as never)
+  }
+
+  private lose(worker: Worker, reason: string): void {
+    if (this.worker !== worker) return
+    this.worker = undefined
+    const lost = [...this.pending.values()]
+    this.pending.clear()
+    const error = this.closed
+      ? new TurboPiError('SHUTTING_DOWN', 'the runtime was closed')
+      : new TurboPiError('RUNTIME_FAILED', `an inference worker was lost: ${reason}`)
+    for (const { reject } of lost) reject(error)
+  }
+
+  /** Stops what is under way at its next native call, then ends the thread (killing it within a native call would abort the process). */
+  async close(): Promise<void> {
+    const { worker } = this
+    if (this.closed || !worker) {
+      this.closed = true
+      return
+    }
+    for (const { cancel } of this.pending.values()) Atomics.store(cancel, 0, 1)
+    const ended = new Promise(resolve => worker.once('exit', resolve))
+    this.call({ kind: 'close' }).catch(() => {})
+    this.closed = true
+    worker.ref()
+    await ended
+  }
+}

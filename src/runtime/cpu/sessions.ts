@@ -1,0 +1,138 @@
+import { join } from 'node:path'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { type ModelConfig, tokensPerImage } from '../../model/config.js'
+import type { GraphName } from '../../model/lowered-model.js'
+import { timeEmbeddings, timeStep } from '../../model/time.js'
+import { FLOATS, type Float, widened } from './floats.js'
+import type { ActCall, ActReply, LoadCall, PerceiveCall, PerceiveReply } from './protocol.js'
+
+type Tensors = Record<string, Tensor>
+
+/** Step counts whose modulations are kept. */
+const KEPT_MODULATIONS = 8
+
+/** The graphs of one worker, loaded. Runs them on its own thread, one native call after another. */
+export class Sessions {
+  private readonly modulations = new Map<number, Float32Array[]>()
+
+  private constructor(
+    private readonly config: ModelConfig,
+    private readonly float: Float,
+    private readonly sessions: Partial<Record<GraphName, InferenceSession>>,
+  ) {}
+
+  static async load(
+    { directory, config, graphs, float, threads }: LoadCall,
+    checkpoint: () => void,
+  ): Promise<Sessions> {
+    const sessions: Partial<Record<GraphName, InferenceSession>> = {}
+    for (const graph of graphs) {
+      checkpoint()
+      sessions[graph] = await InferenceSession.create(join(directory, `${graph}.onnx`), {
+        intraOpNumThreads: threads,
+        interOpNumThreads: 1,
+        executionMode: 'sequential',
+        logSeverityLevel: 3,
+        // Threads that spin while they wait take the cores from the event loop and from the other lane.
+        extra: { session: { intra_op: { allow_spinning: '0' } } },
+      })
+    }
+    return new Sessions(config, float, sessions)
+  }
+
+  private async run(graph: GraphName, feeds: Tensors, fetches: Tensors | string[]): Promise<Tensors> {
+    return (await this.sessions[graph]!.run(feeds, fetches)) as Tensors
+  }
+
+  /** Vision, then the prefix, whose K and V are written into the slot. `checkpoint` throws when cancelled. */
+  async perceive(
+    { layout, trace }: PerceiveCall,
+    slot: ArrayBuffer,
+    checkpoint: () => void,
+  ): Promise<PerceiveReply> {
+    const { vision } = this.config
+    const { batch, positions, imageCount } = layout
+    const start = performance.now()
+    const shape = [imageCount, tokensPerImage(this.config), this.config.prefix.width]
+    const imageEmbeddings = new FLOATS[this.float](shape.reduce((product, size) => product * size))
+    const embeddings = new Tensor(this.float, imageEmbeddings, shape)
+    if (imageCount > 0) {
+      const images = new Tensor('uint8', layout.images, [imageCount, vision.imageSize, vision.imageSize, 3])
+      await this.run('vision', { images }, { image_embeddings: embeddings })
+    }
+    const seen = performance.now()
+    checkpoint()
+    const feeds = {
+      image_embeddings: embeddings,
+      tokens: new Tensor('int64', layout.tokens, [layout.tokens.length]),
+      source: new Tensor('int64', layout.source, [batch, positions]),
+      lengths: new Tensor('int64', layout.lengths, [batch]),
+    }
+    await this.run('prefix', feeds, this.prefix(slot, batch, positions))
+    const reply = { visionMs: seen - start, prefixMs: performance.now() - seen }
+    return trace ? { ...reply, imageEmbeddings: widened(imageEmbeddings) } : reply
+  }
+
+  /** All denoise steps of a batch. */
+  async act(call: ActCall, slot: ArrayBuffer, checkpoint: () => void): Promise<ActReply> {
+    const { batch, positions, noise, state, steps, trace } = call
+    const { actionDim } = this.config
+    const shape = [batch, noise.length / (batch * actionDim), actionDim]
+    const modulations = await this.modulation(steps)
+    const feeds: Tensors = {
+      ...this.prefix(slot, batch, positions),
+      dt: new Tensor('float32', [timeStep(steps)], []),
+      lengths: new Tensor('int64', call.lengths, [batch]),
+      ...(state && { state: new Tensor('float32', state, [batch, actionDim]) }),
+    }
+    let x = new Tensor('float32', noise, shape)
+    let next = new Tensor('float32', new Float32Array(noise.length), shape)
+    const velocity = new Tensor('float32', new Float32Array(noise.length), shape)
+    const reply: ActReply = { actions: noise, stepMs: [], x: [], velocity: [] }
+    for (const modulation of modulations) {
+      checkpoint()
+      const start = performance.now()
+      if (trace) reply.x.push((x.data as Float32Array).slice())
+      feeds['x'] = x
+      feeds['modulation'] = new Tensor('float32', modulation, [modulation.length])
+      await this.run('denoise', feeds, trace ? { x_next: next, velocity } : { x_next: next })
+      if (trace) reply.velocity.push((velocity.data as Float32Array).slice())
+      ;[x, next] = [next, x]
+      reply.stepMs.push(performance.now() - start)
+    }
+    reply.actions = x.data as Float32Array
+    return reply
+  }
+
+  /** What the denoise graph takes of the time, for each step; computed once a step count (pi05-spec §6.1). */
+  private async modulation(steps: number): Promise<Float32Array[]> {
+    const kept = this.modulations.get(steps)
+    if (kept) return kept
+    const embedding = timeEmbeddings(this.config, steps)
+    const feeds = { time_embedding: new Tensor('float32', embedding, [steps, embedding.length / steps]) }
+    const { modulation } = await this.run('modulation', feeds, ['modulation'])
+    const all = modulation!.data as Float32Array
+    const size = all.length / steps
+    const rows = Array.from({ length: steps }, (_, k) => all.subarray(k * size, (k + 1) * size))
+    const [oldest] = this.modulations.keys()
+    if (this.modulations.size >= KEPT_MODULATIONS) this.modulations.delete(oldest!)
+    this.modulations.set(steps, rows)
+    return rows
+  }
+
+  /** Tensors over the K and V of a slot, by the graphs' names. */
+  private prefix(slot: ArrayBuffer, batch: number, positions: number): Tensors {
+    const { depth, kvHeads, headDim } = this.config.prefix
+    const shape = [batch, kvHeads, positions, headDim]
+    const size = batch * kvHeads * positions * headDim
+    const partBytes = slot.byteLength / (2 * depth)
+    const part = (index: number) =>
+      new Tensor(this.float, new FLOATS[this.float](slot, index * partBytes, size), shape)
+    const tensors: Tensors = {}
+    for (let l = 0; l < depth; l++) {
+      tensors[`keys.${l}`] = part(2 * l)
+      tensors[`values.${l}`] = part(2 * l + 1)
+    }
+    return tensors
+  }
+}

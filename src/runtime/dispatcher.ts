@@ -1,0 +1,255 @@
+import { reasonOf, TurboPiError } from '../errors.js'
+import type { InferenceJob, InferenceQueue, InferenceResult } from './job.js'
+import type { DropReason, RuntimeObserver } from './observer.js'
+import { type BatchResult, Pipeline } from './pipeline.js'
+import { FairQueue } from './queue.js'
+import type { Runtime } from './runtime.js'
+
+export interface DispatcherOptions {
+  /** Jobs that may wait; one more is refused with OVERLOADED. */
+  maxWaiting?: number
+  /** Whether perceive and act overlap, on runtimes that can. */
+  overlap?: boolean
+  /** How long `close` lets accepted work finish, in milliseconds. */
+  drainMs?: number
+  observer?: RuntimeObserver
+}
+
+/** A job between `submit` and its answer. */
+interface Entry {
+  job: InferenceJob
+  submitted: number
+  /** Set once the job has its answer or its error. */
+  settled: boolean
+  resolve(result: InferenceResult): void
+  reject(error: unknown): void
+  /** Stops listening to the caller's signal. */
+  detach(): void
+  /** The batch that it runs in. */
+  batch?: RunningBatch
+}
+
+interface RunningBatch {
+  entries: readonly Entry[]
+  controller: AbortController
+}
+
+const cancelled = () =>
+  new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
+
+const shuttingDown = () =>
+  new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
+
+/**
+ * Shares one runtime among many callers. What waits when the engine becomes free forms the next batch at once, up to
+ * the runtime's maxBatch; the order is FairQueue's. The queue is bounded, passed deadlines are not started, and
+ * an aborted signal takes its job away: out of the queue, or, with the last live row, out of the engine.
+ */
+export class Dispatcher implements InferenceQueue {
+  readonly #runtime: Runtime
+  readonly #pipeline: Pipeline
+  readonly #observer: RuntimeObserver
+  readonly #maxWaiting: number
+  readonly #drainMs: number
+  readonly #queue = new FairQueue<Entry>()
+  readonly #running = new Set<RunningBatch>()
+  #closing: Promise<void> | undefined
+  #drained: (() => void) | undefined
+  /** Recent milliseconds per row, for Retry-After. */
+  #rowMs = 0
+
+  constructor(runtime: Runtime, options: DispatcherOptions = {}) {
+    this.#runtime = runtime
+    this.#observer = options.observer ?? {}
+    this.#pipeline = new Pipeline(runtime, {
+      overlap: options.overlap ?? true,
+      observer: this.#observer,
+    })
+    this.#maxWaiting = options.maxWaiting ?? 256
+    this.#drainMs = options.drainMs ?? 5000
+  }
+
+  /** Jobs that wait for the engine. */
+  get depth(): number {
+    return this.#queue.size
+  }
+
+  /**
+   * Rejects with OVERLOADED (`retryAfter` set), DEADLINE_EXCEEDED, REQUEST_CANCELLED, SHUTTING_DOWN, or the
+   * runtime's error, which every row of the failed batch gets.
+   */
+  submit(job: InferenceJob, signal?: AbortSignal): Promise<InferenceResult> {
+    if (this.#closing) return Promise.reject(shuttingDown())
+    if (signal?.aborted) return Promise.reject(cancelled())
+    return new Promise((resolve, reject) => {
+      const onAbort = () => this.#cancel(entry)
+      const detach = () => signal?.removeEventListener('abort', onAbort)
+      const entry: Entry = { job, submitted: performance.now(), settled: false, resolve, reject, detach }
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#admit(entry)
+      this.#pump()
+    })
+  }
+
+  /** Takes no more jobs, lets accepted ones finish for `drainMs`, rejects the rest, closes the runtime. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    if (this.#queue.size > 0 || this.#running.size > 0) {
+      await new Promise<void>(resolve => {
+        const timer = setTimeout(resolve, this.#drainMs)
+        this.#drained = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+    for (const entry of this.#queue.takeAll()) this.#drop(entry, 'cancelled', shuttingDown())
+    for (const batch of this.#running) {
+      for (const entry of batch.entries) this.#drop(entry, 'cancelled', shuttingDown())
+      batch.controller.abort(shuttingDown())
+    }
+    await this.#runtime.close()
+  }
+
+  /** Puts a job into the queue; a full one first gives up what has expired, or what a longer session waits with. */
+  #admit(entry: Entry): void {
+    if (this.#queue.size >= this.#maxWaiting) this.#dropExpired()
+    if (this.#queue.size >= this.#maxWaiting) {
+      const loser = this.#queue.takeFromLongest(this.#queue.waitingOf(entry.job.session) + 1) ?? entry
+      this.#drop(loser, 'overloaded', this.#overloaded())
+      if (loser === entry) return
+    }
+    this.#queue.push(entry)
+  }
+
+  #overloaded(): TurboPiError {
+    const retryAfter = Math.max(1, Math.ceil((this.#rowMs * this.#maxWaiting) / 1000))
+    return new TurboPiError(
+      'OVERLOADED',
+      `All ${this.#maxWaiting} places of the queue are taken; try again in ${retryAfter} s, or send fewer requests at once.`,
+      { retryAfter },
+    )
+  }
+
+  #cancel(entry: Entry): void {
+    this.#queue.remove(entry)
+    this.#drop(entry, 'cancelled', cancelled())
+    const { batch } = entry
+    if (batch?.entries.every(row => row.settled)) batch.controller.abort(cancelled())
+    this.#pump()
+  }
+
+  #dropExpired(): void {
+    const now = performance.now()
+    for (const entry of this.#queue.takeExpired(now)) {
+      const late = Math.ceil(now - (entry.job.deadline ?? now))
+      this.#drop(
+        entry,
+        'expired',
+        new TurboPiError(
+          'DEADLINE_EXCEEDED',
+          `The deadline passed ${late} ms ago while the request waited for the engine, so it was not started.`,
+        ),
+      )
+    }
+  }
+
+  /** True the first time: an entry is answered once. */
+  #settle(entry: Entry): boolean {
+    if (entry.settled) return false
+    entry.settled = true
+    entry.detach()
+    return true
+  }
+
+  #drop(entry: Entry, reason: DropReason, error: TurboPiError): void {
+    if (!this.#settle(entry)) return
+    this.#observer.dropped?.(reason)
+    entry.reject(error)
+  }
+
+  #pump(): void {
+    while (this.#pipeline.free && this.#queue.size > 0) {
+      this.#dropExpired()
+      const first = this.#queue.take()
+      if (!first) break
+      const entries = [first]
+      while (entries.length < this.#runtime.info.maxBatch) {
+        const next = this.#queue.take(job => job.steps === first.job.steps)
+        if (!next) break
+        entries.push(next)
+      }
+      void this.#run(entries)
+    }
+    this.#observer.depth?.(this.#queue.size)
+    if (this.#queue.size === 0 && this.#running.size === 0) this.#drained?.()
+  }
+
+  async #run(entries: Entry[]): Promise<void> {
+    const batch: RunningBatch = { entries, controller: new AbortController() }
+    const jobs = entries.map(entry => entry.job)
+    const start = performance.now()
+    this.#running.add(batch)
+    for (const entry of entries) {
+      entry.batch = batch
+      entry.job.onStart?.()
+    }
+    this.#observer.batch?.(entries.map(entry => start - entry.submitted))
+    try {
+      const result = await this.#pipeline.run(
+        {
+          rows: jobs.map(job => job.row),
+          noise: concatenate(jobs.map(job => job.noise)),
+          steps: jobs[0]!.steps,
+          signal: batch.controller.signal,
+        },
+        () => this.#pump(),
+      )
+      const rowMs = (performance.now() - start) / entries.length
+      this.#rowMs = this.#rowMs === 0 ? rowMs : 0.9 * this.#rowMs + 0.1 * rowMs
+      this.#answer(entries, start, result)
+    } catch (error) {
+      const failure =
+        error instanceof TurboPiError
+          ? error
+          : new TurboPiError('RUNTIME_FAILED', `The inference runtime failed: ${reasonOf(error)}`, {
+              cause: error,
+            })
+      for (const entry of entries) this.#drop(entry, 'failed', failure)
+    } finally {
+      this.#running.delete(batch)
+      this.#pump()
+    }
+  }
+
+  #answer(entries: Entry[], start: number, result: BatchResult): void {
+    const size = result.actions.length / entries.length
+    entries.forEach((entry, row) => {
+      if (!this.#settle(entry)) return
+      entry.resolve({
+        actions: result.actions.slice(row * size, (row + 1) * size),
+        timing: {
+          queueMs: start - entry.submitted + result.waitMs,
+          visionMs: result.visionMs,
+          prefixMs: result.prefixMs,
+          denoiseMs: result.denoiseMs,
+          batch: entries.length,
+        },
+      })
+    })
+  }
+}
+
+function concatenate(parts: readonly Float32Array[]): Float32Array {
+  const first = parts[0]!
+  if (parts.length === 1) return first
+  const all = new Float32Array(first.length * parts.length)
+  parts.forEach((part, row) => {
+    all.set(part, row * first.length)
+  })
+  return all
+}

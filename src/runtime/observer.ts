@@ -1,0 +1,22 @@
+/** The time that one batch spent in one lane, in performance.now() milliseconds. */
+export interface LaneSpan {
+  lane: 'perceive' | 'act'
+  /** Batches are numbered from 0 in the order in which they start. */
+  batch: number
+  start: number
+  end: number
+}
+
+/** Why a job left without an answer. */
+export type DropReason = 'overloaded' | 'expired' | 'cancelled' | 'failed'
+
+/** What the dispatcher and the pipeline tell of their work; each hook is called synchronously and must not throw. */
+export interface RuntimeObserver {
+  /** Jobs waiting, after every change. */
+  depth?(waiting: number): void
+  /** A batch starts; one wait a row. */
+  batch?(waitMs: readonly number[]): void
+  dropped?(reason: DropReason): void
+  /** A batch left a lane. */
+  lane?(span: LaneSpan): void
+}

@@ -1,0 +1,119 @@
+import type { InferenceJob } from './job.js'
+
+interface Session<T> {
+  /** The round in which this session is next served. */
+  round: number
+  waiting: T[]
+}
+
+const deadlineOf = (entry: { job: InferenceJob }) => entry.job.deadline ?? Number.POSITIVE_INFINITY
+
+/**
+ * The waiting room of the dispatcher: fair between sessions, earliest deadline first within that.
+ *
+ * Start-time fair queueing with jobs of equal weight. Service goes in rounds, and a session is served once a round:
+ * the session of the lowest round is next; between sessions of one round, and between the jobs of one session, the
+ * earliest deadline is; then the longest waiting. A session that comes back joins the round in progress, so idling
+ * earns no credit and a flood delays its own session alone. A job that is removed unserved costs its session
+ * nothing: a robot that replaces its observation keeps its turn.
+ */
+export class FairQueue<T extends { job: InferenceJob }> {
+  readonly #sessions = new Map<string, Session<T>>()
+  #round = 0
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** Jobs of one session that wait. */
+  waitingOf(session: string): number {
+    return this.#sessions.get(session)?.waiting.length ?? 0
+  }
+
+  push(entry: T): void {
+    const name = entry.job.session
+    let session = this.#sessions.get(name)
+    if (!session) {
+      session = { round: this.#round, waiting: [] }
+      this.#sessions.set(name, session)
+    }
+    session.round = Math.max(session.round, this.#round)
+    session.waiting.push(entry)
+    this.#size += 1
+  }
+
+  /** Removes and returns the next job that `fits`. */
+  take(fits: (job: InferenceJob) => boolean = () => true): T | undefined {
+    let next: T | undefined
+    let from: Session<T> | undefined
+    for (const session of this.#sessions.values()) {
+      for (const entry of session.waiting) {
+        if (!fits(entry.job)) continue
+        const sooner =
+          !next ||
+          !from ||
+          session.round < from.round ||
+          (session.round === from.round && deadlineOf(entry) < deadlineOf(next))
+        if (!sooner) continue
+        next = entry
+        from = session
+      }
+    }
+    if (!next || !from) return undefined
+    this.#round = Math.max(this.#round, from.round)
+    from.round += 1
+    this.#drop(from, next)
+    return next
+  }
+
+  /** Removes a job that waits; false when it no longer does. */
+  remove(entry: T): boolean {
+    const session = this.#sessions.get(entry.job.session)
+    if (!session?.waiting.includes(entry)) return false
+    this.#drop(session, entry)
+    return true
+  }
+
+  /** Removes and returns every job whose deadline has passed. */
+  takeExpired(now: number): T[] {
+    return this.#takeAll(entry => deadlineOf(entry) <= now)
+  }
+
+  /** Removes and returns every job. */
+  takeAll(): T[] {
+    return this.#takeAll(() => true)
+  }
+
+  /** Removes and returns the newest job of the session that has most of them waiting, if it has more than `limit`. */
+  takeFromLongest(limit: number): T | undefined {
+    let longest: Session<T> | undefined
+    for (const session of this.#sessions.values()) {
+      if (!longest || session.waiting.length > longest.waiting.length) longest = session
+    }
+    const newest = longest?.waiting.at(-1)
+    if (!longest || !newest || longest.waiting.length <= limit) return undefined
+    this.#drop(longest, newest)
+    return newest
+  }
+
+  #takeAll(leaves: (entry: T) => boolean): T[] {
+    const taken: T[] = []
+    for (const session of this.#sessions.values()) {
+      for (const entry of session.waiting.filter(leaves)) {
+        this.#drop(session, entry)
+        taken.push(entry)
+      }
+    }
+    return taken
+  }
+
+  #drop(session: Session<T>, entry: T): void {
+    session.waiting.splice(session.waiting.indexOf(entry), 1)
+    this.#size -= 1
+    // Sessions that have gone are forgotten once the round they were served in has passed.
+    for (const [name, other] of this.#sessions) {
+      if (other.waiting.length === 0 && other.round <= this.#round) this.#sessions.delete(name)
+    }
+  }
+}

@@ -1,0 +1,129 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { InferenceAnswer } from '../contract/answer.js'
+import { TurboPiError } from '../errors.js'
+import type { RuntimeObserver } from '../runtime/observer.js'
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10]
+
+/** The numbers of one server, in Prometheus' names and base units. */
+export class Metrics {
+  readonly registry = new Registry()
+  readonly #answers = this.#counter('answers_total', 'Action chunks answered.')
+  readonly #coalesced = this.#counter('coalesced_total', "Answers shared from another caller's inference.")
+  readonly #superseded = this.#counter(
+    'superseded_total',
+    'Observations replaced by newer ones of their session.',
+  )
+  readonly #late = this.#counter('late_total', 'Answers given after their deadline, marked as late.')
+  readonly #outOfBounds = this.#counter(
+    'actions_out_of_bounds_total',
+    'Action values that the guard found out of bounds.',
+  )
+  readonly #errors = new Counter({
+    name: 'turbo_pi_errors_total',
+    help: 'Requests that ended in an error, by its code.',
+    labelNames: ['code'],
+    registers: [this.registry],
+  })
+  readonly #dropped = new Counter({
+    name: 'turbo_pi_dropped_total',
+    help: 'Jobs that left the queue or the engine without an answer.',
+    labelNames: ['reason'],
+    registers: [this.registry],
+  })
+  readonly #depth = new Gauge({
+    name: 'turbo_pi_queue_depth',
+    help: 'Jobs that wait for the engine.',
+    registers: [this.registry],
+  })
+  readonly #connections = new Gauge({
+    name: 'turbo_pi_connections',
+    help: 'Open WebSocket connections.',
+    labelNames: ['protocol'],
+    registers: [this.registry],
+  })
+  readonly #batch = new Histogram({
+    name: 'turbo_pi_batch_rows',
+    help: 'Rows of a batch.',
+    buckets: [1, 2, 4, 8, 16, 32],
+    registers: [this.registry],
+  })
+  readonly #wait = new Histogram({
+    name: 'turbo_pi_queue_wait_seconds',
+    help: 'Waiting of a job until its batch started.',
+    buckets: SECONDS,
+    registers: [this.registry],
+  })
+  readonly #stages = new Histogram({
+    name: 'turbo_pi_stage_seconds',
+    help: 'Time of each stage of an inference.',
+    labelNames: ['stage'],
+    buckets: SECONDS,
+    registers: [this.registry],
+  })
+  readonly #stage = {
+    decode: this.#stages.labels('decode'),
+    vision: this.#stages.labels('vision'),
+    prefix: this.#stages.labels('prefix'),
+    denoise: this.#stages.labels('denoise'),
+    total: this.#stages.labels('total'),
+  }
+  readonly #lanes = new Counter({
+    name: 'turbo_pi_lane_busy_seconds_total',
+    help: 'Time that each lane of the engine was at work.',
+    labelNames: ['lane'],
+    registers: [this.registry],
+  })
+
+  /** What the dispatcher reports to. */
+  readonly runtime: RuntimeObserver = {
+    depth: waiting => this.#depth.set(waiting),
+    batch: waitMs => {
+      this.#batch.observe(waitMs.length)
+      for (const ms of waitMs) this.#wait.observe(ms / 1000)
+    },
+    dropped: reason => this.#dropped.inc({ reason }),
+    lane: ({ lane, start, end }) => this.#lanes.inc({ lane }, (end - start) / 1000),
+  }
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry })
+  }
+
+  answered({ timing, coalesced, late, guard }: InferenceAnswer): void {
+    this.#answers.inc()
+    if (coalesced) this.#coalesced.inc()
+    if (late) this.#late.inc()
+    if (guard.outOfBounds > 0) this.#outOfBounds.inc(guard.outOfBounds)
+    this.#stage.total.observe(timing.totalMs / 1000)
+    // The other stages ran once for all who share the answer.
+    if (coalesced) return
+    this.#stage.decode.observe(timing.decodeMs / 1000)
+    this.#stage.vision.observe(timing.visionMs / 1000)
+    this.#stage.prefix.observe(timing.prefixMs / 1000)
+    this.#stage.denoise.observe(timing.denoiseMs / 1000)
+  }
+
+  failed(error: unknown): void {
+    // Callers that go away, or send something newer, are no fault; `dropped` counts the work.
+    if (error instanceof TurboPiError && error.code === 'REQUEST_CANCELLED') return
+    this.#errors.inc({ code: error instanceof TurboPiError ? error.code : 'INTERNAL' })
+  }
+
+  /** A newer observation of the same session took this one's place. */
+  superseded(): void {
+    this.#superseded.inc()
+  }
+
+  connected(protocol: string): void {
+    this.#connections.inc({ protocol })
+  }
+
+  disconnected(protocol: string): void {
+    this.#connections.dec({ protocol })
+  }
+
+  #counter(name: string, help: string): Counter {
+    return new Counter({ name: `turbo_pi_${name}`, help, registers: [this.registry] })
+  }
+}

@@ -1,0 +1,254 @@
+import type { InferenceAnswer } from '../contract/answer.js'
+import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
+import type { ActionShape } from '../contract/schemas.js'
+import { TurboPiError } from '../errors.js'
+import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
+import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
+import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import { Coalescer, type SharedWork } from './coalescer.js'
+import { Metrics } from './metrics.js'
+import { syntheticObservation } from './self-test.js'
+
+/** Who asks, and until when. */
+export interface InferContext {
+  /** The queue is fair between sessions: one a WebSocket connection, one an HTTP client. */
+  session: string
+  /** Aborted when the caller goes away. */
+  signal?: AbortSignal
+  /**
+   * Takes an answer that comes after its deadline, marked `late`. Otherwise the caller gets DEADLINE_EXCEEDED the
+   * moment the deadline passes. Work past its deadline is not started either way.
+   */
+  acceptsLate?: boolean
+  /** Called when the engine takes up the inference: from here on its answer will be the freshest to be had. */
+  onStart?: () => void
+}
+
+/** Is told of every answer. */
+export type Watcher = (observation: Observation, answer: InferenceAnswer, session: string) => void
+
+/** What this server serves. */
+export interface ServiceMetadata {
+  policy: string
+  observation: ObservationSpec
+  shape: ActionShape
+  defaultSteps: number
+  /** Null while the engine is loading. */
+  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'> | null
+  /** openpi's policy_metadata: the first frame of its protocol. */
+  openpi: Readonly<Record<string, unknown>>
+}
+
+/** Standard normal noise, the same for the same seed on every machine. */
+export type SeededNoise = (seed: number, count: number) => Float32Array
+
+export interface ServiceParts {
+  policy: Policy
+  /** Loads in the background: liveness and metadata are answered meanwhile. */
+  runtime: Promise<Runtime>
+  seededNoise: SeededNoise
+  queue?: Omit<DispatcherOptions, 'observer'>
+}
+
+/** A runtime behind its queue. */
+interface Engine {
+  queue: InferenceQueue
+  runtime: RuntimeInfo
+}
+
+type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
+
+/** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
+export class PolicyService {
+  readonly metrics = new Metrics()
+  readonly #parts: ServiceParts
+  readonly #watchers: Watcher[] = []
+  readonly #preparing = new Set<Promise<unknown>>()
+  #engine: Engine | undefined
+  #starting: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  readonly #coalescer = new Coalescer<SharedAnswer>()
+  #phase: 'starting' | 'ready' | 'closed' = 'starting'
+
+  constructor(parts: ServiceParts) {
+    this.#parts = parts
+    // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
+    parts.runtime.catch(() => {})
+  }
+
+  /** True from the end of the self-test until `close`. */
+  get ready(): boolean {
+    return this.#phase === 'ready'
+  }
+
+  /**
+   * Waits for the runtime, then runs one inference of a synthetic observation through every stage; the service is
+   * ready once it has passed. Idempotent: later calls wait for the same start.
+   */
+  start(): Promise<void> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
+    const runtime = await this.#parts.runtime
+    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
+    this.#engine = { queue, runtime: runtime.info }
+    if (this.#phase === 'closed') return queue.close()
+    const work = { signal: new AbortController().signal, deadline: undefined, started: () => {} }
+    try {
+      await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
+    } catch (error) {
+      // What a real policy makes of a black picture may well leave its bounds; the stages ran all the same.
+      if (!(error instanceof TurboPiError && error.code === 'ACTIONS_OUT_OF_BOUNDS')) throw error
+    }
+    if (this.#phase === 'starting') this.#phase = 'ready'
+  }
+
+  metadata(): ServiceMetadata {
+    const { policy } = this.#parts
+    return {
+      policy: policy.name,
+      observation: policy.spec,
+      shape: {
+        horizon: policy.model.actionHorizon,
+        actionDim: policy.model.actionDim,
+        actionSize: policy.actionSize,
+      },
+      defaultSteps: policy.defaultSteps,
+      runtime: this.#engine ? described(this.#engine.runtime) : null,
+      openpi: policy.metadata,
+    }
+  }
+
+  /**
+   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
+   * REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
+   */
+  async infer(
+    observation: Observation,
+    options: InferOptions,
+    context: InferContext,
+  ): Promise<InferenceAnswer> {
+    try {
+      const answer = await this.#answer(observation, options, context)
+      this.metrics.answered(answer)
+      for (const watcher of this.#watchers) watcher(observation, answer, context.session)
+      return answer
+    } catch (error) {
+      this.metrics.failed(error)
+      throw error
+    }
+  }
+
+  watch(watcher: Watcher): void {
+    this.#watchers.push(watcher)
+  }
+
+  /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#phase = 'closed'
+    await Promise.allSettled(this.#preparing)
+    await this.#engine?.queue.close()
+    await this.#parts.policy.close()
+  }
+
+  async #answer(
+    observation: Observation,
+    options: InferOptions,
+    context: InferContext,
+  ): Promise<InferenceAnswer> {
+    if (this.#phase === 'starting') {
+      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
+    }
+    if (this.#phase === 'closed') {
+      throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
+    }
+    const start = performance.now()
+    const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
+    const { answer, coalesced } = await this.#coalescer.run(
+      observation,
+      options,
+      { ...context, deadline },
+      work => this.#run(observation, options, context.session, work),
+    )
+    const end = performance.now()
+    const late = deadline !== undefined && end > deadline
+    return { ...answer, coalesced, late, timing: { ...answer.timing, totalMs: end - start } }
+  }
+
+  async #run(
+    observation: Observation,
+    options: InferOptions,
+    session: string,
+    work: SharedWork,
+  ): Promise<SharedAnswer> {
+    const { policy } = this.#parts
+    const { actionHorizon: horizon, actionDim } = policy.model
+    const start = performance.now()
+    const seed = options.noise ? null : (options.seed ?? Math.floor(Math.random() * 2 ** 32))
+    const noise = options.noise ?? this.#parts.seededNoise(seed as number, horizon * actionDim)
+    const preparing = this.#submit(observation, options, session, noise, work)
+    this.#preparing.add(preparing)
+    const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
+    const result = await submitted
+    const { actions, guard } = policy.finish(result.actions, prepared)
+    const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
+    return {
+      actions,
+      horizon,
+      actionSize: policy.actionSize,
+      seed,
+      timing: {
+        decodeMs: prepared.timing.decodeMs + prepared.timing.prepareMs,
+        queueMs,
+        visionMs,
+        prefixMs,
+        denoiseMs,
+        totalMs: performance.now() - start,
+      },
+      guard,
+      truncated: prepared.truncated,
+      model: (this.#engine as Engine).runtime.fingerprint,
+    }
+  }
+
+  /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
+  async #submit(
+    observation: Observation,
+    options: InferOptions,
+    session: string,
+    noise: Float32Array,
+    work: SharedWork,
+  ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
+    const prepared = await this.#parts.policy.prepare(observation)
+    const { images, tokens, normalisedState } = prepared
+    const job: InferenceJob = {
+      row: { images, tokens, state: new Float32Array(normalisedState) },
+      noise,
+      steps: options.numSteps ?? this.#parts.policy.defaultSteps,
+      session,
+      get deadline() {
+        return work.deadline
+      },
+      onStart: () => work.started(),
+    }
+    return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
+  }
+}
+
+function described({
+  backend,
+  device,
+  precision,
+  maxBatch,
+  fingerprint,
+}: RuntimeInfo): ServiceMetadata['runtime'] {
+  return { backend, device, precision, maxBatch, fingerprint }
+}

@@ -1,0 +1,253 @@
+import t from 'tap'
+import type { InferOptions, Observation } from '../../src/contract/observation.js'
+import { TurboPiError } from '../../src/errors.js'
+import type { Policy } from '../../src/policy/policy.js'
+import { candidateKey, isSameInference } from '../../src/service/same-inference.js'
+import { type InferContext, PolicyService } from '../../src/service/service.js'
+import { fakeObservation, fakePolicy } from '../support/fake-policy.js'
+import { FakeRuntime, type FakeRuntimeOptions, finishAll, settle } from '../support/fake-runtime.js'
+
+/** Noise that is the seed itself, so an answer shows its seed. */
+const seededNoise = (seed: number, count: number) => new Float32Array(count).fill(seed)
+
+async function setUp(runtimeOptions: FakeRuntimeOptions = {}, overrides: Partial<Policy> = {}) {
+  const runtime = new FakeRuntime(runtimeOptions)
+  const policy = fakePolicy(overrides)
+  const service = new PolicyService({ policy, runtime: Promise.resolve(runtime), seededNoise })
+  const starting = service.start()
+  await finishAll(runtime)
+  await starting
+  policy.prepared = 0
+  runtime.calls.length = 0
+  const infer = (observation: Observation, options: InferOptions = {}, context: Partial<InferContext> = {}) =>
+    service.infer(observation, options, { session: 'test', ...context })
+  return { runtime, policy, service, infer }
+}
+
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'answered',
+    error => (error instanceof TurboPiError ? error.code : String(error)),
+  )
+
+const metricOf = async (service: PolicyService, line: string) =>
+  (await service.metrics.registry.metrics()).split('\n').find(text => text.startsWith(`${line} `))
+
+t.test('ready between self-test and close', async t => {
+  const runtime = new FakeRuntime()
+  const policy = fakePolicy()
+  const service = new PolicyService({ policy, runtime: Promise.resolve(runtime), seededNoise })
+  const infer = () => service.infer(fakeObservation(1), { seed: 9 }, { session: 'a' })
+  const starting = service.start()
+  t.notOk(service.ready)
+  await t.rejects(infer(), { code: 'NOT_READY' })
+  await finishAll(runtime)
+  await starting
+  t.ok(service.ready)
+  t.match(service.metadata(), {
+    policy: 'fake',
+    shape: { horizon: 2, actionDim: 3, actionSize: 2 },
+    defaultSteps: 2,
+    runtime: { backend: 'cpu', fingerprint: 'test' },
+    openpi: { reset_pose: [0, 1] },
+  })
+  t.equal(service.start(), starting, 'a second start is the first one')
+  const accepted = infer()
+  const closing = service.close()
+  t.notOk(service.ready)
+  await t.rejects(infer(), { code: 'SHUTTING_DOWN' })
+  await finishAll(runtime)
+  await closing
+  t.equal((await accepted).actions[0], 10, 'accepted work is finished, even if it was still being prepared')
+  t.ok(runtime.closed && policy.closed)
+})
+
+t.test('the self-test', async t => {
+  const broken = new FakeRuntime()
+  const service = new PolicyService({ policy: fakePolicy(), runtime: Promise.resolve(broken), seededNoise })
+  const starting = codeOf(service.start())
+  await settle()
+  broken.open[0]?.fail(new Error('no engine'))
+  t.equal(await starting, 'RUNTIME_FAILED')
+  t.notOk(service.ready, 'a failed self-test leaves the service not ready')
+  const { service: guarded } = await setUp(
+    {},
+    {
+      finish: () => {
+        throw new TurboPiError('ACTIONS_OUT_OF_BOUNDS', 'too far')
+      },
+    },
+  )
+  t.ok(guarded.ready, 'a guard that refuses what the policy makes of a black picture is no fault')
+})
+
+t.test('an answer', async t => {
+  const { runtime, infer, service } = await setUp()
+  const answering = infer(fakeObservation(7), { seed: 3, numSteps: 4 })
+  await finishAll(runtime)
+  const answer = await answering
+  t.same([...answer.actions], [10, 10, 10, 10])
+  t.match(answer, {
+    horizon: 2,
+    actionSize: 2,
+    seed: 3,
+    coalesced: false,
+    late: false,
+    truncated: false,
+    guard: { outOfBounds: 0 },
+    timing: { decodeMs: 0.75, visionMs: 1, prefixMs: 2, denoiseMs: 4 },
+  })
+  t.ok(answer.timing.totalMs >= answer.timing.queueMs)
+  t.equal(await metricOf(service, 'turbo_pi_answers_total'), 'turbo_pi_answers_total 1')
+})
+
+t.test('noise of the caller', async t => {
+  const { runtime, infer } = await setUp()
+  const answering = infer(fakeObservation(1), { noise: Float32Array.of(1, 2, 3, 4, 5, 6) })
+  await finishAll(runtime)
+  t.equal((await answering).seed, null)
+  t.same([...(await answering).actions], [2, 3, 4, 5])
+})
+
+t.test('32 callers with the same observation: one inference, 32 bit-identical answers', async t => {
+  const { runtime, policy, infer, service } = await setUp({ maxBatch: 8 })
+  const answering = Array.from({ length: 32 }, (_, robot) =>
+    infer(fakeObservation(5), {}, { session: `robot ${robot}` }),
+  )
+  await finishAll(runtime)
+  const answers = await Promise.all(answering)
+  t.equal(policy.prepared, 1)
+  t.equal(runtime.calls.length, 2)
+  t.equal(answers.filter(answer => answer.coalesced).length, 31)
+  t.equal(new Set(answers.map(answer => Buffer.from(answer.actions.buffer).toString('hex'))).size, 1)
+  t.equal(new Set(answers.map(answer => answer.seed)).size, 1)
+  t.equal(await metricOf(service, 'turbo_pi_coalesced_total'), 'turbo_pi_coalesced_total 31')
+  const later = infer(fakeObservation(5))
+  await finishAll(runtime)
+  t.notOk((await later).coalesced, 'only work in flight is shared')
+})
+
+t.test('different inferences never share', async t => {
+  const { runtime, policy, infer } = await setUp({ maxBatch: 16 })
+  const noise = new Float32Array(6)
+  const answers = Promise.all([
+    infer(fakeObservation(1)),
+    infer(fakeObservation(2)),
+    infer(fakeObservation(1, 1)),
+    infer({ ...fakeObservation(1), prompt: 'do that' }),
+    infer(fakeObservation(1), { seed: 1 }),
+    infer(fakeObservation(1), { seed: 2 }),
+    infer(fakeObservation(1), { numSteps: 3 }),
+    infer(fakeObservation(1), { noise }),
+    infer(fakeObservation(1), { noise: noise.with(5, 1) }),
+  ])
+  await finishAll(runtime)
+  t.same(
+    (await answers).map(answer => answer.coalesced),
+    Array(9).fill(false),
+  )
+  t.equal(policy.prepared, 9)
+})
+
+t.test('equality is exact, the key only a hint', t => {
+  const request = (observation: Observation, options: InferOptions = {}) => ({ observation, options })
+  const encoded = (...bytes: number[]): Observation => ({
+    ...fakeObservation(1),
+    images: { 'observation/image': { kind: 'encoded', bytes: Uint8Array.from(bytes) } },
+  })
+  const frame = (at: number): Observation => {
+    const data = new Uint8Array(48)
+    data[at] = 1
+    return {
+      ...fakeObservation(1),
+      images: { 'observation/image': { kind: 'array', dtype: 'uint8', shape: [4, 4, 3], data } },
+    }
+  }
+  const reshaped: Observation = {
+    ...fakeObservation(1),
+    images: {
+      'observation/image': { kind: 'array', dtype: 'uint8', shape: [2, 8, 3], data: new Uint8Array(48) },
+    },
+  }
+  t.equal(candidateKey(frame(1), {}), candidateKey(frame(2), {}), 'neither byte is sampled')
+  t.notOk(isSameInference(request(frame(1)), request(frame(2))))
+  t.ok(isSameInference(request(frame(1)), request(frame(1))))
+  t.notOk(isSameInference(request(fakeObservation(1)), request(reshaped)))
+  t.notOk(isSameInference(request(encoded(1)), request(fakeObservation(1))))
+  t.notOk(isSameInference(request(encoded(1)), request(encoded(2))))
+  t.notOk(isSameInference(request(encoded(1)), request({ ...encoded(1), images: {} })))
+  t.ok(isSameInference(request(encoded(1, 2)), request(encoded(1, 2))))
+  const unaligned = new Uint8Array(64).subarray(3, 51)
+  t.ok(
+    isSameInference(
+      request(fakeObservation(1)),
+      request({
+        ...fakeObservation(1),
+        images: { 'observation/image': { kind: 'array', dtype: 'uint8', shape: [4, 4, 3], data: unaligned } },
+      }),
+    ),
+    'where the bytes lie does not matter',
+  )
+  t.ok(
+    isSameInference(
+      request(fakeObservation(1), { deadlineMs: 5 }),
+      request(fakeObservation(1), { deadlineMs: 9 }),
+    ),
+    'a deadline changes no answer',
+  )
+  t.end()
+})
+
+t.test('who leaves does not cancel it for the others; the last one does', async t => {
+  const { runtime, infer } = await setUp()
+  const [a, b] = [new AbortController(), new AbortController()]
+  const first = codeOf(infer(fakeObservation(1), {}, { signal: a.signal }))
+  const second = codeOf(infer(fakeObservation(1), {}, { signal: b.signal }))
+  const timed = codeOf(infer(fakeObservation(1), { deadlineMs: 20 }))
+  await settle()
+  a.abort()
+  t.equal(await first, 'REQUEST_CANCELLED', 'the leader may go')
+  t.equal(await timed, 'DEADLINE_EXCEEDED')
+  t.notOk(runtime.open[0]?.signal?.aborted)
+  b.abort()
+  t.equal(await second, 'REQUEST_CANCELLED')
+  t.ok(runtime.calls[0]?.signal?.aborted)
+  const next = infer(fakeObservation(1))
+  await finishAll(runtime)
+  t.notOk((await next).coalesced, 'nobody joins a cancelled inference')
+  t.equal(await codeOf(infer(fakeObservation(1), {}, { signal: AbortSignal.abort() })), 'REQUEST_CANCELLED')
+})
+
+t.test('an error reaches all who share', async t => {
+  const { runtime, infer, service } = await setUp()
+  const all = Array.from({ length: 3 }, () => codeOf(infer(fakeObservation(1))))
+  await settle()
+  runtime.open[0]?.fail(new Error('gone'))
+  t.same(await Promise.all(all), ['RUNTIME_FAILED', 'RUNTIME_FAILED', 'RUNTIME_FAILED'])
+  const line = 'turbo_pi_errors_total{code="RUNTIME_FAILED"}'
+  t.equal(await metricOf(service, line), `${line} 3`)
+})
+
+t.test('deadlines', async t => {
+  const { runtime, infer } = await setUp()
+  const blocker = infer(fakeObservation(1))
+  const hasty = codeOf(infer(fakeObservation(2), { deadlineMs: 10 }))
+  const patient = infer(fakeObservation(3), { deadlineMs: 10 })
+  const joined = infer(fakeObservation(3), { deadlineMs: 60_000 })
+  const lateButTaken = infer(fakeObservation(4), { deadlineMs: 30 }, { acceptsLate: true })
+  const patientCode = codeOf(patient)
+  t.equal(await hasty, 'DEADLINE_EXCEEDED', 'refused at the deadline, though the engine is busy')
+  t.equal(await patientCode, 'DEADLINE_EXCEEDED')
+  await new Promise(resolve => setTimeout(resolve, 40))
+  const lateCode = codeOf(lateButTaken)
+  await finishAll(runtime)
+  t.equal((await joined).late, false, 'the later deadline of the two kept the work alive')
+  t.equal(await lateCode, 'DEADLINE_EXCEEDED', 'late is not for work that did not start')
+  await blocker
+
+  const started = infer(fakeObservation(5), { deadlineMs: 10 }, { acceptsLate: true })
+  await settle()
+  await new Promise(resolve => setTimeout(resolve, 20))
+  await finishAll(runtime)
+  t.equal((await started).late, true, 'started in time, answered late, marked so')
+})

@@ -1,0 +1,70 @@
+import type { Observation } from '../../src/contract/observation.js'
+import type { ActionChunk, Policy, PreparedObservation } from '../../src/policy/policy.js'
+import { tinyModel } from './fake-runtime.js'
+
+/** One camera, two state numbers. The first state number is the row's token, so a FakeRuntime's answer shows it. */
+export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared: number; closed: boolean } {
+  const policy = {
+    name: 'fake',
+    spec: {
+      embodiment: 'fake',
+      cameras: [
+        {
+          key: 'observation/image',
+          required: true,
+          slot: 'base_0_rgb',
+          layout: 'hwc' as const,
+          description: 'the camera',
+        },
+      ],
+      state: [{ key: 'observation/state', size: 2, description: 'the state' }],
+      prompt: { key: 'prompt', required: false, default: 'do it' },
+    },
+    model: tinyModel,
+    weightsPath: '/nowhere',
+    actionSize: 2,
+    defaultSteps: 2,
+    metadata: { reset_pose: [0, 1] },
+    prepared: 0,
+    closed: false,
+    async prepare(observation: Observation): Promise<PreparedObservation> {
+      policy.prepared += 1
+      const state = observation.state['observation/state']!
+      return {
+        images: [null],
+        tokens: Int32Array.of(state[0]!),
+        truncated: false,
+        normalisedState: new Float64Array(tinyModel.actionDim),
+        state,
+        timing: { decodeMs: 0.5, prepareMs: 0.25 },
+      }
+    },
+    finish(actions: Float32Array): ActionChunk {
+      return {
+        actions: Float64Array.of(...actions.slice(0, 4)),
+        guard: { outOfBounds: 0, clamped: false },
+      }
+    },
+    async close() {
+      policy.closed = true
+    },
+    ...overrides,
+  }
+  return policy
+}
+
+/** An observation of the fake policy. */
+export function fakeObservation(token: number, pixel = 0): Observation {
+  return {
+    images: {
+      'observation/image': {
+        kind: 'array',
+        dtype: 'uint8',
+        shape: [4, 4, 3],
+        data: new Uint8Array(48).fill(pixel),
+      },
+    },
+    state: { 'observation/state': Float64Array.of(token, 0) },
+    prompt: 'do it',
+  }
+}

@@ -1,0 +1,41 @@
+import { fileURLToPath } from 'node:url'
+import type { FastifyInstance } from 'fastify'
+import { loadConfig } from '../../src/config.js'
+import { loadPolicy } from '../../src/policy/load.js'
+import { seededNoise } from '../../src/policy/noise.js'
+import { createRuntime } from '../../src/runtime/create.js'
+import { createServer, type ServerConfig } from '../../src/server.js'
+import { PolicyService } from '../../src/service/service.js'
+
+/** Absolute path of something in the repository. */
+export const repositoryPath = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+/** A server of a real policy on the CPU, ready; the caller closes it. */
+export async function servePolicy(
+  directory = repositoryPath('policies/tiny-libero'),
+  config: Partial<ServerConfig> = {},
+): Promise<{ app: FastifyInstance; service: PolicyService; close(): Promise<void> }> {
+  const policy = await loadPolicy(directory)
+  const runtime = createRuntime(policy, {
+    runtime: 'cpu',
+    precision: 'fp32',
+    threads: 0,
+    pipeline: 'off',
+    maxBatch: 8,
+  })
+  const service = new PolicyService({ policy, runtime, seededNoise })
+  const app = await createServer(service, {
+    ...loadConfig([], {}),
+    bodyLimit: 8 * 2 ** 20,
+    ...config,
+  })
+  await service.start()
+  return {
+    app,
+    service,
+    async close() {
+      await service.close()
+      await app.close()
+    },
+  }
+}

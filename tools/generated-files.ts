@@ -1,0 +1,66 @@
+import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
+import { asyncApiDocument } from '../src/contract/asyncapi.js'
+import { ERRORS } from '../src/errors.js'
+import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
+import { createServer } from '../src/server.js'
+import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
+
+/** The documents show LIBERO: a server generates its own from the policy that it serves. */
+const LIBERO: ServiceMetadata = {
+  policy: 'libero',
+  observation: observationSpec(EMBODIMENTS.libero, undefined),
+  shape: { horizon: 10, actionDim: 32, actionSize: 7 },
+  defaultSteps: 10,
+  runtime: null,
+  openpi: {},
+}
+
+/** Path in the repository → text, of every file that is derived from the code. */
+export async function generatedFiles(): Promise<Record<string, string>> {
+  return {
+    'openapi/openapi.json': await openapi(),
+    'openapi/asyncapi.json': `${JSON.stringify(asyncApiDocument(LIBERO.observation, LIBERO.shape), null, 2)}\n`,
+    'docs/reference/errors.md': errors(),
+    'docs/reference/config.md': settings(),
+  }
+}
+
+async function openapi(): Promise<string> {
+  const described = { metadata: () => LIBERO } as PolicyService
+  const app = await createServer(described, { ...loadConfig([], {}), apiKey: undefined })
+  await app.ready()
+  const document = app.swagger()
+  await app.close()
+  return `${JSON.stringify(document, null, 2)}\n`
+}
+
+function errors(): string {
+  const rows = Object.entries(ERRORS).map(
+    ([code, { status, title }]) => `| \`${code}\` | ${status} | ${title} |`,
+  )
+  return `# Errors
+
+Every error is an RFC 9457 problem document (\`application/problem+json\`) with \`type\`, \`title\`, \`status\`, \`code\`,
+\`detail\` and \`errors\`, a list of JSON pointers into the request. Codes are stable; texts are not. Errors of start-up
+end the process with exit code 1 and the same code and text on standard error.
+
+| code | status | title |
+|---|---|---|
+${rows.join('\n')}
+`
+}
+
+function settings(): string {
+  const rows = Object.entries(SETTINGS).map(
+    ([name, { env, meaning, default: value }]) =>
+      `| \`--${flagOf(name)}\` | \`${env}\` | ${value === undefined ? '' : `\`${value}\``} | ${meaning} |`,
+  )
+  return `# Settings of \`turbo-pi serve\`
+
+A flag wins over its environment variable, and that over the default.
+
+| flag | environment | default | meaning |
+|---|---|---|---|
+${rows.join('\n')}
+`
+}
