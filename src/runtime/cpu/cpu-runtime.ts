@@ -1,7 +1,8 @@
 import { availableParallelism, cpus } from 'node:os'
 import { TurboPiError } from '../../errors.js'
+import { cacheDirectory } from '../../model/cache.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
-import { cacheDirectory, fingerprintOf, isLowered, loweredDirectory } from '../../model/lowered-model.js'
+import { fingerprintOf, isLowered, loweredDirectory } from '../../model/lowered-model.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
   ActResult,
