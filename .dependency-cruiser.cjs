@@ -20,6 +20,7 @@ module.exports = {
     only('service', 'contract', 'policy', 'runtime'),
     only('client', 'contract'),
     only('tabletop'),
+    only('page', 'tabletop'),
     {
       name: 'routes-imports',
       severity: 'error',

@@ -12,6 +12,7 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   serve: ['serve a policy over HTTP and WebSocket', () => import('./commands/serve.js')],
   doctor: ['check a policy directory', () => import('./commands/doctor.js')],
   verify: ['compare a runtime with reference data', () => import('./commands/verify.js')],
+  eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval.js')],
   bench: ['time every stage of the served policy', () => import('./commands/bench.js')],
 }
 

@@ -126,9 +126,9 @@ export const SETTINGS = {
   ),
   guard: choice(
     'TURBO_PI_GUARD',
-    'report',
-    ['report', 'clamp', 'refuse'],
-    'what to do with actions outside the bounds of the norm stats',
+    'auto',
+    ['auto', 'report', 'clamp', 'refuse'],
+    'what to do with actions outside the bounds of the norm stats; auto is what policy.json says, else report',
   ),
   guardMargin: integer(
     'TURBO_PI_GUARD_MARGIN',
@@ -144,6 +144,20 @@ export const SETTINGS = {
     2 ** 31,
     'bytes that a request or frame may have',
   ),
+  heartbeat: integer(
+    'TURBO_PI_HEARTBEAT',
+    20_000,
+    100,
+    600_000,
+    'milliseconds between pings; a WebSocket that does not answer is dropped',
+  ),
+  sendBuffer: integer(
+    'TURBO_PI_SEND_BUFFER',
+    2 ** 20,
+    1024,
+    2 ** 30,
+    'bytes that a WebSocket client may leave unread before it is dropped',
+  ),
   maxImagePixels: integer(
     'TURBO_PI_MAX_IMAGE_PIXELS',
     16_777_216,
@@ -158,6 +172,10 @@ export const SETTINGS = {
     0,
     4096,
     'image embeddings kept for images seen again; 0 switches it off',
+  ),
+  watchSessions: flag(
+    'TURBO_PI_WATCH_SESSIONS',
+    'keep the last observation of each session and show it on the page: whoever opens the page sees the cameras',
   ),
   cacheDir: optionalText(
     'TURBO_PI_CACHE',

@@ -7,10 +7,16 @@ import { apiKeyRequired } from './routes/api-key.js'
 import { healthRoutes } from './routes/health.js'
 import { inferRoute } from './routes/infer.js'
 import { metadataRoute } from './routes/metadata.js'
+import { metricsRoute } from './routes/metrics.js'
+import { openpiRoute } from './routes/openpi.js'
+import { pageRoutes } from './routes/page.js'
 import { problemReplies } from './routes/problems.js'
+import { streamRoute } from './routes/stream.js'
+import { webSockets } from './routes/websocket.js'
 import type { PolicyService } from './service/service.js'
 
-export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'maxImages'>
+export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'maxImages' | 'heartbeat' | 'sendBuffer'> &
+  Partial<Pick<Config, 'watchSessions'>>
 
 /**
  * The HTTP and WebSocket server of one service: registers plugins and routes, nothing else.
@@ -31,6 +37,11 @@ export async function createServer(
   const { observation: spec, shape } = service.metadata()
   const parser = new RequestParser(spec, shape, config)
 
+  const sockets = await webSockets(app, service.metrics, {
+    maxFrameBytes: config.bodyLimit,
+    heartbeatMs: config.heartbeat,
+    sendBufferBytes: config.sendBuffer,
+  })
   problemReplies(app)
   if (config.apiKey) apiKeyRequired(app, config.apiKey)
   await app.register(swagger, {
@@ -61,6 +72,10 @@ export async function createServer(
     healthRoutes(routes, service)
     metadataRoute(routes, service)
     inferRoute(routes, service, parser)
+    metricsRoute(routes, service)
+    streamRoute(routes, service, parser, sockets)
+    openpiRoute(routes, service, parser, sockets)
+    pageRoutes(routes, service, config)
   })
   return app
 }

@@ -1,30 +1,33 @@
-import { flagOf, SETTINGS } from '../src/config.js'
+import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
+import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
 import { createServer } from '../src/server.js'
 import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
 
+/** The documents show LIBERO: a server generates its own from the policy that it serves. */
+const LIBERO: ServiceMetadata = {
+  policy: 'libero',
+  observation: observationSpec(EMBODIMENTS.libero, undefined),
+  shape: { horizon: 10, actionDim: 32, actionSize: 7 },
+  defaultSteps: 10,
+  runtime: null,
+  openpi: {},
+}
+
 /** Path in the repository → text, of every file that is derived from the code. */
 export async function generatedFiles(): Promise<Record<string, string>> {
   return {
     'openapi/openapi.json': await openapi(),
+    'openapi/asyncapi.json': `${JSON.stringify(asyncApiDocument(LIBERO.observation, LIBERO.shape), null, 2)}\n`,
     'docs/reference/errors.md': errors(),
     'docs/reference/config.md': settings(),
   }
 }
 
-/** The contract as the bundled LIBERO policy shows it: a server generates its own from the policy that it serves. */
 async function openapi(): Promise<string> {
-  const metadata: ServiceMetadata = {
-    policy: 'libero',
-    observation: observationSpec(EMBODIMENTS.libero, undefined),
-    shape: { horizon: 10, actionDim: 32, actionSize: 7 },
-    defaultSteps: 10,
-    runtime: null,
-    openpi: {},
-  }
-  const described = { metadata: () => metadata } as PolicyService
-  const app = await createServer(described, { apiKey: undefined, bodyLimit: 1, maxImages: 1 })
+  const described = { metadata: () => LIBERO } as PolicyService
+  const app = await createServer(described, { ...loadConfig([], {}), apiKey: undefined })
   await app.ready()
   const document = app.swagger()
   await app.close()

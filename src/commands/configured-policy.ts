@@ -4,7 +4,7 @@ import { loadPolicy } from '../policy/load.js'
 import type { Policy } from '../policy/policy.js'
 
 /** Directory of the policy that is taken when none is named. */
-export const bundledPolicy = () => fileURLToPath(new URL('../../policies/tiny-libero', import.meta.url))
+export const bundledPolicy = () => fileURLToPath(new URL('../../policies/tabletop', import.meta.url))
 
 /** Loads the policy that the settings name. Throws what `loadPolicy` throws. */
 export function configuredPolicy(config: Config): Promise<Policy> {
@@ -14,7 +14,7 @@ export function configuredPolicy(config: Config): Promise<Policy> {
     ...(config.tokenizer !== undefined && { tokenizer: config.tokenizer }),
     ...(config.defaultPrompt !== undefined && { defaultPrompt: config.defaultPrompt }),
     ...(config.numSteps > 0 && { defaultSteps: config.numSteps }),
-    guard: { mode: config.guard, margin: config.guardMargin / 100 },
+    ...(config.guard !== 'auto' && { guard: { mode: config.guard, margin: config.guardMargin / 100 } }),
     maxImagePixels: config.maxImagePixels,
   })
 }

@@ -1,5 +1,7 @@
 import closeWithGrace from 'close-with-grace'
-import { loadConfig, settingsHelp } from '../config.js'
+import type { FastifyInstance } from 'fastify'
+import { type Config, loadConfig, settingsHelp } from '../config.js'
+import { reasonOf, TurboPiError } from '../errors.js'
 import { seededNoise } from '../policy/noise.js'
 import { createRuntime } from '../runtime/create.js'
 import { createServer } from '../server.js'
@@ -13,28 +15,48 @@ Serves a policy over HTTP and WebSocket. Each option can also be given by its en
 
 ${settingsHelp()}`
 
-/** Listens at once, so that /healthz answers while the engine loads; resolves when told to stop and drained. */
+/** close-with-grace ends the process once the server has drained. */
+const endOfProcess = new Promise<never>(() => {})
+
+/** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
   const config = loadConfig(argv)
   const policy = await configuredPolicy(config)
+  const stopping = new AbortController()
   const service = new PolicyService({
     policy,
-    runtime: createRuntime(policy, config),
+    runtime: createRuntime(policy, { ...config, signal: stopping.signal }),
     seededNoise,
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
   const app = await createServer(service, config, { level: config.logLevel })
-  const stopped = new Promise<void>(resolve => {
-    closeWithGrace({ delay: config.drainTimeout + 2000, logger: app.log }, async ({ err }) => {
-      if (err) app.log.error(err)
-      await service.close()
-      await app.close()
-      resolve()
-    })
+  const stop = async () => {
+    stopping.abort()
+    await service.close()
+    await app.close()
+  }
+  const grace = closeWithGrace({ delay: config.drainTimeout + 2000, logger: app.log }, async ({ err }) => {
+    if (err) app.log.error(err)
+    await stop()
   })
-  await app.listen({ host: config.host, port: config.port })
-  await service.start()
+  try {
+    await listen(app, config)
+    await service.start()
+  } catch (error) {
+    if (stopping.signal.aborted) return endOfProcess
+    grace.uninstall()
+    await stop()
+    throw error
+  }
   app.log.info({ policy: policy.name, ...service.metadata().runtime }, 'ready')
-  await stopped
-  return 0
+  return endOfProcess
+}
+
+async function listen(app: FastifyInstance, { host, port }: Config): Promise<void> {
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    const detail = `Cannot listen on ${host}, port ${port}: ${reasonOf(error)}. Choose others with --host and --port.`
+    throw new TurboPiError('CONFIG_INVALID', detail, { cause: error })
+  }
 }

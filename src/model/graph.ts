@@ -193,7 +193,7 @@ export class GraphBuilder {
 
   /** 0, 1, … count − 1 as int64; `count` is int64 [1]. */
   range(count: Value): Value {
-    const scalar = this.reshape(count, [])
+    const scalar = this.apply('Squeeze', [count, this.integers([0])])
     return this.apply('Range', [this.integers([0], []), scalar, this.integers([1], [])])
   }
 

@@ -11,6 +11,7 @@ import { modulationGraph } from './graphs/modulation.js'
 import { prefixGraph } from './graphs/prefix.js'
 import { visionGraph } from './graphs/vision.js'
 import { Lowering } from './lowering.js'
+import { RoundingGraphBuilder } from './rounding-graph.js'
 import { Safetensors } from './safetensors.js'
 import { WeightsFile } from './weights-file.js'
 
@@ -31,6 +32,8 @@ export interface ModelSource {
   weightsPath: string
   config: ModelConfig
   precision: Precision
+  /** 16-bit precisions: the graphs compute in float32 and round, for machines without 16-bit arithmetic. */
+  emulated?: boolean
 }
 
 export type Progress = (done: number, total: number) => void
@@ -50,9 +53,10 @@ const DIGEST_BYTES = 2 ** 26
  * Hash of weights, config, precision and graph version. The horizon, the prompt's length and the slots' names are left
  * out, since the graphs serve any.
  */
-export function fingerprintOf({ weightsPath, config, precision }: ModelSource): string {
+export function fingerprintOf({ weightsPath, config, precision, emulated }: ModelSource): string {
   const { actionHorizon, maxTokenLength, cameraSlots, ...sizes } = config
   const hash = createHash('sha256').update(JSON.stringify([GRAPH_VERSION, precision, sizes]))
+  if (emulated) hash.update('emulated')
   const store = Safetensors.open(weightsPath)
   store.close()
   for (const { path, size, mtimeMs, headerDigest } of store.files) {
@@ -81,9 +85,10 @@ export function writeModel(
   try {
     const weights = new WeightsFile('weights.bin')
     const lower = new Lowering(checkpoint)
+    const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
     const int8 = new Set(source.precision === 'int8' ? ['vision', 'prefix'] : [])
     for (const [name, build] of Object.entries(GRAPHS)) {
-      const g = new GraphBuilder(name, weights, COMPUTE[source.precision])
+      const g = new Builder(name, weights, COMPUTE[source.precision])
       build({ g, lower, config: source.config, int8: int8.has(name) })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
     }

@@ -7,7 +7,7 @@ export type GuardMode = 'report' | 'clamp' | 'refuse'
 export interface GuardSettings {
   /** What happens to action values outside the bounds. */
   mode: GuardMode
-  /** How far beyond q01 and q99 an action may go, as a share of q99 − q01. */
+  /** How far beyond q01 and q99 an action may go, as a share of their distance as quantile normalisation has it. */
   margin: number
 }
 
@@ -25,7 +25,8 @@ export class Guard {
   constructor({ q01, q99 }: FeatureStats, { mode, margin }: GuardSettings) {
     this.#mode = mode
     if (!q01 || !q99) return
-    const reach = q99.map((high, i) => (high - (q01[i] as number)) * margin)
+    // With the 1e-6 of the normalisation (pi05-spec §4.3), so that a dimension that never moves has a margin too.
+    const reach = q99.map((high, i) => (high - (q01[i] as number) + 1e-6) * margin)
     this.#low = q01.map((low, i) => low - (reach[i] as number))
     this.#high = q99.map((high, i) => high + (reach[i] as number))
   }

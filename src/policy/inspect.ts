@@ -5,6 +5,7 @@ import { Safetensors } from '../model/safetensors.js'
 import type { Checks, Found } from './checks.js'
 import { checkEmbodiment, stateSizeOf } from './embodiment.js'
 import { DEFAULT_GUARD } from './guard.js'
+import { lerobotProfile } from './lerobot.js'
 import { checkStatsLength, type NormStats } from './norm-stats.js'
 import { type Normalisation, Normaliser } from './normalise.js'
 import { openpiProfile, type PolicyOptions, type Profile } from './profile.js'
@@ -37,7 +38,8 @@ export function inspectPolicy(
     return found(count, count === 0 ? 'none listed' : `${count} agree`)
   })
   const profile = checks.run('config', [source], source => {
-    const profile = openpiProfile(source, options)
+    const profile =
+      source.layout === 'lerobot' ? lerobotProfile(source, options) : openpiProfile(source, options)
     return found(profile, `${profile.name}, embodiment ${profile.embodiment.name}`)
   })
   const model = inspectWeights(source, profile, options, checks)
@@ -75,9 +77,8 @@ export function inspectPolicy(
       )
     return found(
       form,
-      form === 'state'
-        ? 'Task: …, State: …;'
-        : `plain${model.modelType === 'pi05' ? '; the state does not reach the network' : ''}`,
+      PROMPT_FORMS[form] +
+        (form !== 'state' && model.modelType === 'pi05' ? '; the state does not reach the network' : ''),
     )
   })
   if (!source || !profile || !model || !normalisation || !stats || !tokenizer || !promptForm || checks.failed)
@@ -99,6 +100,12 @@ export function inspectPolicy(
     defaultSteps: profile.defaultSteps,
     metadata: profile.metadata,
   }
+}
+
+const PROMPT_FORMS: Readonly<Record<PromptForm, string>> = {
+  state: 'Task: …, State: …;',
+  plain: 'the prompt, cleaned, and a newline',
+  line: 'the prompt as it is, and a newline',
 }
 
 const LAYOUTS = { manifest: 'policy.json', openpi: 'openpi checkpoint', lerobot: 'LeRobot checkpoint' }

@@ -28,6 +28,12 @@ export const ManifestSchema = Type.Object(
     discreteState: Type.Optional(
       Type.Boolean({ description: 'the state is written into the prompt (pi0.5 alone)' }),
     ),
+    paddedPromptState: Type.Optional(
+      Type.Boolean({
+        description:
+          'LeRobot pi05 checkpoints trained before March 2026: the prompt holds the state padded to 32',
+      }),
+    ),
     actionHorizon: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
     defaultSteps: Type.Optional(Type.Integer({ minimum: 1, maximum: 50 })),
     defaultPrompt: Type.Optional(Type.String()),

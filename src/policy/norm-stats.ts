@@ -18,11 +18,13 @@ export interface NormStats {
 /** Reads openpi's norm_stats.json (pi05-spec §2.3). Throws NORM_STATS_INVALID with the file and field. */
 export function readNormStats(path: string): NormStats {
   let parsed: unknown
+  if (path.endsWith('.safetensors')) throw lerobotStats(path)
   try {
     parsed = JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {
     throw invalid(path, `cannot be read as JSON: ${reasonOf(error)}`)
   }
+  if (Object.keys(Object(parsed)).some(key => key.startsWith('observation.'))) throw lerobotStats(path)
   const root = (parsed as { norm_stats?: Record<string, unknown> } | null)?.norm_stats
   if (typeof root !== 'object' || root === null)
     throw invalid(path, 'expected {"norm_stats": {"state": …, "actions": …}}, as openpi writes it')
@@ -85,5 +87,11 @@ export function checkStatsLength(
       'They belong to another robot or dataset: give the right file with --norm-stats, or the right --config.',
   )
 }
+
+const lerobotStats = (path: string) =>
+  invalid(
+    path,
+    "these are LeRobot's statistics, which are applied with other arithmetic; serve the LeRobot checkpoint's own folder, or give openpi's norm_stats.json",
+  )
 
 const invalid = (path: string, detail: string) => new TurboPiError('NORM_STATS_INVALID', `${path}: ${detail}`)

@@ -10,6 +10,8 @@ export type NormalisationConvention = 'openpi' | 'lerobot'
 interface Scale {
   offset: Float64Array
   spread: Float64Array
+  /** What un-normalising multiplies with: LeRobot leaves the epsilon of z-scores out there. */
+  inverseSpread: Float64Array
 }
 
 /** Normalises and un-normalises one feature in float64 (pi05-spec §2.3, §4.3). Nothing is clipped. */
@@ -45,7 +47,7 @@ export class Normaliser {
    * NumPy keeps float32 input in float32 for the quantile form's first two operations, and so does this.
    */
   unnormalise(rows: Float32Array | Float64Array, width: number): Float64Array {
-    const { offset, spread } = this.#scale
+    const { offset, inverseSpread } = this.#scale
     const quantile = this.#kind === 'quantile'
     const single = rows instanceof Float32Array
     const out = new Float64Array(rows.length)
@@ -55,7 +57,7 @@ export class Normaliser {
       if (column >= this.size) out[i] = quantile ? value : value * (1 + 1e-6)
       else {
         const share = single ? Math.fround(Math.fround(value + 1) / 2) : (value + 1) / 2
-        out[i] = (quantile ? share : value) * (spread[column] as number) + (offset[column] as number)
+        out[i] = (quantile ? share : value) * (inverseSpread[column] as number) + (offset[column] as number)
       }
     }
     return out
@@ -64,7 +66,8 @@ export class Normaliser {
 
 function zscoreScale({ mean, std }: FeatureStats, convention: NormalisationConvention): Scale {
   const epsilon = convention === 'openpi' ? 1e-6 : 1e-8
-  return { offset: mean, spread: std.map(deviation => deviation + epsilon) }
+  const spread = std.map(deviation => deviation + epsilon)
+  return { offset: mean, spread, inverseSpread: convention === 'openpi' ? spread : std }
 }
 
 function quantileScale({ q01, q99 }: FeatureStats, convention: NormalisationConvention): Scale {
@@ -78,5 +81,5 @@ function quantileScale({ q01, q99 }: FeatureStats, convention: NormalisationConv
     if (convention === 'openpi') return range + 1e-6
     return range === 0 ? 1e-8 : range
   })
-  return { offset: q01, spread }
+  return { offset: q01, spread, inverseSpread: spread }
 }

@@ -73,6 +73,8 @@ export function openpiProfile(source: PolicySource, options: PolicyOptions): Pro
       `${directory} does not say how it was trained; name its openpi config, for example --config pi05_libero, or write a policy.json.`,
     )
   if (manifest) checkAgainstPreset(manifest, preset, presetName)
+  if (manifest?.paddedPromptState !== undefined)
+    throw refuse(`${directory}: policy.json: "paddedPromptState" is for LeRobot checkpoints; leave it out.`)
   const actionHorizon = options.actionHorizon ?? manifest?.actionHorizon ?? preset?.actionHorizon
   const discreteState = manifest?.discreteState ?? preset?.discreteState
   const normalisation = manifest?.normalisation

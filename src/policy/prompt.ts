@@ -1,8 +1,8 @@
 /**
  * How a prompt becomes text for the tokenizer (pi05-spec §4.2). `plain` is the pi0 form (also pi05_libero's);
- * `state` writes the normalised state into the prompt in 256 bins.
+ * `state` writes the normalised state into the prompt in 256 bins; `line` is LeRobot's pi0, which leaves the prompt as it is.
  */
-export type PromptForm = 'plain' | 'state'
+export type PromptForm = 'plain' | 'state' | 'line'
 
 const EDGES = 256
 
@@ -40,6 +40,7 @@ export const cleanPrompt = (prompt: string): string =>
  * (some LeRobot checkpoints were trained on the padded one).
  */
 export function promptTexts(prompt: string, form: PromptForm, state: Float64Array): string[] {
+  if (form === 'line') return [prompt.endsWith('\n') ? prompt : `${prompt}\n`]
   const clean = cleanPrompt(prompt)
   if (form === 'plain') return [clean, '\n']
   return [`Task: ${clean}, State: ${Array.from(state, stateBin).join(' ')};\nAction: `]

@@ -6,6 +6,7 @@ import { type Manifest, readManifest } from './manifest.js'
 
 /** A policy directory and where its parts lie. */
 export interface PolicySource {
+  /** A manifest beside a LeRobot checkpoint refines it, and the layout stays LeRobot's. */
   layout: 'manifest' | 'openpi' | 'lerobot'
   directory: string
   name: string
@@ -28,7 +29,8 @@ export function readSource(path: string): PolicySource {
     const manifest = readManifest(manifestPath)
     const configPath = join(directory, manifest.modelConfig ?? 'config.json')
     const weightsPath = manifest.weights ? join(directory, manifest.weights) : weightsIn(directory)
-    return { layout: 'manifest', directory, name, manifest, configPath, weightsPath }
+    const layout = isLerobot(configPath) ? 'lerobot' : 'manifest'
+    return { layout, directory, name, manifest, configPath, weightsPath }
   }
   const configPath = join(directory, 'config.json')
   if (!existsSync(configPath))
@@ -36,10 +38,13 @@ export function readSource(path: string): PolicySource {
       `${directory} has neither policy.json nor config.json; expected a policy directory, an openpi checkpoint ` +
         'converted to PyTorch (model.safetensors and config.json) or a LeRobot one.',
     )
-  const type = readConfig(configPath)['type']
-  const layout = type === undefined ? 'openpi' : 'lerobot'
+  const layout = isLerobot(configPath) ? 'lerobot' : 'openpi'
   return { layout, directory, name, configPath, weightsPath: weightsIn(directory) }
 }
+
+/** LeRobot's config.json names its policy type; openpi's does not. */
+const isLerobot = (configPath: string) =>
+  existsSync(configPath) && readConfig(configPath)['type'] !== undefined
 
 /** Parses a JSON object file. Throws POLICY_INVALID. */
 export function readConfig(path: string): Record<string, unknown> {

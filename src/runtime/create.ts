@@ -22,6 +22,8 @@ export interface RuntimeSettings {
   /** Default: $TURBO_PI_CACHE, else ~/.cache/turbo-pi. */
   cacheDir?: string | undefined
   onProgress?: (done: number, total: number) => void
+  /** Cancels the start. */
+  signal?: AbortSignal
 }
 
 /** Makes the runtime that the settings ask for, and no other: RUNTIME_UNAVAILABLE says why it cannot be had. */
@@ -29,7 +31,7 @@ export async function createRuntime(
   { weightsPath, model }: RuntimeModel,
   settings: RuntimeSettings,
 ): Promise<Runtime> {
-  const { runtime, precision, threads, pipeline, maxBatch, cacheDir, onProgress } = settings
+  const { runtime, precision, threads, pipeline, maxBatch, cacheDir, onProgress, signal } = settings
   if (runtime !== 'auto' && runtime !== 'cpu')
     throw new TurboPiError(
       'RUNTIME_UNAVAILABLE',
@@ -45,5 +47,6 @@ export async function createRuntime(
     ...(threads > 0 && { threads: Math.max(1, Math.floor(threads / lanes)) }),
     ...(cacheDir !== undefined && { cache: cacheDir }),
     ...(onProgress && { onProgress }),
+    ...(signal && { signal }),
   })
 }

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto'
 import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import type { ActionShape } from '../contract/schemas.js'
@@ -25,6 +24,9 @@ export interface InferContext {
   /** Called when the engine takes up the inference: from here on its answer will be the freshest to be had. */
   onStart?: () => void
 }
+
+/** Is told of every answer. */
+export type Watcher = (observation: Observation, answer: InferenceAnswer, session: string) => void
 
 /** What this server serves. */
 export interface ServiceMetadata {
@@ -61,6 +63,7 @@ type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
 export class PolicyService {
   readonly metrics = new Metrics()
   readonly #parts: ServiceParts
+  readonly #watchers: Watcher[] = []
   readonly #preparing = new Set<Promise<unknown>>()
   #engine: Engine | undefined
   #starting: Promise<void> | undefined
@@ -70,6 +73,8 @@ export class PolicyService {
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
+    // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
+    parts.runtime.catch(() => {})
   }
 
   /** True from the end of the self-test until `close`. */
@@ -129,11 +134,16 @@ export class PolicyService {
     try {
       const answer = await this.#answer(observation, options, context)
       this.metrics.answered(answer)
+      for (const watcher of this.#watchers) watcher(observation, answer, context.session)
       return answer
     } catch (error) {
       this.metrics.failed(error)
       throw error
     }
+  }
+
+  watch(watcher: Watcher): void {
+    this.#watchers.push(watcher)
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
@@ -182,7 +192,7 @@ export class PolicyService {
     const { policy } = this.#parts
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const seed = options.noise ? null : (options.seed ?? randomInt(2 ** 32))
+    const seed = options.noise ? null : (options.seed ?? Math.floor(Math.random() * 2 ** 32))
     const noise = options.noise ?? this.#parts.seededNoise(seed as number, horizon * actionDim)
     const preparing = this.#submit(observation, options, session, noise, work)
     this.#preparing.add(preparing)
@@ -220,7 +230,7 @@ export class PolicyService {
     const prepared = await this.#parts.policy.prepare(observation)
     const { images, tokens, normalisedState } = prepared
     const job: InferenceJob = {
-      row: { images, tokens, state: Float32Array.from(normalisedState) },
+      row: { images, tokens, state: new Float32Array(normalisedState) },
       noise,
       steps: options.numSteps ?? this.#parts.policy.defaultSteps,
       session,

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { run as verify } from '../../src/commands/verify.js'
 import { decodeMsgpack } from '../../src/contract/msgpack.js'
 import { RequestParser } from '../../src/contract/parse.js'
 import { Safetensors } from '../../src/model/safetensors.js'
 import { loadPolicy } from '../../src/policy/load.js'
-import { golden, openpiCheckpoint } from '../support/checkpoint.js'
+import { golden, openpiCheckpoint, scratch } from '../support/checkpoint.js'
 
 const folder = golden('policies')
 
@@ -52,3 +53,20 @@ for (const name of ['pi05_libero', 'pi05_droid', 'pi05_aloha', 'pi05_full_droid_
         t.ok(Buffer.from(image).equals(expected.bytes(`model_in.image.${slot}`)), `${slot} identical`)
     })
   })
+
+t.test('raw client bytes to robot actions, through the command', async t => {
+  process.env['TURBO_PI_CACHE'] = scratch(t)
+  const lines: string[] = []
+  t.intercept(console, 'log', { value: (line: string) => lines.push(line) })
+  const arguments_ = ['--policy-cases', folder, '--models', golden('.')]
+  t.equal(await verify(arguments_), 0, lines.join('\n'))
+  t.match(lines.join('\n'), /all 4 cases passed/)
+  const one = ['--policy-cases', `${folder}/pi05_libero`, '--models', golden('.')]
+  t.equal(await verify([...one, '--tolerance', '1e-9']), 1, 'no engine is that exact')
+  t.equal(
+    await verify(['--policy-cases', folder, '--models', scratch(t)]),
+    1,
+    'a case that cannot run is no success',
+  )
+  t.match(lines.join('\n'), /skipped: --models: there is no .*model_pi05_tiny/)
+})

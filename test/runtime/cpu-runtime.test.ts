@@ -116,6 +116,9 @@ t.test('starting: what cannot be served is refused, a cancelled start leaves not
   await t.rejects(createCpuRuntime({ weightsPath, config, cache: join(folder, 'file') }), {
     code: 'CACHE_FAILED',
   })
+  await t.rejects(createCpuRuntime({ weightsPath, config, precision: 'int8' }), {
+    code: 'RUNTIME_UNAVAILABLE',
+  })
   const leaving = new AbortController()
   const start = createCpuRuntime({ weightsPath, config, cache: folder, signal: leaving.signal })
   leaving.abort()
@@ -192,7 +195,7 @@ t.test('turbo-pi verify', async t => {
   t.match(printed.pop(), /skipped: it is a case of model_pi05_tiny/)
 
   const mistakes: [string[], RegExp][] = [
-    [[], /--model and --cases are both needed/],
+    [[], /give --model and --cases/],
     [['--model', pi0, '--cases', good, '--speed'], /Unknown option/],
     [['--model', pi0, '--cases', good, '--runtime', 'tpu'], /--runtime is tpu/],
     [['--model', pi0, '--cases', good, '--precision', 'fp4'], /--precision is fp4/],

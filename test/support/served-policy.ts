@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
+import { loadConfig } from '../../src/config.js'
 import { loadPolicy } from '../../src/policy/load.js'
 import { seededNoise } from '../../src/policy/noise.js'
 import { createRuntime } from '../../src/runtime/create.js'
@@ -24,9 +25,8 @@ export async function servePolicy(
   })
   const service = new PolicyService({ policy, runtime, seededNoise })
   const app = await createServer(service, {
-    apiKey: undefined,
+    ...loadConfig([], {}),
     bodyLimit: 8 * 2 ** 20,
-    maxImages: 8,
     ...config,
   })
   await service.start()

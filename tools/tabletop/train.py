@@ -54,7 +54,7 @@ class Trainee(nn.Module):
         flow = (error.square() * self.dimension_weight).mean((0, 1, 2)).sum() / self.dimension_weight.sum()
 
         named = (colours >= 0).float()
-        last = features[torch.arange(len(features)), mask.sum(1) - 1]
+        last = features[torch.arange(len(features), device=features.device), mask.sum(1) - 1]
         axes = named.repeat_interleave(2, 1)
         offset_loss = ((self.offsets(last) - 4 * offsets).square() * axes).mean()
         from_features = self.cover(features[:, : seen.shape[1]]).transpose(1, 2)

@@ -24,9 +24,10 @@ function patchEmbedding({ g, lower, config }: Site, images: Value): Value {
   const side = imageSize / patch
   const pixels = patch * patch
   const name = `${VISION}.embeddings.patch_embedding`
-  const rows = g.transpose(g.reshape(images, [-1, side, patch, side, patch * 3]), [0, 1, 3, 2, 4])
-  const patches = g.cast(g.reshape(rows, [-1, side * side, pixels * 3]), 'float32')
-  const centred = g.subtract(patches, g.floats('float32', 127.5))
+  // TensorRT takes bytes as an input, but moves none: they are widened first.
+  const centred = g.subtract(g.cast(images, 'float32'), g.floats('float32', 127.5))
+  const rows = g.transpose(g.reshape(centred, [-1, side, patch, side, patch * 3]), [0, 1, 3, 2, 4])
+  const patches = g.reshape(rows, [-1, side * side, pixels * 3])
   const weight = lower.computed(`${name}.weight`, 'float32', [pixels * 3, width], read => {
     const source = read(`${name}.weight`)
     const target = new Float32Array(source.length)
@@ -41,7 +42,7 @@ function patchEmbedding({ g, lower, config }: Site, images: Value): Value {
     const bias = read(`${name}.bias`)
     return read(`${VISION}.embeddings.position_embedding.weight`).map((v, i) => v + bias[i % width]!)
   })
-  return g.add(g.matmul(centred, g.weight(weight)), g.weight(table))
+  return g.add(g.matmul(patches, g.weight(weight)), g.weight(table))
 }
 
 function layerNorm({ g, lower, config }: Site, x: Value, name: string): Value {

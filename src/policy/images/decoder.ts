@@ -132,6 +132,7 @@ export class ImageDecoder {
       ),
       minThreads: 1,
       maxThreads: 2,
+      idleTimeout: 60_000,
     })
     return this.#pool.run({ image, size: this.#options.size, method: this.#options.resize })
   }

@@ -10,6 +10,7 @@ interface TokenizerJson {
     vocab?: Record<string, number>
     merges?: (string | [string, string])[]
     byte_fallback?: boolean
+    fuse_unk?: boolean
     unk_token?: string | null
     ignore_merges?: boolean
     dropout?: number | null
@@ -48,8 +49,10 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   readonly #replacements: (text: string) => string
   readonly #added: PrefixMatcher
   readonly #addedIds: Map<string, number>
-  readonly #byteIds: number[] | undefined
-  readonly #unknownId: number | undefined
+  /** Ids of the 256 byte tokens; a vocabulary may lack those of bytes that are pieces of their own. */
+  readonly #byteIds: readonly (number | undefined)[]
+  readonly #unknownId: number
+  readonly #fuseUnknown: boolean
 
   /** `name` is the file, for messages. Throws TOKENIZER_INVALID for what it does not know. */
   constructor(text: string, name: string) {
@@ -87,16 +90,13 @@ export class TokenizerJsonTokenizer implements Tokenizer {
         throw refuse(`merge ${rank} (${JSON.stringify(merge)}) uses a piece that is not in the vocabulary.`)
       this.#ranks.set(pairKey(leftId, rightId), rank)
     })
-    this.#byteIds = model.byte_fallback ? this.#byteTokens(refuse) : undefined
-    this.#unknownId = model.unk_token ? this.#vocab.get(model.unk_token) : undefined
-  }
-
-  #byteTokens(refuse: (detail: string) => TurboPiError): number[] {
-    return Array.from({ length: 256 }, (_, byte) => {
-      const id = this.#vocab.get(byteToken(byte))
-      if (id === undefined) throw refuse(`byte fallback is on, but ${byteToken(byte)} is missing.`)
-      return id
-    })
+    this.#byteIds = Array.from({ length: model.byte_fallback ? 256 : 0 }, (_, byte) =>
+      this.#vocab.get(byteToken(byte)),
+    )
+    this.#fuseUnknown = model.fuse_unk ?? false
+    const unknownId = this.#vocab.get(model.unk_token ?? '')
+    if (unknownId === undefined) throw refuse('the model has no unknown token.')
+    this.#unknownId = unknownId
   }
 
   encode(text: string): number[] {
@@ -129,9 +129,15 @@ export class TokenizerJsonTokenizer implements Tokenizer {
     for (const piece of merged) {
       const id = this.#vocab.get(piece)
       if (id !== undefined) ids.push(id)
-      else if (this.#byteIds) for (const byte of Buffer.from(piece)) ids.push(this.#byteIds[byte] as number)
-      else if (this.#unknownId !== undefined) ids.push(this.#unknownId)
+      else this.#pushUnknown(piece, ids)
     }
+  }
+
+  /** Bytes of a character that is no piece, or the unknown token when the vocabulary lacks one of them. */
+  #pushUnknown(piece: string, ids: number[]): void {
+    const bytes = Array.from(Buffer.from(piece), byte => this.#byteIds[byte])
+    if (bytes.every(id => id !== undefined)) ids.push(...bytes)
+    else if (!this.#fuseUnknown || ids.at(-1) !== this.#unknownId) ids.push(this.#unknownId)
   }
 }
 

@@ -13,6 +13,7 @@ import type {
   Runtime,
   RuntimeInfo,
 } from '../runtime.js'
+import { FLOATS, type Float, widened } from './floats.js'
 import { Lane, type Slot, startWorker } from './lane.js'
 import type { ActReply, PerceiveReply } from './protocol.js'
 
@@ -22,6 +23,11 @@ export interface CpuRuntimeOptions {
   config: ModelConfig
   /** Default fp32. */
   precision?: Precision
+  /**
+   * 16-bit precisions, for verification: computes in float32 and rounds after every operation. ONNX Runtime takes float16
+   * graphs as they are, and keeps float32 where it can; bfloat16 it cannot multiply, so that bf16 is always emulated.
+   */
+  emulated?: boolean
   /** Threads of one lane; default: the machine's, shared between the lanes. */
   threads?: number
   /** 1: one worker does all. 2: one perceives while another acts. Default 1. */
@@ -76,12 +82,13 @@ class CpuRuntime implements Runtime {
 
   constructor(
     readonly info: RuntimeInfo,
+    private readonly float: Float,
     private readonly perceiveLane: Lane,
     private readonly actLane: Lane,
   ) {
     const { config, maxBatch, prefixSlots } = info
     this.slotBytes =
-      layerCapacity(config, maxBatch) * 2 * config.prefix.depth * Float32Array.BYTES_PER_ELEMENT
+      layerCapacity(config, maxBatch) * 2 * config.prefix.depth * FLOATS[float].BYTES_PER_ELEMENT
     this.freeSlots = Array.from({ length: prefixSlots }, () => ({ buffer: undefined }))
   }
 
@@ -170,7 +177,8 @@ class CpuRuntime implements Runtime {
       const { buffer } = prefix.slot
       const partBytes = this.slotBytes / (2 * depth)
       const size = prefix.batch * kvHeads * Math.max(...prefix.lengths) * headDim
-      const copy = (index: number) => new Float32Array(buffer!, index * partBytes, size).slice()
+      const copy = (index: number) =>
+        widened(new FLOATS[this.float](buffer!, index * partBytes, size).slice())
       const layers = Array.from({ length: depth }, (_, l) => l)
       return {
         imageEmbeddings: prefix.reply.imageEmbeddings!,
@@ -203,13 +211,15 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 
 /**
  * Runs the network on the CPU, in worker threads: nothing is loaded, lowered or computed on the calling thread. The first
- * start with a checkpoint lowers it into the cache; later ones find it there. Throws CHECKPOINT_INVALID, CACHE_FAILED,
- * CONFIG_INVALID or RUNTIME_FAILED.
+ * start with a checkpoint lowers it into the cache; later ones find it there. Throws CHECKPOINT_INVALID, CACHE_FAILED or
+ * RUNTIME_FAILED.
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
+  const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
+  const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
-  const source = { weightsPath, config, precision }
+  const source = { weightsPath, config, precision, emulated }
   const fingerprint = fingerprintOf(source)
   const directory = loweredDirectory(fingerprint, options.cache ?? cacheDirectory())
   const start = () => startWorker('worker', import.meta.url)
@@ -219,7 +229,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     ...(options.signal && { signal: options.signal }),
     ...(options.onProgress && { onProgress: options.onProgress }),
   }
-  const load = { kind: 'load', directory, config, threads } as const
+  const load = { kind: 'load', directory, config, float, threads } as const
   try {
     if (!isLowered(directory))
       await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
@@ -237,6 +247,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const device = `${cpus()[0]?.model.trim() ?? 'CPU'}, ${threads * lanes} threads`
   return new CpuRuntime(
     { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, fingerprint, config },
+    float,
     perceiveLane,
     actLane,
   )

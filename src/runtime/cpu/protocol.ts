@@ -1,6 +1,7 @@
 import type { ModelConfig } from '../../model/config.js'
 import type { GraphName, ModelSource } from '../../model/lowered-model.js'
 import type { PrefixLayout } from '../prefix-layout.js'
+import type { Float } from './floats.js'
 
 /** Lowers a checkpoint into the cache. */
 export interface LowerCall {
@@ -15,6 +16,8 @@ export interface LoadCall {
   directory: string
   config: ModelConfig
   graphs: readonly GraphName[]
+  /** Type of what the graphs hand each other. */
+  float: Float
   threads: number
 }
 

@@ -3,6 +3,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { type ModelConfig, tokensPerImage } from '../../model/config.js'
 import type { GraphName } from '../../model/lowered-model.js'
 import { timeEmbeddings, timeStep } from '../../model/time.js'
+import { FLOATS, type Float, widened } from './floats.js'
 import type { ActCall, ActReply, LoadCall, PerceiveCall, PerceiveReply } from './protocol.js'
 
 type Tensors = Record<string, Tensor>
@@ -16,11 +17,12 @@ export class Sessions {
 
   private constructor(
     private readonly config: ModelConfig,
+    private readonly float: Float,
     private readonly sessions: Partial<Record<GraphName, InferenceSession>>,
   ) {}
 
   static async load(
-    { directory, config, graphs, threads }: LoadCall,
+    { directory, config, graphs, float, threads }: LoadCall,
     checkpoint: () => void,
   ): Promise<Sessions> {
     const sessions: Partial<Record<GraphName, InferenceSession>> = {}
@@ -35,7 +37,7 @@ export class Sessions {
         extra: { session: { intra_op: { allow_spinning: '0' } } },
       })
     }
-    return new Sessions(config, sessions)
+    return new Sessions(config, float, sessions)
   }
 
   private async run(graph: GraphName, feeds: Tensors, fetches: Tensors | string[]): Promise<Tensors> {
@@ -52,8 +54,8 @@ export class Sessions {
     const { batch, positions, imageCount } = layout
     const start = performance.now()
     const shape = [imageCount, tokensPerImage(this.config), this.config.prefix.width]
-    const imageEmbeddings = new Float32Array(shape.reduce((product, size) => product * size))
-    const embeddings = new Tensor('float32', imageEmbeddings, shape)
+    const imageEmbeddings = new FLOATS[this.float](shape.reduce((product, size) => product * size))
+    const embeddings = new Tensor(this.float, imageEmbeddings, shape)
     if (imageCount > 0) {
       const images = new Tensor('uint8', layout.images, [imageCount, vision.imageSize, vision.imageSize, 3])
       await this.run('vision', { images }, { image_embeddings: embeddings })
@@ -68,7 +70,7 @@ export class Sessions {
     }
     await this.run('prefix', feeds, this.prefix(slot, batch, positions))
     const reply = { visionMs: seen - start, prefixMs: performance.now() - seen }
-    return trace ? { ...reply, imageEmbeddings } : reply
+    return trace ? { ...reply, imageEmbeddings: widened(imageEmbeddings) } : reply
   }
 
   /** All denoise steps of a batch. */
@@ -125,7 +127,7 @@ export class Sessions {
     const size = batch * kvHeads * positions * headDim
     const partBytes = slot.byteLength / (2 * depth)
     const part = (index: number) =>
-      new Tensor('float32', new Float32Array(slot, index * partBytes, size), shape)
+      new Tensor(this.float, new FLOATS[this.float](slot, index * partBytes, size), shape)
     const tensors: Tensors = {}
     for (let l = 0; l < depth; l++) {
       tensors[`keys.${l}`] = part(2 * l)

@@ -1,0 +1,52 @@
+/** One scenario's line; all figures are texts, and missing ones stay empty. */
+export interface Row {
+  scenario: string
+  robots: string
+  rate?: string
+  p50?: string
+  p99?: string
+  p999?: string
+  stale?: string
+  superseded?: string
+  coalesced?: string
+  unfair?: string
+  /** p99 age against that of latest-wins. */
+  ratio?: string
+  errors?: string
+  /** Processor time of our own server. */
+  cpu?: string
+  health?: string
+}
+
+const HEADINGS: Record<keyof Row, string> = {
+  scenario: 'scenario',
+  robots: 'connections',
+  rate: 'answers/s',
+  p50: 'p50 ms',
+  p99: 'p99 ms',
+  p999: 'p99.9 ms',
+  stale: 'stale',
+  superseded: 'superseded',
+  coalesced: 'coalesced',
+  unfair: 'share ±',
+  ratio: 'p99 against latest-wins',
+  errors: 'errors',
+  cpu: 'CPU ms/answer',
+  health: '/healthz p99 ms',
+}
+
+/** A number with as many decimals as it deserves. */
+export const column = (value: number, decimals = value < 10 ? 2 : 1) => value.toFixed(decimals)
+
+/** A Markdown table, aligned for a terminal. */
+export function table(rows: readonly Row[]): string {
+  const keys = (Object.keys(HEADINGS) as (keyof Row)[]).filter(key => rows.some(row => row[key]))
+  const widths = keys.map(key => Math.max(HEADINGS[key].length, ...rows.map(row => row[key]?.length ?? 0)))
+  const line = (cells: string[]) =>
+    `| ${cells.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!))).join(' | ')} |`
+  return [
+    line(keys.map(key => HEADINGS[key])),
+    `|${widths.map((width, at) => (at === 0 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`,
+    ...rows.map(row => line(keys.map(key => row[key] ?? ''))),
+  ].join('\n')
+}

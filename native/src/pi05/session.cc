@@ -1,0 +1,361 @@
+#include "pi05/session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "base/half.h"
+
+namespace turbopi::pi05 {
+namespace {
+
+constexpr int kMostSteps = 50;
+
+enum GraphKind : int64_t { kVision, kPrefix, kDenoise };
+
+void requireInput(bool condition, const std::string& reason) {
+  if (!condition) throw InvalidInput(reason);
+}
+
+void requireCount(size_t got, int64_t expected, const char* what) {
+  requireInput(static_cast<int64_t>(got) == expected,
+               std::string(what) + " has " + std::to_string(got) + " elements, expected " + std::to_string(expected));
+}
+
+size_t bytes(int64_t count, size_t each) { return static_cast<size_t>(count) * each; }
+
+}  // namespace
+
+/// One held prefix: its keys and values on the device, and the pinned staging of the jobs that use it.
+struct Session::Slot {
+  Slot(const cuda::DriverPtr& driver, const ModelShape& shape)
+      : pixels(driver, bytes(shape.maxImages * shape.imageBytes(), 1)),
+        tokens(driver, bytes(shape.maxTokens(), sizeof(int64_t))),
+        source(driver, bytes(shape.maxBatch * shape.maxPrefix, sizeof(int64_t))),
+        lengthsHost(driver, bytes(shape.maxBatch, sizeof(int64_t))),
+        noise(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
+        stateHost(driver, bytes(shape.maxBatch * shape.actionDim, sizeof(float))),
+        actions(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
+        perceiveStart(driver, true),
+        visionEnd(driver, true),
+        ready(driver, true),
+        actStart(driver, true),
+        denoiseEnd(driver, true),
+        actEnd(driver, true) {}
+
+  cuda::PinnedBuffer pixels, tokens, source, lengthsHost, noise, stateHost, actions;
+  cuda::DevicePtr lengths = 0;
+  std::vector<cuda::DevicePtr> keys;
+  std::vector<cuda::DevicePtr> values;
+  cuda::Event perceiveStart, visionEnd, ready, actStart, denoiseEnd, actEnd;
+  int64_t index = 0;
+  /// Of the prefix in the slot; 0 until one was started.
+  int64_t batch = 0;
+  int64_t prefixLength = 0;
+  int64_t actBatch = 0;
+  bool perceiving = false;
+  bool acting = false;
+};
+
+/// The constants of one step count: dt, then one aligned row a step.
+struct Session::StepTable {
+  StepTable(const cuda::DriverPtr& driver, int stepCount, int64_t modulation)
+      : steps(stepCount),
+        stride(cuda::aligned(bytes(modulation, sizeof(float)))),
+        block(driver, cuda::kAlignment + stride * static_cast<size_t>(stepCount)) {}
+
+  cuda::DevicePtr dt() const { return block.address(); }
+  cuda::DevicePtr rows() const { return block.address() + cuda::kAlignment; }
+
+  int steps;
+  size_t stride;
+  cuda::DeviceBuffer block;
+};
+
+Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stages, const SessionOptions& options)
+    : driver_(driver),
+      options_(options),
+      stages_(std::move(stages)),
+      perceiveGraphs_(options.graphs),
+      actGraphs_(options.graphs) {
+  require(options.lanes == 1 || options.lanes == 2, "a session has 1 or 2 lanes");
+  require(options.slots >= 1, "a session has at least 1 slot");
+  const ModelShape& model = shape();
+  streams_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kNormal));
+  if (options.lanes == 2) streams_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kHigh));
+  for (size_t lane = 0; lane < streams_.size(); ++lane)
+    bells_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kHigh));
+
+  const size_t element = bytesOf(model.element);
+  const size_t cache = bytes(model.cacheElements(model.maxBatch, model.maxPrefix), element);
+  const size_t pixels = bytes(model.maxImages * model.imageBytes(), 1);
+  const size_t embeddings = bytes(model.maxImages * model.imageTokens * model.width, element);
+  const size_t tokens = bytes(model.maxTokens(), sizeof(int64_t));
+  const size_t source = bytes(model.maxBatch * model.maxPrefix, sizeof(int64_t));
+  const size_t x = bytes(model.actionFloats(model.maxBatch), sizeof(float));
+  const size_t state = bytes(model.maxBatch * model.actionDim, sizeof(float));
+  const size_t lengths = bytes(model.maxBatch, sizeof(int64_t));
+  const size_t slot = cuda::aligned(lengths) + 2 * static_cast<size_t>(model.layers) * cuda::aligned(cache);
+  arena_.emplace(driver_, cuda::aligned(pixels) + cuda::aligned(embeddings) + cuda::aligned(tokens) + cuda::aligned(source) +
+                              3 * cuda::aligned(x) + cuda::aligned(state) + static_cast<size_t>(options.slots) * slot);
+  pixels_ = arena_->take(pixels);
+  embeddings_ = arena_->take(embeddings);
+  tokens_ = arena_->take(tokens);
+  source_ = arena_->take(source);
+  x_[0] = arena_->take(x);
+  x_[1] = arena_->take(x);
+  velocity_ = arena_->take(x);
+  state_ = arena_->take(state);
+  for (int index = 0; index < options.slots; ++index) {
+    auto made = std::make_unique<Slot>(driver_, model);
+    made->index = index;
+    made->lengths = arena_->take(lengths);
+    for (int64_t layer = 0; layer < model.layers; ++layer) {
+      made->keys.push_back(arena_->take(cache));
+      made->values.push_back(arena_->take(cache));
+    }
+    slots_.push_back(std::move(made));
+  }
+
+  const size_t perceive = std::max(stages_->visionScratch(), stages_->prefixScratch());
+  const size_t act = stages_->denoiseScratch();
+  scratch_.push_back(std::make_unique<cuda::DeviceBuffer>(driver_, options.lanes == 2 ? perceive : std::max(perceive, act)));
+  if (options.lanes == 2) scratch_.push_back(std::make_unique<cuda::DeviceBuffer>(driver_, act));
+  perceiveStream().clear(arena_->base(), arena_->bytes());
+  perceiveStream().synchronize();
+}
+
+Session::~Session() = default;
+
+void Session::onDone(cuda::HostFunction wake, void* userData) {
+  wake_ = wake;
+  wakeData_ = userData;
+}
+
+void Session::announce(const cuda::Stream& bell, const cuda::Event& end) const {
+  if (wake_ == nullptr) return;
+  bell.wait(end);
+  bell.notify(wake_, wakeData_);
+}
+
+Scratch Session::perceiveScratch() const { return {scratch_.front()->address(), scratch_.front()->bytes()}; }
+Scratch Session::actScratch() const { return {scratch_.back()->address(), scratch_.back()->bytes()}; }
+
+Session::Slot& Session::slotAt(int slot) {
+  requireInput(slot >= 0 && slot < options_.slots, "slot " + std::to_string(slot) + " is not one of " + std::to_string(options_.slots));
+  return *slots_[static_cast<size_t>(slot)];
+}
+
+const Session::Slot& Session::slotAt(int slot) const { return const_cast<Session*>(this)->slotAt(slot); }
+
+void Session::setModulation(int steps, const std::vector<float>& table) {
+  requireInput(steps >= 1 && steps <= kMostSteps, "steps is " + std::to_string(steps) + ", expected 1…" + std::to_string(kMostSteps));
+  const auto width = static_cast<size_t>(shape().modulation);
+  requireCount(table.size(), steps * shape().modulation, "modulation");
+  if (tables_.count(steps) != 0) return;
+  auto made = std::make_unique<StepTable>(driver_, steps, shape().modulation);
+  cuda::PinnedBuffer staging(driver_, made->block.bytes());
+  std::memset(staging.as<char>(), 0, staging.bytes());
+  *staging.as<float>() = -1.0f / static_cast<float>(steps);
+  for (int step = 0; step < steps; ++step)
+    std::memcpy(staging.as<char>() + cuda::kAlignment + static_cast<size_t>(step) * made->stride,
+                table.data() + static_cast<size_t>(step) * width, width * sizeof(float));
+  actStream().upload(made->block.address(), staging.as<char>(), staging.bytes());
+  actStream().synchronize();
+  tables_[steps] = std::move(made);
+}
+
+void Session::check(const PerceiveInput& input) const {
+  const ModelShape& model = shape();
+  requireInput(input.batch >= 1 && input.batch <= model.maxBatch,
+               "batch is " + std::to_string(input.batch) + ", expected 1…" + std::to_string(model.maxBatch));
+  requireInput(input.images >= 1 && input.images <= model.maxImages,
+               "images is " + std::to_string(input.images) + ", expected 1…" + std::to_string(model.maxImages));
+  requireInput(input.prefixLength >= 1 && input.prefixLength <= model.maxPrefix,
+               "the prefix has " + std::to_string(input.prefixLength) + " places, expected 1…" + std::to_string(model.maxPrefix));
+  requireCount(input.pixels.size(), input.images * model.imageBytes(), "images");
+  requireCount(input.source.size(), input.batch * input.prefixLength, "source");
+  requireCount(input.lengths.size(), input.batch, "lengths");
+  const auto tokens = static_cast<int64_t>(input.tokens.size());
+  requireInput(bucketOf(model, input.batch, tokens) >= 0,
+               "tokens has " + std::to_string(tokens) + " elements, which is not batch × a bucket");
+  const int64_t places = input.images * model.imageTokens + tokens;
+  for (const int64_t place : input.source)
+    requireInput(place >= 0 && place < places, "source names place " + std::to_string(place) + " of " + std::to_string(places));
+  for (const int64_t length : input.lengths)
+    requireInput(length >= 1 && length <= input.prefixLength, "a row's length is " + std::to_string(length));
+}
+
+void Session::check(const Slot& slot, const ActInput& input) const {
+  requireInput(input.batch >= 1 && input.batch == slot.batch, "the slot holds a prefix of " + std::to_string(slot.batch) +
+                                                                 " rows, the act has " + std::to_string(input.batch));
+  requireInput(tables_.count(input.steps) == 1, "no modulation was set for " + std::to_string(input.steps) + " steps");
+  requireCount(input.noise.size(), shape().actionFloats(input.batch), "noise");
+  requireCount(input.state.size(), shape().state ? input.batch * shape().actionDim : 0, "state");
+}
+
+VisionCall Session::visionCall(int64_t images) const { return {images, pixels_, embeddings_}; }
+
+PrefixCall Session::prefixCall(const Slot& slot, const PerceiveInput& input) const {
+  PrefixCall call;
+  call.images = input.images;
+  call.batch = input.batch;
+  call.tokenCount = static_cast<int64_t>(input.tokens.size());
+  call.prefixLength = input.prefixLength;
+  call.embeddings = embeddings_;
+  call.tokens = tokens_;
+  call.source = source_;
+  call.lengths = slot.lengths;
+  call.keys = slot.keys;
+  call.values = slot.values;
+  return call;
+}
+
+DenoiseCall Session::denoiseCall(const Slot& slot, const StepTable& table) const {
+  DenoiseCall call;
+  call.batch = slot.batch;
+  call.prefixLength = slot.prefixLength;
+  call.x[0] = x_[0];
+  call.x[1] = x_[1];
+  call.velocity = velocity_;
+  call.dt = table.dt();
+  call.modulation = table.rows();
+  call.modulationStride = table.stride;
+  call.lengths = slot.lengths;
+  call.state = shape().state ? state_ : 0;
+  call.keys = slot.keys;
+  call.values = slot.values;
+  return call;
+}
+
+void Session::uploadPerceive(Slot& slot, const PerceiveInput& input) {
+  const cuda::Stream& stream = perceiveStream();
+  const auto send = [&](const cuda::PinnedBuffer& staging, cuda::DevicePtr to, const void* data, size_t size) {
+    staging.fill(data, size);
+    stream.upload(to, staging.as<char>(), size);
+  };
+  send(slot.pixels, pixels_, input.pixels.data(), input.pixels.size());
+  send(slot.tokens, tokens_, input.tokens.data(), input.tokens.size() * sizeof(int64_t));
+  send(slot.source, source_, input.source.data(), input.source.size() * sizeof(int64_t));
+  send(slot.lengthsHost, slot.lengths, input.lengths.data(), input.lengths.size() * sizeof(int64_t));
+  slot.batch = input.batch;
+  slot.prefixLength = input.prefixLength;
+}
+
+void Session::uploadAct(Slot& slot, const ActInput& input) {
+  slot.noise.fill(input.noise.data(), input.noise.size() * sizeof(float));
+  actStream().upload(x_[0], slot.noise.as<char>(), input.noise.size() * sizeof(float));
+  if (shape().state) {
+    slot.stateHost.fill(input.state.data(), input.state.size() * sizeof(float));
+    actStream().upload(state_, slot.stateHost.as<char>(), input.state.size() * sizeof(float));
+  }
+  slot.actBatch = input.batch;
+}
+
+void Session::startPerceive(int index, const PerceiveInput& input) {
+  Slot& slot = slotAt(index);
+  requireInput(!slot.perceiving, "slot " + std::to_string(index) + " is being filled already");
+  check(input);
+  const cuda::Stream& stream = perceiveStream();
+  stream.wait(slot.actEnd);
+  stream.record(slot.perceiveStart);
+  uploadPerceive(slot, input);
+  const auto tokens = static_cast<int64_t>(input.tokens.size());
+  perceiveGraphs_
+      .get({kVision, input.images, 0, 0, 0, 0}, stream, 1,
+           [&] { return stages_->vision(visionCall(input.images), stream, perceiveScratch()); })
+      .launch(stream);
+  stream.record(slot.visionEnd);
+  perceiveGraphs_
+      .get({kPrefix, slot.index, input.images, input.batch, tokens, input.prefixLength}, stream, 1,
+           [&] { return stages_->prefix(prefixCall(slot, input), stream, perceiveScratch()); })
+      .launch(stream);
+  stream.record(slot.ready);
+  slot.perceiving = true;
+  announce(*bells_.front(), slot.ready);
+}
+
+bool Session::perceiveDone(int slot) const { return slotAt(slot).ready.done(); }
+
+PerceiveResult Session::finishPerceive(int index) {
+  Slot& slot = slotAt(index);
+  slot.perceiving = false;
+  return {slot.visionEnd.since(slot.perceiveStart), slot.ready.since(slot.visionEnd)};
+}
+
+void Session::startAct(int index, const ActInput& input) {
+  Slot& slot = slotAt(index);
+  requireInput(!slot.acting, "slot " + std::to_string(index) + " is being denoised already");
+  check(slot, input);
+  const StepTable& table = *tables_.at(input.steps);
+  const cuda::Stream& stream = actStream();
+  stream.wait(slot.ready);
+  stream.record(slot.actStart);
+  uploadAct(slot, input);
+  actGraphs_
+      .get({kDenoise, slot.index, slot.batch, slot.prefixLength, input.steps, 0}, stream, input.steps,
+           [&] { return stages_->denoise(denoiseCall(slot, table), stream, actScratch()); })
+      .launch(stream);
+  stream.record(slot.denoiseEnd);
+  stream.download(slot.actions.as<char>(), x_[input.steps % 2], input.noise.size() * sizeof(float));
+  stream.record(slot.actEnd);
+  slot.acting = true;
+  announce(*bells_.back(), slot.actEnd);
+}
+
+bool Session::actDone(int slot) const { return slotAt(slot).actEnd.done(); }
+
+ActResult Session::finishAct(int index) {
+  Slot& slot = slotAt(index);
+  slot.acting = false;
+  const auto* actions = slot.actions.as<float>();
+  return {slot.denoiseEnd.since(slot.actStart), std::vector<float>(actions, actions + shape().actionFloats(slot.actBatch))};
+}
+
+std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr from, int64_t elements, ElementType type) const {
+  const cuda::PinnedBuffer staging(driver_, bytes(elements, bytesOf(type)));
+  stream.download(staging.as<char>(), from, staging.bytes());
+  stream.synchronize();
+  std::vector<float> out(static_cast<size_t>(elements));
+  if (type == ElementType::kFloat32) {
+    std::memcpy(out.data(), staging.as<char>(), staging.bytes());
+  } else {
+    const auto* half = staging.as<uint16_t>();
+    std::transform(half, half + elements, out.begin(), type == ElementType::kBFloat16 ? floatFromBf16 : floatFromFp16);
+  }
+  return out;
+}
+
+Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& act) {
+  Slot& slot = slotAt(index);
+  check(perceive);
+  const cuda::Stream& stream = perceiveStream();
+  const ModelShape& model = shape();
+  Trace trace;
+  uploadPerceive(slot, perceive);
+  check(slot, act);
+  const StepTable& table = *tables_.at(act.steps);
+  stages_->vision(visionCall(perceive.images), stream, perceiveScratch())->enqueue(stream, 0);
+  trace.imageEmbeddings = read(stream, embeddings_, perceive.images * model.imageTokens * model.width, model.element);
+  stages_->prefix(prefixCall(slot, perceive), stream, perceiveScratch())->enqueue(stream, 0);
+  stream.synchronize();
+  const int64_t cache = model.cacheElements(perceive.batch, perceive.prefixLength);
+  for (size_t layer = 0; layer < slot.keys.size(); ++layer) {
+    trace.keys.push_back(read(stream, slot.keys[layer], cache, model.element));
+    trace.values.push_back(read(stream, slot.values[layer], cache, model.element));
+  }
+  const cuda::Stream& acting = actStream();
+  uploadAct(slot, act);
+  const auto denoise = stages_->denoise(denoiseCall(slot, table), acting, actScratch());
+  const int64_t floats = model.actionFloats(act.batch);
+  for (int step = 0; step < act.steps; ++step) {
+    trace.x.push_back(read(acting, x_[step % 2], floats, ElementType::kFloat32));
+    denoise->enqueue(acting, step);
+    trace.velocity.push_back(read(acting, velocity_, floats, ElementType::kFloat32));
+  }
+  trace.act.actions = read(acting, x_[act.steps % 2], floats, ElementType::kFloat32);
+  return trace;
+}
+
+}  // namespace turbopi::pi05

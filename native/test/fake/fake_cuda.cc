@@ -1,0 +1,499 @@
+#include "fake_cuda.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cuda/driver_api.h"
+
+using namespace turbopi::cuda;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Op = std::function<void()>;
+
+constexpr Result kInvalidValue = 1;
+constexpr Result kNotSupported = 801;
+constexpr Result kCaptureUnsupported = 900;
+constexpr Result kCaptureInvalidated = 901;
+
+int environment(const char* name, int otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::atoi(text);
+}
+
+struct State {
+  std::mutex mutex;
+  std::string log;
+  std::string shown;
+  std::map<std::string, std::pair<int, int>> faults;
+  int broken = 0;
+  int live = 0;
+  int delay = environment("FAKE_CUDA_DELAY_US", 0);
+  int capturing = 0;
+  int nextName = 0;
+};
+
+/// Never destroyed: streams may still be at work when the process leaves.
+State& state() {
+  static State* const made = new State;
+  return *made;
+}
+
+void note(const std::string& line) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  if (state().log.size() < (1u << 22)) state().log += line + "\n";
+}
+
+/// Notes the call and says what it must return before doing anything.
+Result enter(const char* function, const std::string& detail = {}) {
+  note(detail.empty() ? function : std::string(function) + " " + detail);
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  const auto fault = state().faults.find(function);
+  if (fault != state().faults.end() && fault->second.first-- == 0) {
+    const int code = fault->second.second;
+    state().faults.erase(fault);
+    return code;
+  }
+  return state().broken;
+}
+
+void count(int change) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().live += change;
+}
+
+bool broken() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  return state().broken != 0;
+}
+
+std::string named(const char* kind) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  return kind + std::to_string(state().nextName++);
+}
+
+/// Leaves the counts where a parent process can read them.
+struct Reporter {
+  ~Reporter() {
+    const char* path = std::getenv("FAKE_CUDA_REPORT");
+    if (path == nullptr) return;
+    if (std::FILE* file = std::fopen(path, "w")) {
+      std::fprintf(file, "{\"live\": %d}\n", fakeCudaLive());
+      std::fclose(file);
+    }
+  }
+} reporter;
+
+}  // namespace
+
+struct CUctx_st {};
+static CUctx_st primaryContext;
+
+struct CUevent_st {
+  std::string name = named("event");
+  std::mutex mutex;
+  std::condition_variable changed;
+  unsigned long recorded = 0;
+  unsigned long completed = 0;
+  Clock::time_point at;
+
+  void complete(unsigned long number) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    completed = std::max(completed, number);
+    at = Clock::now();
+    changed.notify_all();
+  }
+  /// A broken device never gets there, so the wait looks up now and then.
+  void await(unsigned long number) {
+    std::unique_lock<std::mutex> lock(mutex);
+    while (!changed.wait_for(lock, std::chrono::milliseconds(1), [&] { return completed >= number; }) && !broken()) {
+    }
+  }
+};
+using EventPtr = std::shared_ptr<CUevent_st>;
+
+struct CUgraph_st {
+  std::vector<Op> ops;
+};
+struct CUgraphExec_st {
+  std::shared_ptr<std::vector<Op>> ops;
+};
+
+struct CUstream_st {
+  std::string name = named("stream");
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Op> ops;
+  bool busy = false;
+  bool ending = false;
+  std::unique_ptr<CUgraph_st> capture;
+  bool invalidated = false;
+  std::thread thread{[this] { work(); }};
+
+  void work() {
+    std::unique_lock<std::mutex> lock(mutex);
+    for (;;) {
+      changed.wait(lock, [&] { return ending || !ops.empty(); });
+      if (ops.empty()) return;
+      const Op op = std::move(ops.front());
+      ops.pop_front();
+      busy = true;
+      lock.unlock();
+      int delay;
+      {
+        const std::lock_guard<std::mutex> hold(state().mutex);
+        delay = state().delay;
+      }
+      if (delay > 0) std::this_thread::sleep_for(std::chrono::microseconds(delay));
+      if (!broken()) op();
+      lock.lock();
+      busy = false;
+      changed.notify_all();
+    }
+  }
+  void push(Op op) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (capture) {
+      capture->ops.push_back(std::move(op));
+    } else {
+      ops.push_back(std::move(op));
+      changed.notify_all();
+    }
+  }
+  void drain() {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return ops.empty() && !busy; });
+  }
+};
+
+namespace {
+
+/// Events are shared with ops that are still queued when the program destroys them.
+std::mutex eventsMutex;
+std::map<RawEvent, EventPtr>& events() {
+  static auto* const made = new std::map<RawEvent, EventPtr>;
+  return *made;
+}
+EventPtr shared(RawEvent event) {
+  const std::lock_guard<std::mutex> lock(eventsMutex);
+  const auto found = events().find(event);
+  return found == events().end() ? nullptr : found->second;
+}
+
+/// A call that CUDA forbids while a stream of the calling thread is capturing.
+Result forbiddenInCapture() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  return state().capturing > 0 ? kCaptureUnsupported : kSuccess;
+}
+
+Result copy(const char* function, RawStream stream, void* to, const void* from, size_t bytes) {
+  if (const Result result = enter(function, stream->name)) return result;
+  stream->push([=] { std::memcpy(to, from, bytes); });
+  return kSuccess;
+}
+
+}  // namespace
+
+extern "C" {
+
+void fakeCudaFail(const char* function, int after, int code) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().faults[function] = {after, code};
+}
+void fakeCudaBreak(int code) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().broken = code;
+}
+const char* fakeCudaLog() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().shown = state().log;
+  return state().shown.c_str();
+}
+void fakeCudaClearLog() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().log.clear();
+}
+int fakeCudaLive() {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  return state().live;
+}
+void fakeCudaSlow(int microseconds) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  state().delay = microseconds;
+}
+int fakeCudaKernel(void* raw, const char* name, void (*run)(void*), void (*drop)(void*), void* data) {
+  auto* stream = static_cast<RawStream>(raw);
+  const std::shared_ptr<void> owned(data, drop);
+  if (const Result result = enter("kernel", std::string(name) + " " + stream->name)) return result;
+  stream->push([run, owned] { run(owned.get()); });
+  return kSuccess;
+}
+bool fakeCudaUncapturable(void* raw) {
+  auto* stream = static_cast<RawStream>(raw);
+  const std::lock_guard<std::mutex> lock(stream->mutex);
+  if (stream->capture) stream->invalidated = true;
+  return stream->capture != nullptr;
+}
+
+Result cuInit(unsigned) {
+  if (const Result result = enter("cuInit")) return result;
+  return environment("FAKE_CUDA_DEVICES", 1) == 0 ? kNoDevice : kSuccess;
+}
+Result cuDriverGetVersion(int* version) {
+  *version = environment("FAKE_CUDA_VERSION", 13000);
+  return enter("cuDriverGetVersion");
+}
+Result cuGetErrorName(Result, const char** name) {
+  *name = "FAKE_ERROR";
+  return kSuccess;
+}
+Result cuGetErrorString(Result, const char** text) {
+  *text = "made by a test";
+  return kSuccess;
+}
+Result cuDeviceGetCount(int* devices) {
+  *devices = environment("FAKE_CUDA_DEVICES", 1);
+  return enter("cuDeviceGetCount");
+}
+Result cuDeviceGet(DeviceId* device, int ordinal) {
+  *device = ordinal;
+  return enter("cuDeviceGet");
+}
+Result cuDeviceGetName(char* name, int length, DeviceId) {
+  std::snprintf(name, static_cast<size_t>(length), "%s", "Stand-in GPU");
+  return enter("cuDeviceGetName");
+}
+Result cuDeviceGetAttribute(int* value, int attribute, DeviceId) {
+  *value = attribute == kAttributeComputeCapabilityMajor   ? 11
+           : attribute == kAttributeComputeCapabilityMinor ? 0
+                                                           : 20;
+  return enter("cuDeviceGetAttribute");
+}
+Result cuDeviceTotalMem_v2(size_t* bytes, DeviceId) {
+  *bytes = size_t{1} << 30;
+  return enter("cuDeviceTotalMem_v2");
+}
+Result cuMemGetInfo_v2(size_t* freeBytes, size_t* totalBytes) {
+  *freeBytes = *totalBytes = size_t{1} << 30;
+  return enter("cuMemGetInfo_v2");
+}
+Result cuDevicePrimaryCtxRetain(RawContext* context, DeviceId) {
+  if (const Result result = enter("cuDevicePrimaryCtxRetain")) return result;
+  *context = &primaryContext;
+  count(1);
+  return kSuccess;
+}
+Result cuDevicePrimaryCtxRelease_v2(DeviceId) {
+  count(-1);
+  return enter("cuDevicePrimaryCtxRelease_v2");
+}
+Result cuCtxSetCurrent(RawContext) { return enter("cuCtxSetCurrent"); }
+Result cuCtxGetStreamPriorityRange(int* least, int* greatest) {
+  *least = 0;
+  *greatest = -5;
+  return enter("cuCtxGetStreamPriorityRange");
+}
+
+Result cuMemAlloc_v2(DevicePtr* address, size_t bytes) {
+  if (const Result result = enter("cuMemAlloc_v2")) return result;
+  if (const Result result = forbiddenInCapture()) return result;
+  *address = reinterpret_cast<DevicePtr>(std::aligned_alloc(512, (bytes + 511) / 512 * 512));
+  count(1);
+  return kSuccess;
+}
+Result cuMemFree_v2(DevicePtr address) {
+  std::free(reinterpret_cast<void*>(address));
+  count(-1);
+  return enter("cuMemFree_v2");
+}
+Result cuMemHostAlloc(void** address, size_t bytes, unsigned) {
+  if (const Result result = enter("cuMemHostAlloc")) return result;
+  if (const Result result = forbiddenInCapture()) return result;
+  *address = std::malloc(bytes);
+  count(1);
+  return kSuccess;
+}
+Result cuMemFreeHost(void* address) {
+  std::free(address);
+  count(-1);
+  return enter("cuMemFreeHost");
+}
+Result cuMemsetD8Async(DevicePtr address, unsigned char value, size_t bytes, RawStream stream) {
+  if (const Result result = enter("cuMemsetD8Async", stream->name)) return result;
+  stream->push([=] { std::memset(reinterpret_cast<void*>(address), value, bytes); });
+  return kSuccess;
+}
+Result cuMemcpyHtoDAsync_v2(DevicePtr to, const void* from, size_t bytes, RawStream stream) {
+  return copy("cuMemcpyHtoDAsync_v2", stream, reinterpret_cast<void*>(to), from, bytes);
+}
+Result cuMemcpyDtoHAsync_v2(void* to, DevicePtr from, size_t bytes, RawStream stream) {
+  return copy("cuMemcpyDtoHAsync_v2", stream, to, reinterpret_cast<const void*>(from), bytes);
+}
+Result cuMemcpyDtoDAsync_v2(DevicePtr to, DevicePtr from, size_t bytes, RawStream stream) {
+  return copy("cuMemcpyDtoDAsync_v2", stream, reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+}
+
+Result cuStreamCreateWithPriority(RawStream* stream, unsigned, int) {
+  if (const Result result = enter("cuStreamCreateWithPriority")) return result;
+  *stream = new CUstream_st;
+  count(1);
+  return kSuccess;
+}
+Result cuStreamDestroy_v2(RawStream stream) {
+  {
+    const std::lock_guard<std::mutex> lock(stream->mutex);
+    stream->ending = true;
+    stream->changed.notify_all();
+  }
+  stream->thread.join();
+  delete stream;
+  count(-1);
+  return enter("cuStreamDestroy_v2");
+}
+Result cuStreamSynchronize(RawStream stream) {
+  const Result result = enter("cuStreamSynchronize", stream->name);
+  if (fakeCudaUncapturable(stream)) return kCaptureUnsupported;
+  stream->drain();
+  return result;
+}
+Result cuStreamWaitEvent(RawStream stream, RawEvent raw, unsigned) {
+  const EventPtr event = shared(raw);
+  if (const Result result = enter("cuStreamWaitEvent", stream->name + " " + event->name)) return result;
+  unsigned long number;
+  {
+    const std::lock_guard<std::mutex> lock(event->mutex);
+    number = event->recorded;
+  }
+  if (number > 0) stream->push([=] { event->await(number); });
+  return kSuccess;
+}
+Result cuStreamBeginCapture_v2(RawStream stream, int) {
+  if (const Result result = enter("cuStreamBeginCapture_v2", stream->name)) return result;
+  {
+    const std::lock_guard<std::mutex> lock(stream->mutex);
+    if (stream->capture) return kInvalidValue;
+    stream->capture = std::make_unique<CUgraph_st>();
+    stream->invalidated = false;
+  }
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  ++state().capturing;
+  return kSuccess;
+}
+Result cuStreamEndCapture(RawStream stream, RawGraph* graph) {
+  *graph = nullptr;
+  std::unique_ptr<CUgraph_st> captured;
+  bool invalidated;
+  {
+    const std::lock_guard<std::mutex> lock(stream->mutex);
+    captured = std::move(stream->capture);
+    invalidated = stream->invalidated;
+  }
+  if (!captured) return kInvalidValue;
+  {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    --state().capturing;
+  }
+  if (const Result result = enter("cuStreamEndCapture", stream->name)) return result;
+  if (invalidated) return kCaptureInvalidated;
+  *graph = captured.release();
+  count(1);
+  return kSuccess;
+}
+Result cuLaunchHostFunc(RawStream stream, HostFunction function, void* data) {
+  if (const Result result = enter("cuLaunchHostFunc", stream->name)) return result;
+  stream->push([=] { function(data); });
+  return kSuccess;
+}
+
+Result cuEventCreate(RawEvent* event, unsigned) {
+  if (const Result result = enter("cuEventCreate")) return result;
+  const auto made = std::make_shared<CUevent_st>();
+  *event = made.get();
+  const std::lock_guard<std::mutex> lock(eventsMutex);
+  events()[*event] = made;
+  count(1);
+  return kSuccess;
+}
+Result cuEventDestroy_v2(RawEvent event) {
+  const std::lock_guard<std::mutex> lock(eventsMutex);
+  events().erase(event);
+  count(-1);
+  return enter("cuEventDestroy_v2");
+}
+Result cuEventRecord(RawEvent raw, RawStream stream) {
+  const EventPtr event = shared(raw);
+  if (const Result result = enter("cuEventRecord", stream->name + " " + event->name)) return result;
+  unsigned long number;
+  {
+    const std::lock_guard<std::mutex> lock(event->mutex);
+    number = ++event->recorded;
+  }
+  stream->push([=] { event->complete(number); });
+  return kSuccess;
+}
+Result cuEventQuery(RawEvent raw) {
+  const EventPtr event = shared(raw);
+  if (const Result result = enter("cuEventQuery", event->name)) return result;
+  const std::lock_guard<std::mutex> lock(event->mutex);
+  return event->completed == event->recorded ? kSuccess : kNotReady;
+}
+Result cuEventElapsedTime(float* milliseconds, RawEvent start, RawEvent end) {
+  if (const Result result = enter("cuEventElapsedTime")) return result;
+  const EventPtr first = shared(start);
+  const EventPtr last = shared(end);
+  Clock::time_point from;
+  {
+    const std::lock_guard<std::mutex> lock(first->mutex);
+    from = first->at;
+  }
+  const std::lock_guard<std::mutex> lock(last->mutex);
+  *milliseconds = std::chrono::duration<float, std::milli>(last->at - from).count();
+  return kSuccess;
+}
+
+Result cuGraphInstantiateWithFlags(RawGraphExec* exec, RawGraph graph, unsigned long long) {
+  if (const Result result = enter("cuGraphInstantiateWithFlags")) return result;
+  *exec = new CUgraphExec_st{std::make_shared<std::vector<Op>>(graph->ops)};
+  count(1);
+  return kSuccess;
+}
+Result cuGraphUpload(RawGraphExec, RawStream stream) { return enter("cuGraphUpload", stream->name); }
+Result cuGraphLaunch(RawGraphExec exec, RawStream stream) {
+  if (const Result result = enter("cuGraphLaunch", stream->name)) return result;
+  const auto ops = exec->ops;
+  for (size_t i = 0; i < ops->size(); ++i) stream->push([ops, i] { (*ops)[i](); });
+  return kSuccess;
+}
+Result cuGraphDestroy(RawGraph graph) {
+  delete graph;
+  count(-1);
+  return enter("cuGraphDestroy");
+}
+Result cuGraphExecDestroy(RawGraphExec exec) {
+  delete exec;
+  count(-1);
+  return enter("cuGraphExecDestroy");
+}
+
+Result cuModuleLoadData(RawModule*, const void*) { return kNotSupported; }
+Result cuModuleUnload(RawModule) { return kNotSupported; }
+Result cuModuleGetFunction(RawFunction*, RawModule, const char*) { return kNotSupported; }
+Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**,
+                      void**) {
+  return kNotSupported;
+}
+
+}  // extern "C"

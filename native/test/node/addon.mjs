@@ -1,0 +1,141 @@
+/** The addon's surface, then 10,000 jobs: every frame comes back as itself and nothing is left behind. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { act, addon, assertActions, build, frame, openToy, plan } from './toy.mjs'
+
+const report = path.join(os.tmpdir(), `turbo-pi-report-${process.pid}.json`)
+if (process.env.FAKE_CUDA_REPORT === undefined) {
+  // The stand-in driver counts what was made and not given back, and writes it when its process ends.
+  const self = fileURLToPath(import.meta.url)
+  const child = spawnSync(process.execPath, [...process.execArgv, self], {
+    stdio: 'inherit',
+    env: { ...process.env, FAKE_CUDA_REPORT: report },
+  })
+  assert.equal(child.status, 0, 'the addon test failed')
+  assert.deepEqual(JSON.parse(readFileSync(report, 'utf8')), { live: 0 }, 'CUDA objects were left behind')
+  console.log('ok   no CUDA object is left after close')
+  process.exit(0)
+}
+
+const ok = what => console.log(`ok   ${what}`)
+
+const found = addon.probe()
+assert.equal(found.available, true)
+assert.deepEqual(
+  [found.device, found.computeCapability, found.tensorrtVersion],
+  ['Stand-in GPU', '11.0', '10.13.3.9'],
+)
+assert.match(addon.probe(5).reason, /GPU 5 was asked for/)
+ok('probe tells the device and the versions')
+
+assert.match(addon.planMismatch({ ...plan('vision'), device: 0 }), /No such file/)
+const cancelled = build('vision')
+cancelled.cancel()
+await assert.rejects(cancelled.promise, error => error.status === 'cancelled')
+const steps = []
+for (const graph of ['vision', 'prefix', 'denoise'])
+  await build(graph, (_phase, step) => steps.push(step)).promise
+assert.equal(steps.length, 33)
+assert.equal(addon.planMismatch({ ...plan('vision'), device: 0 }), '')
+assert.match(
+  addon.planMismatch({ path: plan('vision').path, key: { graph: 'vision', model: 'other' }, device: 0 }),
+  /another model: toy, now other/,
+)
+ok('plans are built with progress, cancelled, found again, and refused under another key')
+
+await assert.rejects(
+  addon.openSession({
+    plans: {
+      vision: plan('vision'),
+      prefix: plan('prefix'),
+      denoise: { ...plan('denoise'), path: '/absent' },
+    },
+    lanes: 2,
+    slots: 2,
+    device: 0,
+  }),
+  error => error.status === 'failed' && /\/absent/.test(error.message),
+)
+assert.throws(() => addon.openSession({ lanes: 2 }), /plans is not an object/)
+ok('a session that can not open says why')
+
+const session = await openToy()
+assert.equal(session.shape.maxBatch, 2)
+assert.deepEqual(session.shape.tokenBuckets, [4, 8])
+await assert.rejects(
+  session.perceive({ ...frame(0, 1), tokens: new BigInt64Array(3) }).promise,
+  error => error.status === 'invalid',
+)
+assert.throws(
+  () => session.perceive({ ...frame(0, 1), images: new Float32Array(3) }),
+  /images is not a typed array/,
+)
+const { visionMs, prefixMs } = await session.perceive(frame(0, 7)).promise
+assert.ok(visionMs >= 0 && prefixMs >= 0)
+const { actions, denoiseMs } = await session.act(act(0, 7)).promise
+assertActions(actions, 7)
+assert.ok(denoiseMs >= 0)
+const trace = await session.trace({ ...frame(1, 7), ...act(1, 7) }).promise
+assert.deepEqual(trace.actions, actions)
+assert.deepEqual([trace.imageEmbeddings.length, trace.keys.length, trace.x.length], [24, 2, 3])
+ok('perceive, act and trace give the model’s numbers; what does not fit is refused')
+
+// A job that is held back by its slot can be taken out.
+const first = session.perceive(frame(0, 1))
+const second = session.perceive(frame(0, 2))
+const taken = session.cancel(second.job)
+await first.promise
+if (taken) await assert.rejects(second.promise, error => error.status === 'cancelled')
+else await second.promise
+ok('a waiting job can be cancelled')
+
+const frames = 5000
+let done = 0
+const baseline = []
+async function lane(slot) {
+  for (let number = slot; number < frames; number += 2) {
+    const perceived = session.perceive(frame(slot, number)).promise
+    const acted = session.act(act(slot, number)).promise
+    await perceived
+    assertActions((await acted).actions, number)
+    done += 2
+    if (done % 2000 < 2) {
+      globalThis.gc()
+      baseline.push(process.memoryUsage().rss)
+    }
+  }
+}
+const started = performance.now()
+await Promise.all([lane(0), lane(1)])
+assert.equal(done, 2 * frames)
+const growth = (Math.max(...baseline.slice(-2)) - baseline[0]) / 2 ** 20
+assert.ok(growth < 24, `memory grew by ${growth.toFixed(1)} MiB over ${done} jobs`)
+ok(
+  `${done} jobs, every frame came back as itself, ${growth.toFixed(1)} MiB growth, ${Math.round(performance.now() - started)} ms`,
+)
+
+const late = session.perceive(frame(0, 1)).promise
+const closing = session.close()
+await late.then(
+  () => {},
+  error => assert.equal(error.status, 'cancelled'),
+)
+await closing
+await session.close()
+assert.throws(
+  () => session.perceive(frame(0, 1)),
+  error => error.status === 'cancelled',
+)
+ok('close lets work end, and a closed session refuses more')
+
+// Sessions that nobody closes are ended when they are collected.
+for (let round = 0; round < 5; round++) await openToy(1, 1)
+for (let round = 0; round < 10; round++) {
+  globalThis.gc()
+  await new Promise(resolve => setTimeout(resolve, 10))
+}
+ok('sessions without a reference are collected')

@@ -1,0 +1,54 @@
+/** Node leaves with jobs in flight, 100 times, in every way it can: the process must end soon and in good order. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const self = fileURLToPath(import.meta.url)
+const ways = ['process.exit', 'throw', 'end of main', 'worker', 'while building']
+
+async function leave(way) {
+  const { act, build, frame, openToy } = await import('./toy.mjs')
+  if (way === 'while building') {
+    build('vision')
+    setTimeout(() => process.exit(0), 5)
+    return
+  }
+  const session = await openToy()
+  for (let number = 0; number < 40; number++) {
+    session.perceive(frame(number % 2, number)).promise.catch(() => {})
+    session.act(act(number % 2, number)).promise.catch(() => {})
+  }
+  if (way === 'process.exit') process.exit(0)
+  if (way === 'throw') {
+    process.on('uncaughtException', () => process.exit(0))
+    setImmediate(() => {
+      throw new Error('on purpose')
+    })
+  }
+}
+
+if (process.argv[2] === undefined) {
+  const rounds = 20
+  const pending = ways.flatMap(way => Array(rounds).fill(way))
+  const next = async () => {
+    for (let way = pending.pop(); way !== undefined; way = pending.pop()) {
+      const started = performance.now()
+      const child = spawn(process.execPath, [self, way], {
+        stdio: ['ignore', 'inherit', 'inherit'],
+        env: { ...process.env, FAKE_CUDA_DELAY_US: '200', FAKE_TENSORRT_TACTIC_MS: '20' },
+      })
+      const [code, signal] = await new Promise(resolve => child.on('exit', (...end) => resolve(end)))
+      assert.deepEqual([code, signal], [0, null], `leaving by ${way}`)
+      assert.ok(performance.now() - started < 20_000, `leaving by ${way} took too long`)
+    }
+  }
+  await Promise.all([next(), next()])
+  console.log(`ok   ${rounds * ways.length} exits with work in flight (${ways.join(', ')})`)
+} else if (process.argv[2] === 'worker') {
+  const { Worker } = await import('node:worker_threads')
+  const worker = new Worker(new URL(import.meta.url), { argv: ['inside worker'] })
+  await new Promise(resolve => setTimeout(resolve, 60))
+  await worker.terminate()
+} else {
+  await leave(process.argv[2])
+}

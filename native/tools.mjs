@@ -1,0 +1,36 @@
+/** What the native scripts share: the places they use, and running a command with a readable failure. */
+import { spawnSync } from 'node:child_process'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const nativeRoot = path.dirname(fileURLToPath(import.meta.url))
+
+/** Ends the process with `message` when the machine can not compile. */
+export function requireCompiler(script) {
+  for (const [command, name] of [
+    [process.env.CXX ?? 'c++', 'a C++17 compiler'],
+    ['cmake', 'CMake 3.22 or later'],
+  ]) {
+    if (spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0) continue
+    console.error(
+      `${script} needs ${name} (${command} was not found): apt-get install g++ cmake. Without it everything but the TensorRT runtime works.`,
+    )
+    process.exit(1)
+  }
+}
+
+/** Runs a command, its output going through; ends the process when it fails. */
+export function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { stdio: 'inherit', ...options })
+  if (result.status === 0) return
+  console.error(`${[command, ...args].join(' ')} failed${result.error ? `: ${result.error.message}` : ''}`)
+  process.exit(result.status ?? 1)
+}
+
+/** Compiles the addon with cmake-js into `out`. */
+export function compileAddon(out, definitions) {
+  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
+  const flags = Object.entries(definitions).map(([name, value]) => `--CD${name}=${value}`)
+  run(process.execPath, [cmakeJs, 'compile', '--silent', '--directory', nativeRoot, '--out', out, ...flags])
+}

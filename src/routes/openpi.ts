@@ -1,0 +1,125 @@
+import type { FastifyInstance } from 'fastify'
+import type { WebSocket } from 'ws'
+import { actionArray } from '../contract/answer.js'
+import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../contract/msgpack.js'
+import type { RequestParser } from '../contract/parse.js'
+import { problemOf } from '../contract/problem.js'
+import { TurboPiError } from '../errors.js'
+import type { PolicyService } from '../service/service.js'
+import { homePage } from './page.js'
+import type { Connection, Sockets } from './sockets.js'
+
+/** Requests of one client that may wait before its socket is no longer read. */
+const MAX_WAITING_FRAMES = 8
+
+/** WS /: openpi's protocol, byte for byte (pi05-spec §5), so that its clients work unmodified. */
+export function openpiRoute(
+  app: FastifyInstance,
+  service: PolicyService,
+  parser: RequestParser,
+  sockets: Sockets,
+): void {
+  app.route({
+    method: 'GET',
+    url: '/',
+    schema: { hide: true },
+    handler: homePage,
+    wsHandler: (socket, request) => {
+      const connection = sockets.open(socket, 'openpi')
+      const session = new OpenpiSession(service, parser, connection, socket, error =>
+        request.log.error({ err: error }, 'A request of an openpi client failed'),
+      )
+      socket.on('message', (frame, isBinary) => session.receive(frame as Buffer, isBinary))
+      connection.track(session.greet())
+    },
+  })
+}
+
+/** Strict request and reply: one inference at a time, answers in the order of the requests, never latest-wins. */
+class OpenpiSession {
+  readonly #frames: [frame: Buffer, isBinary: boolean][] = []
+  #busy = true
+  #failed = false
+  /** When the server began to wait for the request at hand. */
+  #roundStart = performance.now()
+  #previousMs: number | undefined
+
+  constructor(
+    private readonly service: PolicyService,
+    private readonly parser: RequestParser,
+    private readonly connection: Connection,
+    private readonly socket: WebSocket,
+    private readonly log: (error: unknown) => void,
+  ) {}
+
+  /** Sends the metadata as soon as the service can answer; clients wait for it before they ask. */
+  async greet(): Promise<void> {
+    try {
+      await this.service.start()
+      this.connection.send(encodeMsgpack(this.service.metadata().openpi as MsgpackValue))
+      this.#roundStart = performance.now()
+      this.#busy = false
+      this.#next()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  receive(frame: Buffer, isBinary: boolean): void {
+    this.#frames.push([frame, isBinary])
+    if (this.#frames.length >= MAX_WAITING_FRAMES) this.socket.pause()
+    if (!this.#busy) this.#next()
+  }
+
+  #next(): void {
+    const next = this.#failed ? undefined : this.#frames.shift()
+    if (!next) return
+    if (this.socket.isPaused) this.socket.resume()
+    this.#busy = true
+    this.connection.track(
+      this.#answer(...next).then(
+        () => {
+          this.#busy = false
+          this.#next()
+        },
+        error => this.#fail(error),
+      ),
+    )
+  }
+
+  async #answer(frame: Buffer, isBinary: boolean): Promise<void> {
+    if (!isBinary)
+      throw new TurboPiError('BODY_MALFORMED', 'Requests are binary MessagePack frames, got text.')
+    const start = performance.now()
+    const observation = this.parser.observation(decodeMsgpack(frame), 'msgpack')
+    const answer = await this.service.infer(
+      observation,
+      {},
+      { session: this.connection.session, signal: this.connection.gone },
+    )
+    const { visionMs, prefixMs, denoiseMs } = answer.timing
+    this.connection.send(
+      encodeMsgpack({
+        actions: actionArray(answer),
+        policy_timing: { infer_ms: new Float(visionMs + prefixMs + denoiseMs) },
+        server_timing: {
+          infer_ms: new Float(performance.now() - start),
+          ...(this.#previousMs !== undefined && { prev_total_ms: new Float(this.#previousMs) }),
+        },
+      }),
+    )
+    const end = performance.now()
+    this.#previousMs = end - this.#roundStart
+    this.#roundStart = end
+  }
+
+  /** What openpi's clients raise: a text frame, then a close; the next request needs a new connection. */
+  #fail(error: unknown): void {
+    this.#failed = true
+    if (this.connection.gone.aborted) return
+    const { title, code, status, detail } = problemOf(error)
+    if (status >= 500) this.log(error)
+    this.connection.send(`${title} (${code})\n${detail}`)
+    this.connection.close(1011, 'The previous frame says why.')
+  }
+}
