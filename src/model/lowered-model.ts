@@ -18,6 +18,9 @@ import { WeightsFile } from './weights-file.js'
 /** Raised whenever the graphs or the weights file change, so that caches of older code are not used. */
 export const GRAPH_VERSION = 2
 
+/** The weights of all graphs, beside them. */
+export const WEIGHTS_FILE = 'weights.bin'
+
 export type GraphName = 'vision' | 'prefix' | 'modulation' | 'denoise'
 
 const GRAPHS: Readonly<Record<GraphName, (site: Site) => void>> = {
@@ -83,7 +86,7 @@ export function writeModel(
 ): void {
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
-    const weights = new WeightsFile('weights.bin')
+    const weights = new WeightsFile(WEIGHTS_FILE)
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
     const int8 = new Set(source.precision === 'int8' ? ['vision', 'prefix'] : [])

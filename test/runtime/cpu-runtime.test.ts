@@ -116,9 +116,6 @@ t.test('starting: what cannot be served is refused, a cancelled start leaves not
   await t.rejects(createCpuRuntime({ weightsPath, config, cache: join(folder, 'file') }), {
     code: 'CACHE_FAILED',
   })
-  await t.rejects(createCpuRuntime({ weightsPath, config, precision: 'int8' }), {
-    code: 'RUNTIME_UNAVAILABLE',
-  })
   const leaving = new AbortController()
   const start = createCpuRuntime({ weightsPath, config, cache: folder, signal: leaving.signal })
   leaving.abort()

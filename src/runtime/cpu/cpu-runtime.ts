@@ -1,8 +1,10 @@
+import { statSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
+import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { cacheDirectory } from '../../model/cache.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
-import { fingerprintOf, isLowered, loweredDirectory } from '../../model/lowered-model.js'
+import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../model/lowered-model.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
   ActResult,
@@ -45,6 +47,9 @@ export interface CpuRuntimeOptions {
 }
 
 const MAX_STEPS = 50
+
+/** From this size on, a second copy of float32 weights costs more than their rearrangement gains. */
+const MAPPED_BYTES = 2 ** 32
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
 
@@ -229,10 +234,11 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     ...(options.signal && { signal: options.signal }),
     ...(options.onProgress && { onProgress: options.onProgress }),
   }
-  const load = { kind: 'load', directory, config, float, threads } as const
   try {
     if (!isLowered(directory))
       await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
+    const mapped = precision === 'fp32' && statSync(join(directory, WEIGHTS_FILE)).size >= MAPPED_BYTES
+    const load = { kind: 'load', directory, config, float, threads, mapped } as const
     if (lanes === 1)
       await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
     else
