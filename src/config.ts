@@ -126,9 +126,9 @@ export const SETTINGS = {
   ),
   guard: choice(
     'TURBO_PI_GUARD',
-    'report',
-    ['report', 'clamp', 'refuse'],
-    'what to do with actions outside the bounds of the norm stats',
+    'auto',
+    ['auto', 'report', 'clamp', 'refuse'],
+    'what to do with actions outside the bounds of the norm stats; auto is what policy.json says, else report',
   ),
   guardMargin: integer(
     'TURBO_PI_GUARD_MARGIN',

@@ -14,7 +14,7 @@ export function configuredPolicy(config: Config): Promise<Policy> {
     ...(config.tokenizer !== undefined && { tokenizer: config.tokenizer }),
     ...(config.defaultPrompt !== undefined && { defaultPrompt: config.defaultPrompt }),
     ...(config.numSteps > 0 && { defaultSteps: config.numSteps }),
-    guard: { mode: config.guard, margin: config.guardMargin / 100 },
+    ...(config.guard !== 'auto' && { guard: { mode: config.guard, margin: config.guardMargin / 100 } }),
     maxImagePixels: config.maxImagePixels,
   })
 }

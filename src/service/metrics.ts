@@ -61,6 +61,13 @@ export class Metrics {
     buckets: SECONDS,
     registers: [this.registry],
   })
+  readonly #stage = {
+    decode: this.#stages.labels('decode'),
+    vision: this.#stages.labels('vision'),
+    prefix: this.#stages.labels('prefix'),
+    denoise: this.#stages.labels('denoise'),
+    total: this.#stages.labels('total'),
+  }
   readonly #lanes = new Counter({
     name: 'turbo_pi_lane_busy_seconds_total',
     help: 'Time that each lane of the engine was at work.',
@@ -88,13 +95,13 @@ export class Metrics {
     if (coalesced) this.#coalesced.inc()
     if (late) this.#late.inc()
     if (guard.outOfBounds > 0) this.#outOfBounds.inc(guard.outOfBounds)
-    this.#stages.observe({ stage: 'total' }, timing.totalMs / 1000)
+    this.#stage.total.observe(timing.totalMs / 1000)
     // The other stages ran once for all who share the answer.
     if (coalesced) return
-    this.#stages.observe({ stage: 'decode' }, timing.decodeMs / 1000)
-    this.#stages.observe({ stage: 'vision' }, timing.visionMs / 1000)
-    this.#stages.observe({ stage: 'prefix' }, timing.prefixMs / 1000)
-    this.#stages.observe({ stage: 'denoise' }, timing.denoiseMs / 1000)
+    this.#stage.decode.observe(timing.decodeMs / 1000)
+    this.#stage.vision.observe(timing.visionMs / 1000)
+    this.#stage.prefix.observe(timing.prefixMs / 1000)
+    this.#stage.denoise.observe(timing.denoiseMs / 1000)
   }
 
   failed(error: unknown): void {

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto'
 import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import type { ActionShape } from '../contract/schemas.js'
@@ -193,7 +192,7 @@ export class PolicyService {
     const { policy } = this.#parts
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const seed = options.noise ? null : (options.seed ?? randomInt(2 ** 32))
+    const seed = options.noise ? null : (options.seed ?? Math.floor(Math.random() * 2 ** 32))
     const noise = options.noise ?? this.#parts.seededNoise(seed as number, horizon * actionDim)
     const preparing = this.#submit(observation, options, session, noise, work)
     this.#preparing.add(preparing)
@@ -231,7 +230,7 @@ export class PolicyService {
     const prepared = await this.#parts.policy.prepare(observation)
     const { images, tokens, normalisedState } = prepared
     const job: InferenceJob = {
-      row: { images, tokens, state: Float32Array.from(normalisedState) },
+      row: { images, tokens, state: new Float32Array(normalisedState) },
       noise,
       steps: options.numSteps ?? this.#parts.policy.defaultSteps,
       session,

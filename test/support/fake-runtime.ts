@@ -54,6 +54,8 @@ export class FakeRuntime implements Runtime {
   readonly calls: EngineCall[] = []
   prefixes = 0
   closed = false
+  /** Calls wait for the test even if `milliseconds` is set. */
+  hold = false
   readonly #milliseconds: number | undefined
   readonly #busy = new Set<string>()
   readonly #open = new Set<EngineCall>()
@@ -136,7 +138,7 @@ export class FakeRuntime implements Runtime {
         this.calls.push(call)
         this.#open.add(call)
         signal?.addEventListener('abort', cancelled, { once: true })
-        if (this.#milliseconds !== undefined) void sleep(this.#milliseconds).then(finish)
+        if (this.#milliseconds !== undefined && !this.hold) void sleep(this.#milliseconds).then(finish)
       })
     } finally {
       signal?.removeEventListener('abort', cancelled)

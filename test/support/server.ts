@@ -20,7 +20,12 @@ const closers: (() => Promise<void>)[] = []
 
 /** A listening server over a fake policy and a fake runtime. */
 export async function startServer(
-  options: { runtime?: FakeRuntimeOptions; config?: Partial<ServerConfig>; policy?: Partial<Policy> } = {},
+  options: {
+    runtime?: FakeRuntimeOptions
+    config?: Partial<ServerConfig>
+    policy?: Partial<Policy>
+    port?: number
+  } = {},
 ): Promise<TestServer> {
   const runtime = new FakeRuntime(options.runtime)
   const service = new PolicyService({
@@ -40,7 +45,7 @@ export async function startServer(
     sendBuffer: SETTINGS.sendBuffer.default,
     ...options.config,
   })
-  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const url = await app.listen({ port: options.port ?? 0, host: '127.0.0.1' })
   closers.push(async () => {
     await app.close()
   })

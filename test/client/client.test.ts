@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { WebSocketServer } from 'ws'
+import {
+  type ActionChunk,
+  ActionChunkPlayer,
+  type ClientObservation,
+  ConnectionError,
+  rgbImage,
+  TurboPiClient,
+} from '../../src/client/index.js'
+import { startServer, stopServers, until } from '../support/server.js'
+
+t.teardown(stopServers)
+
+const observation = (token: number): ClientObservation => ({
+  'observation/image': rgbImage(new Uint8Array(48), 4, 4),
+  'observation/state': [token, 0],
+  prompt: 'do it',
+})
+
+t.test('infer', async t => {
+  const { url } = await startServer({ runtime: { milliseconds: 1 } })
+  const client = await TurboPiClient.connect(url)
+  t.same(client.metadata, { policy: 'fake', model: 'test', actionHorizon: 2, actionSize: 2 })
+  const chunk = await client.infer(observation(5), {
+    seed: 1,
+    numSteps: 3,
+    deadlineMs: 60_000,
+    capturedAt: 100,
+  })
+  t.same(chunk.actions, [
+    [6, 6],
+    [6, 6],
+  ])
+  t.match(chunk, { seq: 0, validUntil: 60_100, late: false, seed: 1, coalesced: false, model: 'test' })
+  t.equal(chunk.serverTiming['denoise_ms'], 3)
+  const noisy = await client.infer(observation(5), { noise: Float32Array.of(1, 2, 3, 4, 5, 6) })
+  t.same(noisy.actions, [
+    [6, 7],
+    [8, 9],
+  ])
+  t.equal(noisy.seed, null)
+  const both = await Promise.all([
+    client.infer(observation(1), { seed: 0 }),
+    client.infer(observation(2), { seed: 0 }),
+  ])
+  t.same(
+    both.map(answer => answer.actions[0]![0]),
+    [1, 2],
+    'calls wait for each other instead of superseding',
+  )
+  await t.rejects(client.infer({ 'observation/state': [1] }), { code: 'OBSERVATION_INVALID' })
+  await t.rejects(client.infer(observation(1), { deadlineMs: 1, capturedAt: performance.now() - 5 }), {
+    code: 'DEADLINE_EXCEEDED',
+  })
+  t.ok(await client.infer(observation(1)), 'errors leave it usable')
+  t.throws(() => rgbImage(new Uint8Array(5), 4, 4), RangeError)
+  await client.close()
+})
+
+t.test('a stream hands out the freshest chunk', async t => {
+  const { url, runtime } = await startServer()
+  const client = await TurboPiClient.connect(url)
+  const stream = client.stream()
+  t.throws(() => client.stream(), /stream already/)
+  await t.rejects(client.infer(observation(1)), /Close the stream/)
+  stream.push(observation(1), { seed: 0 })
+  await until(() => runtime.open.length === 1, 'the engine works')
+  for (let token = 2; token <= 9; token += 1) stream.push(observation(token), { seed: 0 })
+  await sleep(50)
+  const engine = setInterval(() => runtime.open[0]?.finish(), 5)
+  t.teardown(() => clearInterval(engine))
+  const chunks: number[] = []
+  for await (const chunk of stream) {
+    chunks.push(chunk.actions[0]![0]!)
+    if (chunks.at(-1) === 9) stream.close()
+  }
+  t.equal(chunks.at(-1), 9, 'the newest comes, what nobody fetched in time does not')
+  t.equal(runtime.calls.length, 4, 'only the first and the newest were inferred')
+  t.throws(() => stream.push(observation(1)), /closed/)
+  const again = client.stream()
+  again.push({ 'observation/state': [1] })
+  await t.rejects(again[Symbol.asyncIterator]().next(), { code: 'OBSERVATION_INVALID' })
+  await client.close()
+})
+
+t.test('reconnects, with work in flight failed and the stream resumed', async t => {
+  const first = await startServer({ runtime: { milliseconds: 1 } })
+  const port = Number(new URL(first.url).port)
+  const client = await TurboPiClient.connect(first.url, { backoffMs: [5, 50] })
+  const stream = client.stream()
+  stream.push(observation(1), { seed: 0 })
+  const chunks = stream[Symbol.asyncIterator]()
+  t.equal((await chunks.next()).value.actions[0][0], 1)
+  await first.app.close()
+  await sleep(30)
+  stream.push(observation(2), { seed: 0 })
+  stream.push(observation(3), { seed: 0 })
+  const second = await startServer({ runtime: { milliseconds: 1 }, port })
+  t.equal((await chunks.next()).value.actions[0][0], 3, 'only the newest of the outage is sent')
+  stream.close()
+  second.runtime.hold = true
+  const lost = client.infer(observation(4))
+  await until(() => second.runtime.open.length === 1, 'the engine works')
+  for (const socket of second.app.websocketServer.clients) socket.terminate()
+  await t.rejects(lost, ConnectionError)
+  second.runtime.hold = false
+  t.ok(await client.infer(observation(5)), 'the next call waits for the new connection')
+  await client.close()
+})
+
+t.test('a refusal is final, a server that is not up yet is waited for', async t => {
+  const { url } = await startServer({ config: { apiKey: 'secret' }, runtime: { milliseconds: 1 } })
+  await t.rejects(TurboPiClient.connect(url, { apiKey: 'wrong' }), /status 401/)
+  const client = await TurboPiClient.connect(url, { apiKey: 'secret' })
+  await client.close()
+  await t.rejects(client.infer(observation(1)), ConnectionError)
+
+  const probe = new WebSocketServer({ port: 0 })
+  const { port } = probe.address() as { port: number }
+  await new Promise(resolve => probe.close(resolve))
+  const connecting = TurboPiClient.connect(`http://127.0.0.1:${port}`, { backoffMs: [5, 20] })
+  await sleep(50)
+  await startServer({ runtime: { milliseconds: 1 }, port })
+  await (await connecting).close()
+})
+
+t.test('ActionChunkPlayer', async t => {
+  const asked: unknown[] = []
+  const infer = async (observation: ClientObservation) => {
+    asked.push(observation['tick'])
+    const base = asked.length * 10
+    return { actions: [[base], [base + 1], [base + 2]] } as ActionChunk
+  }
+  const player = new ActionChunkPlayer(infer, 2)
+  const played: number[] = []
+  for (let tick = 0; tick < 5; tick += 1) played.push((await player.next({ tick }))[0]!)
+  t.same(played, [10, 11, 20, 21, 30])
+  t.same(asked, [0, 2, 4], 'asks when the chunk is used up, with the observation of that tick')
+  player.reset()
+  t.same(await player.next({ tick: 9 }), [40])
+  await t.rejects(new ActionChunkPlayer(infer, 4).next({}), RangeError)
+  t.throws(() => new ActionChunkPlayer(infer, 0), RangeError)
+})
