@@ -12,8 +12,8 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   serve: ['serve a policy over HTTP and WebSocket', () => import('./commands/serve.js')],
   doctor: ['check a policy directory', () => import('./commands/doctor.js')],
   verify: ['compare a runtime with reference data', () => import('./commands/verify.js')],
-  export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
   eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval.js')],
+  export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
   bench: ['time every stage of the served policy', () => import('./commands/bench.js')],
 }
 

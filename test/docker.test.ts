@@ -138,7 +138,11 @@ for (const file of files) {
         t.doesNotThrow(() => setting?.parse(value), `${name}=${value}`)
       }
       t.same(texts(runtime, 'EXPOSE'), ['8000'])
-      t.match(texts(runtime, 'ENV').join(' '), /ORT_DISABLE_TELEMETRY=1( |$)/, 'nothing is reported to anybody')
+      t.match(
+        texts(runtime, 'ENV').join(' '),
+        /ORT_DISABLE_TELEMETRY=1( |$)/,
+        'nothing is reported to anybody',
+      )
     })
 
     t.test('packages for development stay out of the image', async t => {

@@ -72,7 +72,7 @@ export function fingerprintOf({ weightsPath, config, precision, emulated }: Mode
   return hash.digest('hex').slice(0, 32)
 }
 
-/** int8 projections take and give float32. */
+/** The float type around the layers; int8 projections take and give float32. */
 const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   fp32: 'float32',
   int8: 'float32',
@@ -92,10 +92,11 @@ export function writeModel(
     const weights = new WeightsFile('weights.bin')
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
+    const int8 = new Set<GraphName>(source.precision === 'int8' ? ['vision', 'prefix'] : [])
     const graphs = {} as LoweredModel['graphs']
     for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
       const g = new Builder(name, weights, COMPUTE[source.precision])
-      build({ g, lower, config: source.config, int8: source.precision === 'int8' })
+      build({ g, lower, config: source.config, int8: int8.has(name) })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
       const { inputs, outputs } = g.graph()
       graphs[name] = { inputs, outputs }
