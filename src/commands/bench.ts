@@ -28,7 +28,8 @@ export async function run(argv: string[]): Promise<number> {
   const own = { rounds: Number(given.rounds), steps: Number(given.steps), json: given.json }
   const config = loadConfig(rest)
   const policy = await configuredPolicy(config)
-  const runtime = await createRuntime(policy, config)
+  // The same picture comes again each round: it is to be encoded each time.
+  const runtime = await createRuntime(policy, { ...config, visionCache: 0 })
   const { actionHorizon, actionDim } = policy.model
   const observation = await photographed(policy)
   const stages = Object.fromEntries(STAGES.map(stage => [stage, microseconds()])) as Record<Stage, Histogram>

@@ -38,6 +38,8 @@ export interface CpuRuntimeOptions {
   maxBatch?: number
   /** Prefixes held at once, default 2. */
   prefixSlots?: number
+  /** Images whose embeddings are kept for when they are seen again; default 0. */
+  visionCache?: number
   /** Where lowered models are kept; default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
   /** Hears bytes written while a checkpoint is lowered for the first time. */
@@ -72,6 +74,10 @@ class CpuPrefix implements Prefix {
 
   get timing() {
     return { visionMs: this.reply.visionMs, prefixMs: this.reply.prefixMs }
+  }
+
+  get images() {
+    return { encoded: this.reply.encoded, reused: this.reply.reused }
   }
 
   release(): void {
@@ -221,6 +227,7 @@ function joined(parts: readonly Float32Array[]): Float32Array {
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
+  const { visionCache = 0 } = options
   const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
@@ -238,7 +245,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     if (!isLowered(directory))
       await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
     const mapped = precision === 'fp32' && statSync(join(directory, WEIGHTS_FILE)).size >= MAPPED_BYTES
-    const load = { kind: 'load', directory, config, float, threads, mapped } as const
+    const load = { kind: 'load', directory, config, float, threads, mapped, visionCache } as const
     if (lanes === 1)
       await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
     else
