@@ -8,6 +8,7 @@ import type { Policy } from '../policy/policy.js'
 import { createRuntime } from '../runtime/create.js'
 import { configuredPolicy } from './configured-policy.js'
 import { takeOptions } from './options.js'
+import { progressBar } from './progress.js'
 
 export const help = `turbo-pi bench [--rounds 50] [--steps 10] [options of serve]
 
@@ -29,7 +30,11 @@ export async function run(argv: string[]): Promise<number> {
   const config = loadConfig(rest)
   const policy = await configuredPolicy(config)
   // The same picture comes again each round: it is to be encoded each time.
-  const runtime = await createRuntime(policy, { ...config, visionCache: 0 })
+  const runtime = await createRuntime(policy, {
+    ...config,
+    visionCache: 0,
+    onProgress: progressBar('Lowering the checkpoint'),
+  })
   const { actionHorizon, actionDim } = policy.model
   const observation = await photographed(policy)
   const stages = Object.fromEntries(STAGES.map(stage => [stage, microseconds()])) as Record<Stage, Histogram>

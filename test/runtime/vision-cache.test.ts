@@ -74,7 +74,7 @@ for (const precision of ['fp32', 'int8'] as const)
 
 t.test('an image’s embeddings do not depend on the images beside it', async t => {
   const { config, weightsPath } = readModelDirectory(join(golden, 'model_pi05_tiny'))
-  const images = imagesOf(config, 7)
+  const images = imagesOf(config, 4)
   for (const precision of ['fp32', 'int8'] as const) {
     const runtime = await createCpuRuntime({
       weightsPath,

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { availableParallelism, cpus } from 'node:os'
+import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { cacheDirectory } from '../../model/cache.js'
@@ -15,6 +15,7 @@ import type {
   Runtime,
   RuntimeInfo,
 } from '../runtime.js'
+import { physicalCores } from './cores.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { Lane, type Slot, startWorker } from './lane.js'
 import type { ActReply, PerceiveReply } from './protocol.js'
@@ -30,7 +31,7 @@ export interface CpuRuntimeOptions {
    * graphs as they are, and keeps float32 where it can; bfloat16 it cannot multiply, so that bf16 is always emulated.
    */
   emulated?: boolean
-  /** Threads of one lane; default: the machine's, shared between the lanes. */
+  /** Threads of one lane; default: the physical cores, shared between the lanes. */
   threads?: number
   /** 1: one worker does all. 2: one perceives while another acts. Default 1. */
   lanes?: 1 | 2
@@ -230,7 +231,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const { visionCache = 0 } = options
   const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
-  const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
+  const { threads = Math.max(1, Math.floor(physicalCores() / lanes)) } = options
   const source = { weightsPath, config, precision, emulated }
   const fingerprint = fingerprintOf(source)
   const directory = loweredDirectory(fingerprint, options.cache ?? cacheDirectory())
