@@ -1,7 +1,10 @@
+import { statSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
+import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
+import { cacheDirectory } from '../../model/cache.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
-import { cacheDirectory, fingerprintOf, isLowered, loweredDirectory } from '../../model/lowered-model.js'
+import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../model/lowered-model.js'
 import { MAX_STEPS } from '../../model/time.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
@@ -43,6 +46,9 @@ export interface CpuRuntimeOptions {
   /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
   signal?: AbortSignal
 }
+
+/** From this size on, a second copy of float32 weights costs more than their rearrangement gains. */
+const MAPPED_BYTES = 2 ** 32
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
 
@@ -209,13 +215,11 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 
 /**
  * Runs the network on the CPU, in worker threads: nothing is loaded, lowered or computed on the calling thread. The first
- * start with a checkpoint lowers it into the cache; later ones find it there. Throws CHECKPOINT_INVALID, CACHE_FAILED,
- * RUNTIME_UNAVAILABLE or RUNTIME_FAILED.
+ * start with a checkpoint lowers it into the cache; later ones find it there. Throws CHECKPOINT_INVALID, CACHE_FAILED or
+ * RUNTIME_FAILED.
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
-  if (precision === 'int8')
-    throw new TurboPiError('RUNTIME_UNAVAILABLE', `the CPU runtime has no ${precision}; use fp32`)
   const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
@@ -229,10 +233,11 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     ...(options.signal && { signal: options.signal }),
     ...(options.onProgress && { onProgress: options.onProgress }),
   }
-  const load = { kind: 'load', directory, config, float, threads } as const
   try {
     if (!isLowered(directory))
       await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
+    const mapped = precision === 'fp32' && statSync(join(directory, WEIGHTS_FILE)).size >= MAPPED_BYTES
+    const load = { kind: 'load', directory, config, float, threads, mapped } as const
     if (lanes === 1)
       await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
     else

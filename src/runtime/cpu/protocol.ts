@@ -19,6 +19,8 @@ export interface LoadCall {
   /** Type of what the graphs hand each other. */
   float: Float
   threads: number
+  /** Leaves the weights of vision and prefix where they are in the page cache; otherwise they are copied and rearranged. */
+  mapped: boolean
 }
 
 export interface PerceiveCall {

@@ -22,19 +22,23 @@ export class Sessions {
   ) {}
 
   static async load(
-    { directory, config, graphs, float, threads }: LoadCall,
+    { directory, config, graphs, float, threads, mapped }: LoadCall,
     checkpoint: () => void,
   ): Promise<Sessions> {
     const sessions: Partial<Record<GraphName, InferenceSession>> = {}
     for (const graph of graphs) {
       checkpoint()
+      // The denoise graph is run with few tokens and often: there rearranged weights pay.
+      const inPlace = mapped && (graph === 'vision' || graph === 'prefix')
       sessions[graph] = await InferenceSession.create(join(directory, `${graph}.onnx`), {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',
         logSeverityLevel: 3,
         // Threads that spin while they wait take the cores from the event loop and from the other lane.
-        extra: { session: { intra_op: { allow_spinning: '0' } } },
+        extra: {
+          session: { disable_prepacking: inPlace ? '1' : '0', intra_op: { allow_spinning: '0' } },
+        },
       })
     }
     return new Sessions(config, float, sessions)
