@@ -8,6 +8,9 @@ namespace {
 using cuda::DevicePtr;
 using pi05::ModelShape;
 
+/// An engine is many short kernels: the lanes can take turns between them.
+constexpr int kArithmeticParts = 60;
+
 /// What all stages of one model share.
 struct Common {
   std::shared_ptr<const Kernels> kernels;
@@ -40,7 +43,9 @@ class PrefixStage final : public pi05::Stage {
     const Load& load = common_.load;
     if (load.kind == Load::Kind::kWait) common_.kernels->launch(stream, "load_wait", 1, load.perceiveNs);
     if (load.kind == Load::Kind::kContend)
-      common_.kernels->launch(stream, "load_arithmetic", int64_t{1} << 18, common_.sink->address(), load.arithmeticRounds);
+      for (int part = 0; part < kArithmeticParts; ++part)
+        common_.kernels->launch(stream, "load_arithmetic", int64_t{1} << 18, common_.sink->address(),
+                                load.arithmeticRounds / kArithmeticParts);
     for (int64_t layer = 0; layer < m.layers; ++layer)
       for (const float sign : {1.0f, -1.0f})
         common_.kernels->launch(stream, "toy_cache", m.cacheElements(call_.batch, call_.prefixLength), call_.embeddings, call_.tokens,
@@ -63,12 +68,15 @@ class DenoiseStage final : public pi05::Stage {
     const ModelShape& m = common_.shape;
     if (step == 0) stamp(stream, 0);
     if (common_.load.kind == Load::Kind::kWait) kernels.launch(stream, "load_wait", 1, common_.load.stepNs);
-    if (common_.load.kind == Load::Kind::kContend)
-      kernels.launch(stream, "load_read", int64_t{1} << 20, common_.weights->address(), common_.load.stepBytes / 16, common_.sink->address());
-    for (int64_t layer = 0; layer < m.layers; ++layer)
+    const int64_t words = common_.load.stepBytes / 16 / m.layers;
+    for (int64_t layer = 0; layer < m.layers; ++layer) {
+      if (common_.load.kind == Load::Kind::kContend)
+        kernels.launch(stream, "load_read", int64_t{1} << 20, common_.weights->address() + static_cast<uint64_t>(layer * words * 16), words,
+                       common_.sink->address());
       kernels.launch(stream, "toy_sum", call_.batch * Kernels::kBlock, call_.keys[static_cast<size_t>(layer)],
                      call_.values[static_cast<size_t>(layer)], call_.lengths, sums_, m.kvHeads, call_.prefixLength, m.headDim,
                      layer == 0 ? 1 : 0);
+    }
     const int64_t perRow = m.horizon * m.actionDim;
     kernels.launch(stream, "toy_denoise", call_.batch * perRow, call_.x[step % 2],
                    call_.modulation + static_cast<size_t>(step) * call_.modulationStride, call_.dt, call_.lengths, sums_,

@@ -89,14 +89,36 @@ __global__ void load_arithmetic(float* sink, int64_t rounds) {
   if (a == 0.123456f) *sink = a + b;
 }
 
-// Reads weights once, as a denoise step does.
+// Reads weights once, as a denoise step does; four words are on their way at a time.
 __global__ void load_read(const uint4* weights, int64_t count, unsigned* sink) {
   unsigned folded = 0;
-  for (int64_t i = firstIndex(); i < count; i += stride()) {
-    const uint4 word = weights[i];
-    folded ^= word.x ^ word.y ^ word.z ^ word.w;
+  const int64_t step = stride();
+  int64_t i = firstIndex();
+  for (; i + 3 * step < count; i += 4 * step) {
+    const uint4 a = weights[i];
+    const uint4 b = weights[i + step];
+    const uint4 c = weights[i + 2 * step];
+    const uint4 d = weights[i + 3 * step];
+    folded ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
   }
+  for (; i < count; i += step) folded ^= weights[i].x;
   if (folded == 0x12345678u) *sink = folded;
+}
+
+__global__ void copy(const uint4* from, uint4* to, int64_t count) {
+  const int64_t step = stride();
+  int64_t i = firstIndex();
+  for (; i + 3 * step < count; i += 4 * step) {
+    const uint4 a = from[i];
+    const uint4 b = from[i + step];
+    const uint4 c = from[i + 2 * step];
+    const uint4 d = from[i + 3 * step];
+    to[i] = a;
+    to[i + step] = b;
+    to[i + 2 * step] = c;
+    to[i + 3 * step] = d;
+  }
+  for (; i < count; i += step) to[i] = from[i];
 }
 
 // Writes the time into a ring; the lowest bit of an entry says whether an act started (0) or ended (1) there.

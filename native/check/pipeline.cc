@@ -239,9 +239,9 @@ void measurePipeline(Report& report, const cuda::DriverPtr& driver, const Option
     reportTiming(report, "6 ms arithmetic on all multiprocessors, 10 × 2 GiB read", compare(driver, options, contend, 100));
     return "measured";
   });
-  report.check("host overhead", [&] {
+  report.check("frames without load, and replay gaps", [&] {
     const Timing timing = compare(driver, options, {}, 2000);
-    reportTiming(report, "no load: host and launch cost of a frame", timing);
+    reportTiming(report, "no load: the stand-in model, its launches and the host", timing);
     replayGaps(report, driver, options, 600);
     return "measured";
   });

@@ -65,8 +65,9 @@ std::string graphReplay(const Kernels& kernels, int replays) {
   const cuda::DeviceBuffer counter(driver, sizeof(unsigned));
   const cuda::PinnedBuffer seen(driver, sizeof(unsigned));
   const cuda::Stream stream(driver, cuda::Stream::Priority::kNormal);
-  stream.clear(counter.address(), sizeof(unsigned));
   const auto stamp = [&] { kernels.launch(stream, "stamp", 1, ring.address(), counter.address(), 4096u, 0u); };
+  stamp();
+  stream.clear(counter.address(), sizeof(unsigned));
   const cuda::GraphExec graph = cuda::GraphExec::capture(stream, [&] {
     for (int i = 0; i < 3; ++i) stamp();
   });
@@ -115,7 +116,8 @@ void checkPrimitives(Report& report, const cuda::DriverPtr& driver, const Option
   report.check("pinned copies", [&] { return pinnedCopies(driver, (options.quick ? 1 : 256) * kMegabyte); });
   report.check("events order two streams", [&] { return eventOrder(kernels, 50000, options.quick ? 20 : 2000); });
   report.check("graph capture and replay", [&] { return graphReplay(kernels, options.quick ? 10 : 1000); });
-  report.check("a capture that can not be", [&] { return failedCapture(kernels); });
+  // Its errors are on purpose; compute-sanitizer would count them.
+  if (!options.quick) report.check("a capture that can not be", [&] { return failedCapture(kernels); });
   report.check("arena", [&] { return arena(driver); });
 }
 

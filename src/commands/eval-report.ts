@@ -3,8 +3,8 @@ import { promptOf, SUITE } from '../tabletop/tasks.js'
 import type { EpisodeResult, Setup } from './eval-episode.js'
 
 export interface EvaluationResult {
-  /** Denoise steps. */
-  steps: number
+  /** Denoise steps; null: those that the server takes when it is not told. */
+  steps: number | null
   protocol: string
   /** What served: policy, runtime and precision, or an address. */
   server: string
@@ -38,11 +38,11 @@ export function report({ episodes, execute, seed }: Setup, results: readonly Eva
         const latencies = episodes.flatMap(episode => episode.latencies)
         const taken = episodes.map(episode => episode.steps)
         const figures = [mean(taken), mean(latencies), percentile(latencies, 0.99)]
-        return [String(steps), rateOf(episodes), ...figures.map(figure => figure.toFixed(1))]
+        return [stepsText(steps), rateOf(episodes), ...figures.map(figure => figure.toFixed(1))]
       }),
     ),
     '',
-    ...table(['task', ...results.map(({ steps }) => `${steps} denoise steps`)], taskRows),
+    ...table(['task', ...results.map(({ steps }) => `denoise steps: ${stepsText(steps)}`)], taskRows),
   ].join('\n')
 }
 
@@ -57,6 +57,8 @@ function rateOf(episodes: readonly EpisodeResult[]): string {
   const [low, high] = wilsonInterval(solved, episodes.length)
   return `${solved}/${episodes.length} = ${percent(solved / episodes.length)} % (${percent(low)}–${percent(high)})`
 }
+
+const stepsText = (steps: number | null) => (steps === null ? 'the server’s' : String(steps))
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 

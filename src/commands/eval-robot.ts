@@ -1,8 +1,9 @@
-import { once } from 'node:events'
+import { on, once } from 'node:events'
 import { WebSocket } from 'ws'
+import { rgbImage, TurboPiClient } from '../client/index.js'
 import { decodeMsgpack, encodeMsgpack, type MsgpackValue, NdArray } from '../contract/msgpack.js'
 import { numbersOf } from '../contract/ndarray.js'
-import { TurboPiError } from '../errors.js'
+import { reasonOf, TurboPiError } from '../errors.js'
 import { IMAGE_SIZE } from '../tabletop/drawing.js'
 import type { TabletopObservation } from '../tabletop/episode.js'
 
@@ -16,11 +17,17 @@ export interface Robot {
   close(): Promise<void>
 }
 
-/** Connects to the server at `url` (http:// or https://). Throws RUNTIME_FAILED when it does not answer. */
+/** Connects to the server at `url` (http:// or https://). Throws CONFIG_INVALID when nothing answers there. */
 export async function connectRobot(protocol: Protocol, url: string, apiKey?: string): Promise<Robot> {
+  await fetch(new URL('/healthz', url)).catch(error => {
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      `--url ${url}: no server answers there (${reasonOf(error.cause ?? error)}). Start one with turbo-pi serve.`,
+    )
+  })
   const headers: Record<string, string> = apiKey === undefined ? {} : { authorization: `Api-Key ${apiKey}` }
   if (protocol === 'http') return httpRobot(url, headers)
-  return protocol === 'openpi' ? openpiRobot(url, headers) : streamRobot(url, headers)
+  return protocol === 'openpi' ? openpiRobot(url, headers) : streamRobot(url, apiKey)
 }
 
 /** POST /infer, JSON with raw pixels. */
@@ -42,93 +49,42 @@ function httpRobot(url: string, headers: Record<string, string>): Robot {
 
 /** openpi's protocol: metadata first, then strict request and reply in msgpack-numpy. */
 async function openpiRobot(url: string, headers: Record<string, string>): Promise<Robot> {
-  const exchange = await FrameExchange.open(new WebSocket(socketUrl(url, '/'), { headers }))
-  await exchange.receive()
+  const address = new URL('/', url)
+  address.protocol = address.protocol.replace('http', 'ws')
+  const socket = new WebSocket(address, { headers })
+  const frames = on(socket, 'message', { close: ['close'] })
+  const receive = async () => {
+    const { value, done } = await frames.next()
+    if (done) throw refused('The server closed the connection.')
+    const [frame, isBinary] = value as [frame: Buffer, isBinary: boolean]
+    if (!isBinary) throw refused(`The server answered: ${frame}`)
+    return decodeMsgpack(frame)
+  }
+  await receive()
   return {
     async infer(observation) {
-      exchange.send(encodeMsgpack(numpyObservation(observation)))
-      const [frame, isBinary] = await exchange.receive()
-      if (!isBinary) throw refused(`The server answered: ${frame}`)
-      const { actions } = recordOf(decodeMsgpack(frame))
-      return rowsOf(actions as NdArray)
+      socket.send(encodeMsgpack(numpyObservation(observation)))
+      const reply = (await receive()) as Record<string, MsgpackValue>
+      return rowsOf(reply['actions'] as NdArray)
     },
-    close: () => exchange.close(),
+    async close() {
+      socket.close(1000)
+      await once(socket, 'close')
+    },
   }
 }
 
-/** WS /stream in msgpack. */
-async function streamRobot(url: string, headers: Record<string, string>): Promise<Robot> {
-  const socket = new WebSocket(socketUrl(url, '/stream'), 'turbo-pi.v1+msgpack', { headers })
-  const exchange = await FrameExchange.open(socket)
-  await exchange.receive()
-  let seq = 0
+/** WS /stream, with this package's client. */
+async function streamRobot(url: string, apiKey: string | undefined): Promise<Robot> {
+  const client = await TurboPiClient.connect(url, apiKey === undefined ? {} : { apiKey })
   return {
-    async infer(observation, { seed, numSteps }) {
-      const options = { seed, num_steps: numSteps }
-      exchange.send(
-        encodeMsgpack({
-          type: 'observation',
-          seq: seq++,
-          observation: numpyObservation(observation),
-          options,
-        }),
-      )
-      const [frame] = await exchange.receive()
-      const answer = recordOf(decodeMsgpack(frame))
-      if (answer['type'] !== 'actions') throw refused(`The server answered: ${JSON.stringify(answer)}`)
-      return rowsOf(answer['actions'] as NdArray)
-    },
-    close: () => exchange.close(),
-  }
-}
-
-/** Frames of a WebSocket, awaited one by one. */
-class FrameExchange {
-  readonly #frames: [frame: Buffer, isBinary: boolean][] = []
-  #wake: (() => void) | undefined
-
-  private constructor(private readonly socket: WebSocket) {
-    socket.on('message', (frame, isBinary) => {
-      this.#frames.push([frame as Buffer, isBinary])
-      this.#wake?.()
-    })
-    socket.on('close', () => this.#wake?.())
-  }
-
-  static async open(socket: WebSocket): Promise<FrameExchange> {
-    const exchange = new FrameExchange(socket)
-    await once(socket, 'open')
-    return exchange
-  }
-
-  send(frame: Uint8Array): void {
-    this.socket.send(frame)
-  }
-
-  async receive(): Promise<[frame: Buffer, isBinary: boolean]> {
-    while (!this.#frames.length) {
-      if (this.socket.readyState !== WebSocket.OPEN) throw refused('The server closed the connection.')
-      await new Promise<void>(resolve => {
-        this.#wake = resolve
-      })
-    }
-    return this.#frames.shift()!
-  }
-
-  async close(): Promise<void> {
-    if (this.socket.readyState === WebSocket.CLOSED) return
-    this.socket.close(1000)
-    await once(this.socket, 'close')
+    infer: async (observation, options) =>
+      (await client.infer(numpyObservation(observation), options)).actions,
+    close: () => client.close(),
   }
 }
 
 const refused = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
-
-function socketUrl(url: string, path: string): URL {
-  const result = new URL(path, url)
-  result.protocol = result.protocol === 'https:' ? 'wss:' : 'ws:'
-  return result
-}
 
 function jsonObservation({ image, wristImage, state, prompt }: TabletopObservation) {
   const pixels = (data: Uint8Array) => ({
@@ -146,18 +102,13 @@ function jsonObservation({ image, wristImage, state, prompt }: TabletopObservati
 }
 
 function numpyObservation({ image, wristImage, state, prompt }: TabletopObservation) {
-  const pixels = (data: Uint8Array) => new NdArray('|u1', [IMAGE_SIZE, IMAGE_SIZE, 3], data)
+  const pixels = (data: Uint8Array) => rgbImage(data, IMAGE_SIZE, IMAGE_SIZE)
   return {
     'observation/image': pixels(image),
     'observation/wrist_image': pixels(wristImage),
     'observation/state': new NdArray('<f8', [state.length], new Uint8Array(state.buffer)),
     prompt,
   }
-}
-
-/** A decoded map as a plain record. */
-function recordOf(value: MsgpackValue): Record<string, MsgpackValue> {
-  return value instanceof Map ? Object.fromEntries(value) : (value as Record<string, MsgpackValue>)
 }
 
 function rowsOf(array: NdArray): number[][] {

@@ -88,7 +88,14 @@ async function evaluate(setup: Evaluation, config: Config): Promise<EvaluationRe
       results.push(result)
       if (shown) bar.update(index + 1, { solved: results.filter(({ success }) => success).length })
     }
-    return { steps, protocol, server: server?.description ?? setup.url!, episodes: results }
+    // openpi's protocol does not carry them.
+    const known = protocol !== 'openpi' || server !== undefined
+    return {
+      steps: known ? steps : null,
+      protocol,
+      server: server?.description ?? setup.url!,
+      episodes: results,
+    }
   } finally {
     bar.stop()
     await robot.close()

@@ -8,7 +8,7 @@ export interface Site {
   g: GraphBuilder
   lower: Lowering
   config: ModelConfig
-  /** Whether the projections inside the layers are computed in int8. */
+  /** Whether the projections inside this graph's layers are computed in int8. */
   int8: boolean
 }
 
@@ -92,8 +92,8 @@ export function rmsNorm({ g, config }: Site, x: Value, width: number): Value {
   return g.multiply(x, g.reciprocal(g.sqrt(variance)))
 }
 
-/** What a norm gives to the projections after it. */
-export type NormedInput = Required<Pick<LinearOptions, 'channelSizes'>> & Pick<LinearOptions, 'rmsNorm'>
+/** What a norm gives to the projections after it; nothing when it is adaptive. */
+export type NormedInput = Pick<LinearOptions, 'rmsNorm' | 'channelSizes'>
 
 /** Of an RMSNorm whose factor is in the projections after it. */
 export const foldedNorm = (weight: string): NormedInput => ({
@@ -110,7 +110,7 @@ export function gatedMlp(site: Site, h: Value, layer: string, mlpDim: number, in
   const [gated, raised] = g.split(packed, -1, [mlpDim, mlpDim]) as [Value, Value]
   const down = [{ weight: `${layer}.mlp.down_proj.weight` }]
   return linear(site, g.multiply(g.gelu(gated), raised), `${layer}.mlp.down`, down, {
-    channelSizes: projectionSizes(up, input.channelSizes),
+    ...(input.channelSizes && { channelSizes: projectionSizes(up, input.channelSizes) }),
   })
 }
 
@@ -161,12 +161,19 @@ export function queriesKeysValues(
   input: NormedInput,
 ): { q: Value; keys: Value; values: Value } {
   const { g } = site
-  const projections = [
-    { weight: `${layer}.self_attn.q_proj.weight`, scale: headDim ** -0.5 },
-    { weight: `${layer}.self_attn.k_proj.weight` },
-    { weight: `${layer}.self_attn.v_proj.weight` },
-  ]
-  const packed = linear(site, h, `${layer}.self_attn.qkv`, projections, input)
+  const { rmsNorm } = input
+  const queries = [{ weight: `${layer}.self_attn.q_proj.weight`, scale: headDim ** -0.5 }]
+  const cached = ['k_proj', 'v_proj'].map(part => ({ weight: `${layer}.self_attn.${part}.weight` }))
+  // Keys and values are few and every denoise step reads them again: they stay exact.
+  const packed = site.int8
+    ? g.concat(
+        [
+          linear(site, h, `${layer}.self_attn.q`, queries, input),
+          linear(site, h, `${layer}.self_attn.kv`, cached, rmsNorm ? { rmsNorm } : {}),
+        ],
+        -1,
+      )
+    : linear(site, h, `${layer}.self_attn.qkv`, [...queries, ...cached], input)
   const perHead = g.reshape(packed, [0, 0, heads + 2 * kvHeads, headDim])
   const [qk, v] = g.split(perHead, 2, [heads + kvHeads, kvHeads]) as [Value, Value]
   const [q, k] = g.split(ropeRotate(g, qk, rope, headDim), 2, [heads, kvHeads]) as [Value, Value]
@@ -189,7 +196,7 @@ export function outputProjection(
   const { g } = site
   const { heads, kvHeads, headDim } = gemma
   const grouped = g.transpose(g.reshape(mixed, [0, kvHeads, heads / kvHeads, -1, headDim]), [0, 3, 1, 2, 4])
-  const values = projectionSizes(`${layer}.self_attn.v_proj.weight`, input.channelSizes)
+  const values = input.channelSizes && projectionSizes(`${layer}.self_attn.v_proj.weight`, input.channelSizes)
   const name = `${layer}.self_attn.o`
   return linear(
     site,
@@ -197,7 +204,7 @@ export function outputProjection(
     name,
     [{ weight: `${name}_proj.weight` }],
     {
-      channelSizes: mixedValueSizes(values, heads, kvHeads),
+      ...(values && { channelSizes: mixedValueSizes(values, heads, kvHeads) }),
     },
   )
 }

@@ -1,9 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { reasonOf, TurboPiError } from '../errors.js'
 import type { Site } from './blocks.js'
+import { cacheDirectory, fillDirectory, requireSpace } from './cache.js'
 import { Checkpoint } from './checkpoint.js'
 import type { ModelConfig, Precision } from './config.js'
 import { type FloatType, GraphBuilder } from './graph.js'
@@ -12,12 +11,16 @@ import { modulationGraph } from './graphs/modulation.js'
 import { prefixGraph } from './graphs/prefix.js'
 import { visionGraph } from './graphs/vision.js'
 import { Lowering } from './lowering.js'
+import type { ValueInfo } from './onnx.js'
 import { RoundingGraphBuilder } from './rounding-graph.js'
 import { Safetensors } from './safetensors.js'
 import { WeightsFile } from './weights-file.js'
 
 /** Raised whenever the graphs or the weights file change, so that caches of older code are not used. */
 export const GRAPH_VERSION = 2
+
+/** The weights of all graphs, beside them. */
+export const WEIGHTS_FILE = 'weights.bin'
 
 export type GraphName = 'vision' | 'prefix' | 'modulation' | 'denoise'
 
@@ -37,17 +40,15 @@ export interface ModelSource {
   emulated?: boolean
 }
 
+export type Progress = (done: number, total: number) => void
+
 /** What model.json says of the graphs and the weights beside it. */
 export interface LoweredModel {
   graphVersion: number
   fingerprint: string
   precision: Precision
   config: ModelConfig
-}
-
-/** Where lowered models are kept: `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
-export function cacheDirectory(): string {
-  return process.env['TURBO_PI_CACHE'] || join(homedir(), '.cache', 'turbo-pi')
+  graphs: Record<GraphName, { inputs: readonly ValueInfo[]; outputs: readonly ValueInfo[] }>
 }
 
 /** Files up to this size are digested whole; larger ones go by header, size and time of change. */
@@ -70,7 +71,7 @@ export function fingerprintOf({ weightsPath, config, precision, emulated }: Mode
   return hash.digest('hex').slice(0, 32)
 }
 
-/** int8 projections take and give float32. */
+/** The float type around the layers; int8 projections take and give float32. */
 const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   fp32: 'float32',
   int8: 'float32',
@@ -78,34 +79,36 @@ const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   bf16: 'bfloat16',
 }
 
-/** Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. Throws CHECKPOINT_INVALID. */
+/** Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
 export function writeModel(
   source: ModelSource,
   fingerprint: string,
   directory: string,
-  onProgress?: (done: number, total: number) => void,
-): void {
+  onProgress?: Progress,
+): LoweredModel {
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
-    const weights = new WeightsFile('weights.bin')
+    const weights = new WeightsFile(WEIGHTS_FILE)
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
-    for (const [name, build] of Object.entries(GRAPHS)) {
+    const int8 = new Set<GraphName>(source.precision === 'int8' ? ['vision', 'prefix'] : [])
+    const graphs = {} as LoweredModel['graphs']
+    for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
       const g = new Builder(name, weights, COMPUTE[source.precision])
-      build({ g, lower, config: source.config, int8: source.precision === 'int8' })
+      build({ g, lower, config: source.config, int8: int8.has(name) })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
+      const { inputs, outputs } = g.graph()
+      graphs[name] = { inputs, outputs }
     }
+    requireSpace(directory, weights.byteLength)
     weights.write(join(directory, weights.file), onProgress)
+    const { precision, config } = source
+    const model: LoweredModel = { graphVersion: GRAPH_VERSION, fingerprint, precision, config, graphs }
+    writeFileSync(join(directory, 'model.json'), `${JSON.stringify(model, null, 2)}\n`)
+    return model
   } finally {
     checkpoint.close()
   }
-  const model: LoweredModel = {
-    graphVersion: GRAPH_VERSION,
-    fingerprint,
-    precision: source.precision,
-    config: source.config,
-  }
-  writeFileSync(join(directory, 'model.json'), `${JSON.stringify(model, null, 2)}\n`)
 }
 
 /** The directory of a lowered model, whether it is there already or not. */
@@ -117,34 +120,23 @@ export function loweredDirectory(fingerprint: string, cache = cacheDirectory()):
 export const isLowered = (directory: string) => existsSync(join(directory, 'model.json'))
 
 /**
- * Lowers a checkpoint into the cache, unless it is there. The files are written beside their final place and renamed, so
- * that an interrupted run leaves no broken model. Throws CACHE_FAILED or CHECKPOINT_INVALID.
+ * Lowers a checkpoint into the cache, unless it is there or another process is at it. `onProgress` hears bytes written and
+ * in all; it and `waiting`, which is called while another process writes, may throw to give up.
+ * Throws CACHE_FAILED or CHECKPOINT_INVALID.
  */
 export function lowerIntoCache(
   source: ModelSource,
   fingerprint: string,
   directory: string,
-  onProgress?: (done: number, total: number) => void,
-): void {
-  if (isLowered(directory)) return
-  const draft = `${directory}.${randomUUID()}`
-  const refused = (error: unknown) =>
-    new TurboPiError(
-      'CACHE_FAILED',
-      `the model could not be written to ${directory}: ${reasonOf(error)}. Set TURBO_PI_CACHE to a folder that can be written.`,
-      { cause: error },
-    )
-  try {
-    mkdirSync(draft, { recursive: true })
-  } catch (error) {
-    throw refused(error)
-  }
-  try {
-    writeModel(source, fingerprint, draft, onProgress)
-    renameSync(draft, directory)
-  } catch (error) {
-    rmSync(draft, { recursive: true, force: true })
-    if (error instanceof TurboPiError) throw error
-    if (!isLowered(directory)) throw refused(error)
-  }
+  { onProgress, waiting }: { onProgress?: Progress; waiting?: () => void } = {},
+): Promise<void> {
+  return fillDirectory(
+    directory,
+    draft =>
+      writeModel(source, fingerprint, draft.directory, (done, total) => {
+        draft.alive()
+        onProgress?.(done, total)
+      }),
+    waiting,
+  )
 }

@@ -75,17 +75,6 @@ export const layerNormSizes =
     return read(`${norm}.weight`).map((w, i) => Math.hypot(w, bias[i]!))
   }
 
-/** Sizes of what an adaptive RMSNorm gives, over all times: the norms of its rows for (1 + scale) and for shift. */
-export const adaptiveNormSizes =
-  (norm: string, width: number): ChannelSizes =>
-  read => {
-    const weight = read(`${norm}.dense.weight`)
-    const bias = read(`${norm}.dense.bias`)
-    const size = (row: number, constant: number) =>
-      Math.hypot(bias[row]! + constant, ...weight.subarray(row * width, (row + 1) * width))
-    return Float32Array.from({ length: width }, (_, i) => Math.hypot(size(i, 1), size(width + i, 0)))
-  }
-
 /** Sizes of what a projection gives for inputs of the given sizes. */
 export const projectionSizes =
   (weight: string, inputs: ChannelSizes, bias?: string): ChannelSizes =>

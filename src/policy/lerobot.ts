@@ -78,6 +78,7 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
   if (modelType !== 'pi05' && modelType !== 'pi0')
     throw refuse(`${configPath}: type is ${JSON.stringify(modelType)}; this server runs pi05 and pi0.`)
   refuseExtensions(config, configPath)
+  refuseResolution(config, configPath)
   const input = new Pipeline(directory, 'policy_preprocessor.json', INPUT_STEPS)
   const output = new Pipeline(directory, 'policy_postprocessor.json', OUTPUT_STEPS)
   const normaliser = input.config('normalizer_processor')
@@ -141,6 +142,16 @@ function refuseExtensions(config: Json, path: string): void {
     throw refuse(`${path}: n_obs_steps must be 1, got ${config['n_obs_steps']}.`)
 }
 
+/** The network's own picture size; other sizes would be resized twice. */
+function refuseResolution(config: Json, path: string): void {
+  const size = record(config['vision'])['image_size'] ?? 224
+  const resolution = (config['image_resolution'] ?? [size, size]) as unknown[]
+  if (resolution.length !== 2 || resolution.some(side => side !== size))
+    throw refuse(
+      `${path}: image_resolution is ${JSON.stringify(resolution)}; the network takes ${size} × ${size}.`,
+    )
+}
+
 function positive(config: Json, field: string, path: string, otherwise: number): number {
   const value = config[field] ?? otherwise
   if (Number.isInteger(value) && (value as number) > 0) return value as number
@@ -148,7 +159,10 @@ function positive(config: Json, field: string, path: string, otherwise: number):
 }
 
 function kindOf(config: Json, step: Json, feature: 'STATE' | 'ACTION', path: string): Normalisation {
-  const mode = record(step['norm_map'])[feature]
+  const { [feature]: mode, VISUAL: visual = 'IDENTITY' } = record(step['norm_map'])
+  if (visual !== 'IDENTITY')
+    throw refuse(`${path}: norm_map.VISUAL is ${visual}; only IDENTITY is supported.`)
+  if ((step['eps'] ?? 1e-8) !== 1e-8) throw refuse(`${path}: eps is ${step['eps']}; only 1e-8 is supported.`)
   const trained = record(config['normalization_mapping'])[feature] ?? mode
   if (mode !== trained)
     throw refuse(

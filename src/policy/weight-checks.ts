@@ -1,6 +1,7 @@
 import { TurboPiError } from '../errors.js'
 import { canonicalName, EMBEDDING, expectedTensors } from '../model/checkpoint.js'
 import type { ModelConfig } from '../model/config.js'
+import type { Dtype } from '../model/dtype.js'
 import type { Safetensors } from '../model/safetensors.js'
 
 const TIED_EMBEDDING = 'paligemma_with_expert.paligemma.lm_head.weight'
@@ -20,12 +21,18 @@ function* windows(count: number, deep: boolean): Generator<[first: number, count
   else for (let i = 0; i < SAMPLES; i++) yield [Math.floor(((count - SAMPLE) * i) / (SAMPLES - 1)), SAMPLE]
 }
 
-function firstNotFinite(values: Float32Array): number {
-  // x − x is NaN for NaN and both infinities; a plain loop, since --deep looks at billions.
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i] as number
-    if (value - value !== 0) return i
-  }
+/** Others are refused by the check of the tensors. */
+const FLOATS: readonly Dtype[] = ['F64', 'F32', 'BF16', 'F16']
+
+/** Bits of the exponent; all of them set means NaN or infinity. */
+const EXPONENT_BITS: Partial<Record<Dtype, number>> = { F32: 0x7f800000, BF16: 0x7f80, F16: 0x7c00 }
+
+/** Index of the first element that is not finite, or −1. Looks at the bits: --deep has billions of elements. */
+function firstNotFinite(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): number {
+  const bits = EXPONENT_BITS[dtype]
+  if (bits === undefined) return new Float64Array(bytes.buffer).findIndex(value => !Number.isFinite(value))
+  const words = dtype === 'F32' ? new Uint32Array(bytes.buffer) : new Uint16Array(bytes.buffer)
+  for (let i = 0; i < words.length; i++) if (((words[i] as number) & bits) === bits) return i
   return -1
 }
 
@@ -38,11 +45,11 @@ const elements = (shape: readonly number[]) => shape.reduce((product, size) => p
 export function checkFinite(store: Safetensors, model: ModelConfig, deep: boolean): number {
   const used = expectedTensors(model)
   let seen = 0
-  for (const [name, { shape }] of store.tensors) {
+  for (const [name, { dtype, shape }] of store.tensors) {
     const canonical = canonicalName(name)
-    if (!used.has(canonical) && canonical !== TIED_EMBEDDING) continue
+    if ((!used.has(canonical) && canonical !== TIED_EMBEDDING) || !FLOATS.includes(dtype)) continue
     for (const [first, count] of windows(elements(shape), deep)) {
-      const bad = firstNotFinite(store.float32(name, first, count))
+      const bad = firstNotFinite(dtype, store.bytes(name, first, count))
       if (bad >= 0)
         throw refuse(
           `${store.path}: tensor ${name} holds a value that is not finite at element ${first + bad}. The checkpoint is damaged or its training diverged: take another one.`,

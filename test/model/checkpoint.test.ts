@@ -1,7 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire'
 import t from 'tap'
+import { type Draft, fillDirectory, requireSpace } from '../../src/model/cache.js'
 import {
   Checkpoint,
   canonicalName,
@@ -19,6 +21,7 @@ import {
   writeModel,
 } from '../../src/model/lowered-model.js'
 import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/model/safetensors.js'
+import { decodeOnnx } from '../support/onnx.js'
 import { golden, smallConfig, writeModelDirectory } from './models.js'
 
 /** Rewrites a checkpoint with other names, or with tensors changed, added and left out. */
@@ -140,57 +143,10 @@ t.test('a checkpoint that does not fit is refused', async t => {
     t.throws(() => Checkpoint.open(path, config), { code: 'CHECKPOINT_INVALID', message })
   }
   t.throws(() => Checkpoint.open(original, { ...config, modelType: 'pi0' }), {
-    message: /missing: state_proj/,
+    message: /11 of 87 tensors of a pi0 model are missing/,
   })
   t.equal(canonicalName('model.embed'), 'model.embed', 'only the known roots lose their prefix')
 })
-
-/** Operators, opset and standard-domain check of an ONNX file, read with nothing of ours. */
-function decode(bytes: Uint8Array) {
-  const nodes: { operator: string; inputs: string[] }[] = []
-  const opsets: { domain: string; version: number }[] = []
-  const names: string[] = []
-  const fields = (
-    reader: BinaryReader,
-    visit: (field: number, type: WireType, read: BinaryReader) => boolean,
-  ) => {
-    while (reader.pos < reader.len) {
-      const [field, type] = reader.tag()
-      if (!visit(field, type, reader)) reader.skip(type)
-    }
-  }
-  fields(new BinaryReader(bytes), (field, _, model) => {
-    if (field === 8) {
-      const opset = { domain: '', version: 0 }
-      fields(new BinaryReader(model.bytes()), (f, _, r) => {
-        if (f === 1) opset.domain = r.string()
-        else if (f === 2) opset.version = Number(r.int64())
-        return f === 1 || f === 2
-      })
-      opsets.push(opset)
-      return true
-    }
-    if (field !== 7) return false
-    fields(new BinaryReader(model.bytes()), (field, _, graph) => {
-      if (field !== 1) return false
-      const node = { operator: '', inputs: [] as string[], domain: '' }
-      fields(new BinaryReader(graph.bytes()), (f, type, r) => {
-        if (type !== WireType.LengthDelimited || ![1, 3, 4, 7].includes(f)) return false
-        const text = r.string()
-        if (f === 1) node.inputs.push(text)
-        else if (f === 3) names.push(text)
-        else if (f === 4) node.operator = text
-        else node.domain = text
-        return true
-      })
-      t.equal(node.domain, '')
-      nodes.push(node)
-      return true
-    })
-    return true
-  })
-  return { nodes, opsets, names }
-}
 
 /** Every operator that the graphs may use; each is in the standard set since opset 20 or earlier. */
 const OPERATORS = new Set(
@@ -207,11 +163,11 @@ t.test('graphs use standard operators, and pack projections that read the same i
     for (const precision of ['fp32', 'fp16', 'bf16'] as const) {
       writeModel({ weightsPath, config, precision }, 'x', directory)
       for (const graph of ['vision', 'prefix', 'modulation', 'denoise']) {
-        const { nodes, opsets, names } = decode(readFileSync(join(directory, `${graph}.onnx`)))
+        const { nodes, opsets } = decodeOnnx(readFileSync(join(directory, `${graph}.onnx`)))
         t.same(opsets, [{ domain: '', version: 21 }])
-        const unknown = nodes.filter(node => !OPERATORS.has(node.operator))
+        const unknown = nodes.filter(node => node.domain || !OPERATORS.has(node.operator))
         t.same(unknown, [], `${modelType} ${precision} ${graph}: standard operators`)
-        t.equal(new Set(names).size, names.length, 'node names are unique')
+        t.equal(new Set(nodes.map(node => node.name)).size, nodes.length, 'node names are unique')
         const products = nodes.filter(
           node => node.operator === 'MatMul' && node.inputs[1]!.endsWith('.weight'),
         )
@@ -248,14 +204,19 @@ t.test('the cache', async t => {
   const interrupt = () => {
     throw new Error('no space left on device')
   }
-  t.throws(() => lowerIntoCache(source, fingerprint, directory, interrupt), {
+  await t.rejects(lowerIntoCache(source, fingerprint, directory, { onProgress: interrupt }), {
     code: 'CACHE_FAILED',
     message: /no space left/,
   })
   t.same(readdirSync(join(cache, 'models')), [], 'nothing is left of a failed run')
+  t.throws(() => requireSpace(cache, 1e18), {
+    code: 'CACHE_FAILED',
+    message: /needs 1000000000000000000 bytes .* but \d+ bytes .* are free.* TURBO_PI_CACHE/,
+  })
 
   const heard: [number, number][] = []
-  lowerIntoCache(source, fingerprint, directory, (done, total) => heard.push([done, total]))
+  const onProgress = (done: number, total: number) => heard.push([done, total])
+  await lowerIntoCache(source, fingerprint, directory, { onProgress })
   t.ok(isLowered(directory))
   const [done, total] = heard.at(-1)!
   t.equal(done, total)
@@ -263,20 +224,46 @@ t.test('the cache', async t => {
     heard.every(([done], i) => i === 0 || done > heard[i - 1]![0]),
     'progress goes forward',
   )
-  lowerIntoCache(source, fingerprint, directory, () => t.fail('a second run writes nothing'))
+  await lowerIntoCache(source, fingerprint, directory, {
+    onProgress: () => t.fail('a second run writes nothing'),
+  })
+})
 
-  // Another process finished the same model in the meantime.
-  const late = join(cache, 'late')
-  t.ok(!existsSync(late))
-  lowerIntoCache(source, fingerprint, late, (done, total) => {
-    if (done === total && !existsSync(late)) lowerIntoCache(source, fingerprint, late)
+t.test('several processes and one cold cache', async t => {
+  const cache = t.testdir({ 'model.1.draft': { 'weights.bin': 'what a killed process has left' } })
+  const directory = join(cache, 'model')
+  const lock = `${directory}.lock`
+  const locked = (pid: number, host = hostname()) => writeFileSync(lock, JSON.stringify({ host, pid }))
+  let written = 0
+  const write = ({ directory, alive }: Draft) => {
+    alive()
+    written += 1
+    writeFileSync(join(directory, 'file'), '')
+  }
+
+  const gone = spawnSync(process.execPath, ['--version']).pid
+  locked(gone)
+  await fillDirectory(directory, write, () => t.fail('nobody waits for a dead process'))
+  t.same(readdirSync(cache), ['model'], 'what it left is removed')
+  t.equal(written, 1)
+
+  rmSync(directory, { recursive: true })
+  locked(gone, 'elsewhere')
+  let polls = 0
+  await fillDirectory(directory, write, () => {
+    if (++polls === 2) mkdirSync(directory)
   })
-  t.ok(isLowered(late))
-  t.same(
-    readdirSync(cache).filter(name => name.startsWith('late')),
-    ['late'],
-  )
-  t.throws(() => lowerIntoCache({ ...source, precision: 'int8' }, 'x', join(cache, 'int8')), {
-    code: 'CONFIG_INVALID',
+  t.equal(written, 1, 'the second waits and finds what the first has written')
+  t.ok(existsSync(lock), 'and leaves its lock alone')
+
+  rmSync(directory, { recursive: true })
+  const giveUp = new Error('the caller went away')
+  const failing = fillDirectory(directory, write, () => {
+    throw giveUp
   })
+  await t.rejects(failing, { cause: giveUp })
+  utimesSync(lock, 1, 1)
+  await fillDirectory(directory, write, () => t.fail('a lock that nobody touches is broken'))
+  t.equal(written, 2)
+  t.same(readdirSync(cache), ['model'])
 })

@@ -15,6 +15,7 @@ import {
   scratch,
   type Tensors,
   writeJson,
+  writeTensors,
 } from '../support/checkpoint.js'
 import { refused } from '../support/refused.js'
 
@@ -128,6 +129,29 @@ fault('NaN in the weights, in a sampled place and in one that only --deep sees',
     CHECKPOINT,
     /lm_head\.weight .*element 50000/,
   )
+})
+
+t.test('infinity in every dtype of weights', async t => {
+  const name = 'time_mlp_in.bias'
+  const bits = {
+    F32: [0, 0, 0x80, 0xff],
+    BF16: [0x80, 0x7f],
+    F16: [0, 0x7c],
+    F64: [0, 0, 0, 0, 0, 0, 0xf0, 0x7f],
+  }
+  for (const [dtype, infinity] of Object.entries(bits)) {
+    const directory = openpiCheckpoint(t)
+    editTensors(weights(directory), tensors => {
+      const bytes = new Uint8Array(64 * infinity.length)
+      tensors.set(name, { dtype: dtype as keyof typeof bits, shape: [64], bytes })
+      writeTensors(join(directory, 'finite.safetensors'), tensors)
+      bytes.set(infinity, 5 * infinity.length)
+    })
+    await refused(t, directory, LIBERO, 'finite weights', CHECKPOINT, /time_mlp_in\.bias .*element 5\b/)
+    cpSync(join(directory, 'finite.safetensors'), weights(directory))
+    rmSync(join(directory, 'finite.safetensors'))
+    await (await loadPolicy(directory, LIBERO)).close()
+  }
 })
 
 fault('embeddings that should be tied and are not', async (directory, t) => {

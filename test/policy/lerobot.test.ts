@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Observation } from '../../src/contract/observation.js'
+import { RequestParser } from '../../src/contract/parse.js'
 import { loadPolicy } from '../../src/policy/load.js'
 import type { PolicyOptions } from '../../src/policy/profile.js'
 import {
@@ -58,6 +59,17 @@ t.test('a LeRobot checkpoint is served as its own files say', async t => {
   t.equal(policy.actionSize, 7)
   t.equal(policy.defaultSteps, 5)
   t.equal(policy.model.actionHorizon, 10)
+
+  const { actionHorizon: horizon, actionDim } = policy.model
+  const parser = new RequestParser(policy.spec, { horizon, actionDim, actionSize: 7 }, { maxImages: 8 })
+  const pixels = { data: Buffer.alloc(12).toString('base64'), encoding: 'rgb8', width: 2, height: 2 }
+  const body = {
+    observation: { images: { image: pixels, image2: pixels }, state: Array(8).fill(0) },
+    task: 'stack',
+  }
+  const parsed = parser.observation(body, 'json')
+  t.same(Object.keys(parsed.images), ['observation.images.image', 'observation.images.image2'], 'a dot nests')
+  t.equal((await policy.prepare(parsed)).images[0]?.length, 150528)
 
   const prepared = await policy.prepare(observation())
   const [low, high] = [stats('state', 'q01'), stats('state', 'q99')]
@@ -219,6 +231,32 @@ t.test('LeRobot checkpoints under openpi’s rules, and damaged ones', async t =
     'config',
     POLICY,
     /the step my\.Step is not supported/,
+  )
+  await planted(
+    edit(config, c => Object.assign(c, { image_resolution: [384, 384] })),
+    'config',
+    POLICY,
+    /image_resolution is \[384,384\]; the network takes 224/,
+  )
+  const normaliser = (change: (config: Json) => void) =>
+    edit(pre, c => change((c['steps'] as Json[])[3]?.['config'] as Json))
+  await planted(
+    normaliser(c => Object.assign(c, { eps: 1e-6 })),
+    'config',
+    POLICY,
+    /eps is 0\.000001/,
+  )
+  await planted(
+    normaliser(c => Object.assign(c['norm_map'] as Json, { VISUAL: 'MEAN_STD' })),
+    'config',
+    POLICY,
+    /norm_map\.VISUAL is MEAN_STD/,
+  )
+  await planted(
+    normaliser(c => Object.assign(c['norm_map'] as Json, { STATE: 'MIN_MAX' })),
+    'config',
+    POLICY,
+    /norm_map\.STATE is MIN_MAX/,
   )
   const features = (change: (features: Json) => void) =>
     edit(config, c => change(c['input_features'] as Json))

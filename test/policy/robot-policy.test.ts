@@ -173,8 +173,9 @@ t.test('a descriptor must fit the network', async t => {
 })
 
 t.test('the guard reports, clamps or refuses, and never passes what is not finite', async t => {
+  // The width of a dimension is q99 − q01 + 1e-6, as in normalising (pi05-spec §4.3).
   const q01 = Float64Array.of(-1, 0)
-  const q99 = Float64Array.of(1, 10)
+  const q99 = Float64Array.of(1 - 1e-6, 10 - 1e-6)
   const stats = { mean: q01, std: q99, q01, q99 }
   const rows = () => Float64Array.of(0, 5, 1.9, 14.9, -2.1, 15.1)
   const reported = rows()
@@ -188,10 +189,10 @@ t.test('the guard reports, clamps or refuses, and never passes what is not finit
     outOfBounds: 2,
     clamped: true,
   })
-  t.same([...clamped], [0, 5, 1.9, 14.9, -2, 15])
+  t.same([...clamped], [0, 5, 1.9, 14.9, -2, 15 - 1e-6])
   t.throws(() => new Guard(stats, { mode: 'refuse', margin: 0.5 }).watch(rows(), 2), {
     code: 'ACTIONS_OUT_OF_BOUNDS',
-    message: /Action 0 of row 2 is -2\.1, outside \[-2, 2\]/,
+    message: /Action 0 of row 2 is -2\.1, outside \[-2, 1\.99999/,
   })
   const free = new Guard({ mean: q01, std: q99 }, { mode: 'refuse', margin: 0 })
   t.same(free.watch(Float64Array.of(1e9), 1), { outOfBounds: 0, clamped: false }, 'no percentiles, no bounds')

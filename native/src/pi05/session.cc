@@ -84,6 +84,8 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   const ModelShape& model = shape();
   streams_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kNormal));
   if (options.lanes == 2) streams_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kHigh));
+  for (size_t lane = 0; lane < streams_.size(); ++lane)
+    bells_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kHigh));
 
   const size_t element = bytesOf(model.element);
   const size_t cache = bytes(model.cacheElements(model.maxBatch, model.maxPrefix), element);
@@ -129,6 +131,12 @@ Session::~Session() = default;
 void Session::onDone(cuda::HostFunction wake, void* userData) {
   wake_ = wake;
   wakeData_ = userData;
+}
+
+void Session::announce(const cuda::Stream& bell, const cuda::Event& end) const {
+  if (wake_ == nullptr) return;
+  bell.wait(end);
+  bell.notify(wake_, wakeData_);
 }
 
 Scratch Session::perceiveScratch() const { return {scratch_.front()->address(), scratch_.front()->bytes()}; }
@@ -265,7 +273,7 @@ void Session::startPerceive(int index, const PerceiveInput& input) {
       .launch(stream);
   stream.record(slot.ready);
   slot.perceiving = true;
-  if (wake_ != nullptr) stream.notify(wake_, wakeData_);
+  announce(*bells_.front(), slot.ready);
 }
 
 bool Session::perceiveDone(int slot) const { return slotAt(slot).ready.done(); }
@@ -293,7 +301,7 @@ void Session::startAct(int index, const ActInput& input) {
   stream.download(slot.actions.as<char>(), x_[input.steps % 2], input.noise.size() * sizeof(float));
   stream.record(slot.actEnd);
   slot.acting = true;
-  if (wake_ != nullptr) stream.notify(wake_, wakeData_);
+  announce(*bells_.back(), slot.actEnd);
 }
 
 bool Session::actDone(int slot) const { return slotAt(slot).actEnd.done(); }

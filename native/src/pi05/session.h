@@ -104,6 +104,7 @@ class Session {
   const Slot& slotAt(int slot) const;
   const cuda::Stream& perceiveStream() const { return *streams_.front(); }
   const cuda::Stream& actStream() const { return *streams_.back(); }
+  void announce(const cuda::Stream& bell, const cuda::Event& end) const;
   Scratch perceiveScratch() const;
   Scratch actScratch() const;
   void check(const PerceiveInput& input) const;
@@ -135,6 +136,8 @@ class Session {
   void* wakeData_ = nullptr;
   // Last, so that it goes first: work in flight ends before anything it uses is freed.
   std::vector<std::unique_ptr<cuda::Stream>> streams_;
+  // A host callback holds up the stream it is in, so each lane has one beside it for them.
+  std::vector<std::unique_ptr<cuda::Stream>> bells_;
 };
 
 }  // namespace turbopi::pi05

@@ -2,7 +2,6 @@ import {
   type Attended,
   attend,
   dense,
-  foldedNorm,
   gatedMlp,
   linear,
   type NormedInput,
@@ -17,7 +16,6 @@ import {
 } from '../blocks.js'
 import { EXPERT } from '../checkpoint.js'
 import type { Value } from '../graph.js'
-import { adaptiveNormSizes } from '../quantisation.js'
 import { adaptiveNorms, modulationSize } from './modulation.js'
 
 /** How a sub-layer is normalised and gated, and what the projections see of it. */
@@ -78,12 +76,12 @@ function adaptive(site: Site, modulation: Value): Norm[] {
   const { width } = config.expert
   const names = adaptiveNorms(config)
   const vectors = g.split(modulation, 0, new Array<number>(3 * names.length).fill(width))
-  return names.map((name, n) => {
+  return names.map((_, n) => {
     const [scale, shift, gate] = vectors.slice(3 * n) as [Value, Value, Value]
     return {
       apply: x => g.add(g.multiply(rmsNorm(site, x, width), scale), shift),
       gate: y => g.multiply(g.cast(y, 'float32'), gate),
-      input: { channelSizes: adaptiveNormSizes(name, width) },
+      input: {},
     }
   })
 }
@@ -93,7 +91,7 @@ function folded(site: Site): Norm[] {
   return adaptiveNorms(site.config).map(name => ({
     apply: x => rmsNorm(site, x, site.config.expert.width),
     gate: y => y,
-    input: foldedNorm(`${name}.weight`),
+    input: { rmsNorm: `${name}.weight` },
   }))
 }
 

@@ -79,7 +79,7 @@ function keysAndValues(site: Site, x: Value, index: number, rope: RopeTables) {
     rmsNorm(site, x, width),
     `${layer}.self_attn.kv`,
     [{ weight: `${layer}.self_attn.k_proj.weight` }, { weight: `${layer}.self_attn.v_proj.weight` }],
-    foldedNorm(`${layer}.input_layernorm.weight`),
+    { rmsNorm: `${layer}.input_layernorm.weight` },
   )
   const perHead = g.reshape(packed, [0, 0, 2 * kvHeads, headDim])
   const [k, v] = g.split(perHead, 2, [kvHeads, kvHeads]) as [Value, Value]
