@@ -6,6 +6,7 @@ import type { Observation, ObservationImage } from '../contract/observation.js'
 import { seededNoise } from '../policy/noise.js'
 import type { Policy } from '../policy/policy.js'
 import { createRuntime } from '../runtime/create.js'
+import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 import { takeOptions } from './options.js'
 
@@ -28,7 +29,12 @@ export async function run(argv: string[]): Promise<number> {
   const own = { rounds: Number(given.rounds), steps: Number(given.steps), json: given.json }
   const config = loadConfig(rest)
   const policy = await configuredPolicy(config)
-  const runtime = await createRuntime(policy, config)
+  // The same picture comes again each round: it is to be encoded each time.
+  const runtime = await createRuntime(policy, {
+    ...config,
+    visionCache: 0,
+    onProgress: bytesProgress('Lowering the checkpoint'),
+  })
   const { actionHorizon, actionDim } = policy.model
   const observation = await photographed(policy)
   const stages = Object.fromEntries(STAGES.map(stage => [stage, microseconds()])) as Record<Stage, Histogram>

@@ -2,8 +2,9 @@ import { basename } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, tokensPerImage } from '../model/config.js'
 import { Safetensors } from '../model/safetensors.js'
+import { type Difference, difference } from '../runtime/difference.js'
 import type { ActResult, InferenceTrace, PerceiveRow } from '../runtime/runtime.js'
-import { combined, type Difference, difference } from './verify-table.js'
+import { combined } from './verify-table.js'
 
 /** One golden case: the network's inputs, and the reference's intermediate tensors as far as the file holds them. */
 export interface GoldenCase {

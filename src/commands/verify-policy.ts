@@ -6,8 +6,9 @@ import { TurboPiError } from '../errors.js'
 import { Safetensors } from '../model/safetensors.js'
 import { loadPolicy } from '../policy/load.js'
 import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { type Difference, difference } from '../runtime/difference.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { type CaseResult, type Difference, difference, skippedCase, type Tolerances } from './verify-table.js'
+import { type CaseResult, skippedCase, type Tolerances } from './verify-table.js'
 
 export interface VerifyPoliciesOptions {
   /** A folder of policy cases, or one case: obs.msgpack, expected.safetensors, info.json, norm_stats.json. */

@@ -1,10 +1,5 @@
 import { reasonOf, TurboPiError } from '../errors.js'
-
-/** Differences of one kind of tensor from its reference. */
-export interface Difference {
-  max: number
-  mean: number
-}
+import type { Difference } from '../runtime/difference.js'
 
 /** What one case gave: a difference for each kind that it holds, or why it was not run. */
 export interface CaseResult {
@@ -23,21 +18,6 @@ export function skippedCase(name: string, error: unknown): CaseResult {
 export type Tolerance = { max: number; mean?: number }
 
 export type Tolerances = Readonly<Record<string, Tolerance>>
-
-/** Largest and mean absolute difference; NaN on either side makes both NaN, which no tolerance passes. */
-export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): Difference {
-  if (actual.length !== expected.length) return { max: Number.NaN, mean: Number.NaN }
-  let max = 0
-  let sum = 0
-  for (let i = 0; i < expected.length; i++) {
-    const d = Math.abs(actual[i]! - expected[i]!)
-    sum += d
-    if (!(d <= max)) max = d
-  }
-  return Number.isNaN(sum)
-    ? { max: sum, mean: sum }
-    : { max, mean: expected.length ? sum / expected.length : 0 }
-}
 
 /** The difference of several parts of one kind together; parts may be of unequal size. */
 export function combined(parts: readonly (Difference & { count: number })[]): Difference {

@@ -1,9 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { reasonOf, TurboPiError } from '../errors.js'
 import type { Site } from './blocks.js'
+import { cacheDirectory, fillDirectory, requireSpace } from './cache.js'
 import { Checkpoint } from './checkpoint.js'
 import type { ModelConfig, Precision } from './config.js'
 import { type FloatType, GraphBuilder } from './graph.js'
@@ -19,6 +18,9 @@ import { WeightsFile } from './weights-file.js'
 
 /** Raised whenever the graphs or the weights file change, so that caches of older code are not used. */
 export const GRAPH_VERSION = 2
+
+/** The weights of all graphs, beside them. */
+export const WEIGHTS_FILE = 'weights.bin'
 
 export type GraphName = 'vision' | 'prefix' | 'modulation' | 'denoise'
 
@@ -38,6 +40,8 @@ export interface ModelSource {
   emulated?: boolean
 }
 
+export type Progress = (done: number, total: number) => void
+
 /** What model.json says of the graphs and the weights beside it. */
 export interface LoweredModel {
   graphVersion: number
@@ -45,11 +49,6 @@ export interface LoweredModel {
   precision: Precision
   config: ModelConfig
   graphs: Record<GraphName, { inputs: readonly ValueInfo[]; outputs: readonly ValueInfo[] }>
-}
-
-/** Where lowered models are kept: `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
-export function cacheDirectory(): string {
-  return process.env['TURBO_PI_CACHE'] || join(homedir(), '.cache', 'turbo-pi')
 }
 
 /** Files up to this size are digested whole; larger ones go by header, size and time of change. */
@@ -80,16 +79,16 @@ const COMPUTE: Readonly<Record<Precision, FloatType>> = {
   bf16: 'bfloat16',
 }
 
-/** Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. Throws CHECKPOINT_INVALID. */
+/** Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
 export function writeModel(
   source: ModelSource,
   fingerprint: string,
   directory: string,
-  onProgress?: (done: number, total: number) => void,
+  onProgress?: Progress,
 ): LoweredModel {
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
-    const weights = new WeightsFile('weights.bin')
+    const weights = new WeightsFile(WEIGHTS_FILE)
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
     const int8 = new Set<GraphName>(source.precision === 'int8' ? ['vision', 'prefix'] : [])
@@ -101,6 +100,7 @@ export function writeModel(
       const { inputs, outputs } = g.graph()
       graphs[name] = { inputs, outputs }
     }
+    requireSpace(directory, weights.byteLength)
     weights.write(join(directory, weights.file), onProgress)
     const { precision, config } = source
     const model: LoweredModel = { graphVersion: GRAPH_VERSION, fingerprint, precision, config, graphs }
@@ -120,34 +120,23 @@ export function loweredDirectory(fingerprint: string, cache = cacheDirectory()):
 export const isLowered = (directory: string) => existsSync(join(directory, 'model.json'))
 
 /**
- * Lowers a checkpoint into the cache, unless it is there. The files are written beside their final place and renamed, so
- * that an interrupted run leaves no broken model. Throws CACHE_FAILED or CHECKPOINT_INVALID.
+ * Lowers a checkpoint into the cache, unless it is there or another process is at it. `onProgress` hears bytes written and
+ * in all; it and `waiting`, which is called while another process writes, may throw to give up.
+ * Throws CACHE_FAILED or CHECKPOINT_INVALID.
  */
 export function lowerIntoCache(
   source: ModelSource,
   fingerprint: string,
   directory: string,
-  onProgress?: (done: number, total: number) => void,
-): void {
-  if (isLowered(directory)) return
-  const draft = `${directory}.${randomUUID()}`
-  const refused = (error: unknown) =>
-    new TurboPiError(
-      'CACHE_FAILED',
-      `the model could not be written to ${directory}: ${reasonOf(error)}. Set TURBO_PI_CACHE to a folder that can be written.`,
-      { cause: error },
-    )
-  try {
-    mkdirSync(draft, { recursive: true })
-  } catch (error) {
-    throw refused(error)
-  }
-  try {
-    writeModel(source, fingerprint, draft, onProgress)
-    renameSync(draft, directory)
-  } catch (error) {
-    rmSync(draft, { recursive: true, force: true })
-    if (error instanceof TurboPiError) throw error
-    if (!isLowered(directory)) throw refused(error)
-  }
+  { onProgress, waiting }: { onProgress?: Progress; waiting?: () => void } = {},
+): Promise<void> {
+  return fillDirectory(
+    directory,
+    draft =>
+      writeModel(source, fingerprint, draft.directory, (done, total) => {
+        draft.alive()
+        onProgress?.(done, total)
+      }),
+    waiting,
+  )
 }

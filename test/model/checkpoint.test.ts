@@ -1,6 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { type Draft, fillDirectory, requireSpace } from '../../src/model/cache.js'
 import {
   Checkpoint,
   canonicalName,
@@ -201,14 +204,19 @@ t.test('the cache', async t => {
   const interrupt = () => {
     throw new Error('no space left on device')
   }
-  t.throws(() => lowerIntoCache(source, fingerprint, directory, interrupt), {
+  await t.rejects(lowerIntoCache(source, fingerprint, directory, { onProgress: interrupt }), {
     code: 'CACHE_FAILED',
     message: /no space left/,
   })
   t.same(readdirSync(join(cache, 'models')), [], 'nothing is left of a failed run')
+  t.throws(() => requireSpace(cache, 1e18), {
+    code: 'CACHE_FAILED',
+    message: /needs 1000000000000000000 bytes .* but \d+ bytes .* are free.* TURBO_PI_CACHE/,
+  })
 
   const heard: [number, number][] = []
-  lowerIntoCache(source, fingerprint, directory, (done, total) => heard.push([done, total]))
+  const onProgress = (done: number, total: number) => heard.push([done, total])
+  await lowerIntoCache(source, fingerprint, directory, { onProgress })
   t.ok(isLowered(directory))
   const [done, total] = heard.at(-1)!
   t.equal(done, total)
@@ -216,17 +224,46 @@ t.test('the cache', async t => {
     heard.every(([done], i) => i === 0 || done > heard[i - 1]![0]),
     'progress goes forward',
   )
-  lowerIntoCache(source, fingerprint, directory, () => t.fail('a second run writes nothing'))
-
-  // Another process finished the same model in the meantime.
-  const late = join(cache, 'late')
-  t.ok(!existsSync(late))
-  lowerIntoCache(source, fingerprint, late, (done, total) => {
-    if (done === total && !existsSync(late)) lowerIntoCache(source, fingerprint, late)
+  await lowerIntoCache(source, fingerprint, directory, {
+    onProgress: () => t.fail('a second run writes nothing'),
   })
-  t.ok(isLowered(late))
-  t.same(
-    readdirSync(cache).filter(name => name.startsWith('late')),
-    ['late'],
-  )
+})
+
+t.test('several processes and one cold cache', async t => {
+  const cache = t.testdir({ 'model.1.draft': { 'weights.bin': 'what a killed process has left' } })
+  const directory = join(cache, 'model')
+  const lock = `${directory}.lock`
+  const locked = (pid: number, host = hostname()) => writeFileSync(lock, JSON.stringify({ host, pid }))
+  let written = 0
+  const write = ({ directory, alive }: Draft) => {
+    alive()
+    written += 1
+    writeFileSync(join(directory, 'file'), '')
+  }
+
+  const gone = spawnSync(process.execPath, ['--version']).pid
+  locked(gone)
+  await fillDirectory(directory, write, () => t.fail('nobody waits for a dead process'))
+  t.same(readdirSync(cache), ['model'], 'what it left is removed')
+  t.equal(written, 1)
+
+  rmSync(directory, { recursive: true })
+  locked(gone, 'elsewhere')
+  let polls = 0
+  await fillDirectory(directory, write, () => {
+    if (++polls === 2) mkdirSync(directory)
+  })
+  t.equal(written, 1, 'the second waits and finds what the first has written')
+  t.ok(existsSync(lock), 'and leaves its lock alone')
+
+  rmSync(directory, { recursive: true })
+  const giveUp = new Error('the caller went away')
+  const failing = fillDirectory(directory, write, () => {
+    throw giveUp
+  })
+  await t.rejects(failing, { cause: giveUp })
+  utimesSync(lock, 1, 1)
+  await fillDirectory(directory, write, () => t.fail('a lock that nobody touches is broken'))
+  t.equal(written, 2)
+  t.same(readdirSync(cache), ['model'])
 })

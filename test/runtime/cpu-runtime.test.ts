@@ -116,13 +116,26 @@ t.test('starting: what cannot be served is refused, a cancelled start leaves not
   await t.rejects(createCpuRuntime({ weightsPath, config, cache: join(folder, 'file') }), {
     code: 'CACHE_FAILED',
   })
-  await t.rejects(createCpuRuntime({ weightsPath, config, precision: 'int8' }), {
-    code: 'RUNTIME_UNAVAILABLE',
-  })
   const leaving = new AbortController()
   const start = createCpuRuntime({ weightsPath, config, cache: folder, signal: leaving.signal })
   leaving.abort()
   await t.rejects(start, { code: 'REQUEST_CANCELLED' })
+
+  const written = [0, 0]
+  const both = await Promise.all(
+    written.map((_, i) =>
+      createCpuRuntime({
+        weightsPath,
+        config,
+        cache: folder,
+        onProgress: () => {
+          written[i]! += 1
+        },
+      }),
+    ),
+  )
+  t.equal(written.filter(Boolean).length, 1, 'of two that start at once on a cold cache one writes')
+  await Promise.all(both.map(runtime => runtime.close()))
 })
 
 /** A worker that answers load with nothing, perceive never, and dies of act. */

@@ -28,7 +28,8 @@ async function handle(
 ): Promise<Replies[keyof Replies]> {
   switch (call.kind) {
     case 'lower':
-      return lowerIntoCache(call.source, call.fingerprint, call.directory, onProgress) as undefined
+      await lowerIntoCache(call.source, call.fingerprint, call.directory, { onProgress, waiting: checkpoint })
+      return undefined
     case 'load':
       sessions = await Sessions.load(call, checkpoint)
       return undefined
