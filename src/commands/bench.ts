@@ -6,6 +6,7 @@ import type { Observation, ObservationImage } from '../contract/observation.js'
 import { seededNoise } from '../policy/noise.js'
 import type { Policy } from '../policy/policy.js'
 import { createRuntime } from '../runtime/create.js'
+import { runFull } from './bench-full.js'
 import { configuredPolicy } from './configured-policy.js'
 import { takeOptions } from './options.js'
 import { progressBar } from './progress.js'
@@ -13,13 +14,19 @@ import { progressBar } from './progress.js'
 export const help = `turbo-pi bench [--rounds 50] [--steps 10] [options of serve]
 
 Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, and prints
-p50 and p99 in milliseconds. --json prints the same as JSON.`
+p50 and p99 in milliseconds. --json prints the same as JSON.
+
+--full measures the full-size model with random weights instead: load, stages, totals and memory in fp32 and int8.`
 
 const OPTIONS = {
   rounds: { type: 'string', default: '50' },
   steps: { type: 'string', default: '10' },
   json: { type: 'boolean', default: false },
+  full: { type: 'boolean', default: false },
 } as const
+
+/** Rounds of seconds each. */
+const FULL_ROUNDS = 5
 
 const STAGES = ['decode', 'prepare', 'vision', 'prefix', 'denoise step', 'total'] as const
 type Stage = (typeof STAGES)[number]
@@ -28,6 +35,7 @@ export async function run(argv: string[]): Promise<number> {
   const { own: given, rest } = takeOptions(argv, OPTIONS)
   const own = { rounds: Number(given.rounds), steps: Number(given.steps), json: given.json }
   const config = loadConfig(rest)
+  if (given.full) return runFull(config, Math.min(own.rounds, FULL_ROUNDS), rest)
   const policy = await configuredPolicy(config)
   // The same picture comes again each round: it is to be encoded each time.
   const runtime = await createRuntime(policy, {

@@ -7,6 +7,7 @@ import type { Policy } from '../policy/policy.js'
 import { createCpuRuntime } from '../runtime/cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
+import { help as helpAgainst, run as verifyAgainst } from './verify-against.js'
 import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
 import { allPassed, type CaseResult, differenceTable, exceeded, type Tolerances } from './verify-table.js'
 
@@ -23,7 +24,9 @@ each kind of tensor. Exits 1 when a tolerance is exceeded or a case was skipped.
   --tolerance X       largest error allowed, for every kind of tensor
   --runtime NAME      cpu (default)
   --precision NAME    fp32 (default)
-  --json              print JSON`
+  --json              print JSON
+
+${helpAgainst}`
 
 /** Errors that a correct float32 engine stays below, and those of 16-bit and int8 engines. */
 const FP32: Tolerances = {
@@ -65,6 +68,8 @@ function options(argv: string[]) {
 
 /** `turbo-pi verify`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
+  if (argv.some(argument => argument === '--against' || argument.startsWith('--against=')))
+    return verifyAgainst(argv)
   const given = options(argv)
   const { model, cases, models, tolerance, runtime, precision } = given
   const policyCases = given['policy-cases']
