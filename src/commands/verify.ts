@@ -8,6 +8,7 @@ import { createRuntime, type RuntimeSettings } from '../runtime/create.js'
 import { REDUCED_TOLERANCE } from '../runtime/difference.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
+import { help as helpAgainst, run as verifyAgainst } from './verify-against.js'
 import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
 import { SEEDED_KINDS, verifySeeded } from './verify-seeded.js'
 import {
@@ -37,7 +38,9 @@ Exits 1 when a tolerance is exceeded or a case was skipped.
   --runtime NAME      cpu (default), tensorrt or tensorrt_pipelined
   --precision NAME    fp32 (default on the CPU), bf16 (default on TensorRT), fp16 or int8
   --emulated          fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does
-  --json              print JSON`
+  --json              print JSON
+
+${helpAgainst}`
 
 /** Errors that a correct float32 engine stays below, and those of 16-bit and int8 engines. */
 const FP32: Tolerances = {
@@ -87,6 +90,8 @@ function options(argv: string[]) {
 
 /** `turbo-pi verify`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
+  if (argv.some(argument => argument === '--against' || argument.startsWith('--against=')))
+    return verifyAgainst(argv)
   const given = options(argv)
   const { model, cases, models, policy, reference, tolerance, runtime, emulated, json } = given
   const policyCases = given['policy-cases']
