@@ -99,6 +99,13 @@ echo "The health check passes; the server runs as user $user."
 
 npx tsx examples/infer.ts "http://127.0.0.1:$port" || fail 'the request of examples/infer.ts is not answered.'
 
+node --input-type=module -e '
+  for (const path of ["/", "/page/main.js", "/page/uplot.js"]) {
+    const { status } = await fetch(process.argv[1] + path, { headers: { accept: "text/html" } })
+    if (status !== 200) throw new Error(`${path}: ${status}`)
+  }' "http://127.0.0.1:$port" || fail 'the page to watch is not in the image.'
+echo 'The page to watch is there.'
+
 kill -TERM "$(server)"
 wait "$runner" || fail "the server does not stop cleanly on SIGTERM (status $?): $(tail -n 20 "$work/server.log")"
 runner=

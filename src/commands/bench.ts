@@ -4,6 +4,7 @@ import { TurboPiError } from '../errors.js'
 import { MAX_STEPS } from '../model/time.js'
 import { createRuntime } from '../runtime/create.js'
 import { measurePipelined, measureSequential, type Quantiles, STAGES, type Stage } from './bench-measure.js'
+import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 import { takeOptions } from './options.js'
 
@@ -36,7 +37,9 @@ export async function run(argv: string[]): Promise<number> {
   if (config.runtime === 'tensorrt') config.runtime = 'tensorrt_pipelined'
   const policy = await configuredPolicy(config)
   try {
-    const runtime = await createRuntime(policy, config)
+    // The same picture comes again each round: it is to be encoded each time.
+    const onProgress = bytesProgress('Lowering the checkpoint')
+    const runtime = await createRuntime(policy, { ...config, visionCache: 0, onProgress })
     try {
       const measured: Measured[] = []
       for (const steps of stepCounts) {

@@ -21,6 +21,8 @@ export interface RuntimeSettings {
   /** auto: off on the CPU. */
   pipeline: 'auto' | 'on' | 'off'
   maxBatch: number
+  /** Images whose embeddings are kept for when they are seen again; default 0. */
+  visionCache?: number
   /** Default: $TURBO_PI_CACHE, else ~/.cache/turbo-pi. */
   cacheDir?: string | undefined
   onProgress?: (done: number, total: number) => void
@@ -48,6 +50,7 @@ export async function createRuntime(
     lanes,
     maxBatch,
     ...(threads > 0 && { threads: Math.max(1, Math.floor(threads / lanes)) }),
+    ...(settings.visionCache !== undefined && { visionCache: settings.visionCache }),
     ...(cacheDir !== undefined && { cache: cacheDir }),
     ...(onProgress && { onProgress }),
     ...(signal && { signal }),
