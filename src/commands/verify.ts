@@ -98,6 +98,7 @@ export async function run(argv: string[]): Promise<number> {
   if (!isRuntime(runtime)) throw usage(`--runtime is ${runtime}; expected ${RUNTIMES.join(', ')}`)
   const precision = given.precision ?? (runtime === 'cpu' ? 'fp32' : 'bf16')
   if (!isPrecision(precision)) throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
+  if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
   const settings = { runtime, precision, emulated, threads: 0, pipeline: 'auto', maxBatch: 1 } as const
   const named = [model, cases, policyCases, models, policy].filter(path => path !== undefined).length
   if (model && cases && named === 2) {
