@@ -80,6 +80,12 @@ export const SETTINGS = {
     'listen on an address other than loopback without an API key',
   ),
   policy: optionalText('TURBO_PI_POLICY', 'policy directory; the bundled one when absent'),
+  randomWeights: choice(
+    'TURBO_PI_RANDOM_WEIGHTS',
+    'off',
+    ['off', 'pi05', 'pi0'],
+    'instead of a policy, seeded random weights of a released model’s full size: for measuring, the actions mean nothing',
+  ),
   config: optionalText(
     'TURBO_PI_CONFIG',
     'preset for a checkpoint directory without policy.json, for example pi05_libero',
@@ -243,6 +249,11 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
 }
 
 function checked(config: Config): Config {
+  if (config.randomWeights !== 'off' && config.policy)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      `--policy ${config.policy} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
+    )
   if (!LOOPBACK.has(config.host) && !config.apiKey && !config.allowAnonymous)
     throw new TurboPiError(
       'CONFIG_INVALID',

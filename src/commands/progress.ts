@@ -24,6 +24,9 @@ export function progressBar(label: string): Progress {
       bar.setTotal(total)
       bar.update(done, { what })
     },
-    stop: () => bar.stop(),
+    stop() {
+      if (started) bar.stop()
+      started = false
+    },
   }
 }

@@ -6,6 +6,7 @@ import { seededNoise } from '../policy/noise.js'
 import { createRuntime } from '../runtime/create.js'
 import { createServer } from '../server.js'
 import { PolicyService } from '../service/service.js'
+import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 
 export const help = `turbo-pi serve [options]
@@ -25,7 +26,11 @@ export async function run(argv: string[]): Promise<number> {
   const stopping = new AbortController()
   const service = new PolicyService({
     policy,
-    runtime: createRuntime(policy, { ...config, signal: stopping.signal }),
+    runtime: createRuntime(policy, {
+      ...config,
+      onProgress: bytesProgress('Lowering the checkpoint'),
+      signal: stopping.signal,
+    }),
     seededNoise,
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
@@ -48,7 +53,8 @@ export async function run(argv: string[]): Promise<number> {
     await stop()
     throw error
   }
-  app.log.info({ policy: policy.name, ...service.metadata().runtime }, 'ready')
+  const residentMegabytes = Math.round(process.memoryUsage.rss() / 1e6)
+  app.log.info({ policy: policy.name, ...service.metadata().runtime, residentMegabytes }, 'ready')
   return endOfProcess
 }
 

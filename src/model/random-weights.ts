@@ -1,5 +1,9 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fillDirectory, requireSpace } from './cache.js'
 import { EMBEDDING, expectedTensors, TIED_EMBEDDING } from './checkpoint.js'
 import type { ModelConfig } from './config.js'
+import type { Progress } from './lowered-model.js'
 import { elementCount, type TensorToWrite, writeSafetensors } from './safetensors.js'
 
 export interface RandomWeightsOptions {
@@ -75,4 +79,39 @@ export function writeRandomCheckpoint(
     })
   }
   writeSafetensors(path, tensors, { [EMBEDDING]: TIED_EMBEDDING }, onBytes)
+}
+
+/** What openpi's converter writes beside the weights of a released model. */
+const sideFile = ({ actionDim, actionHorizon }: ModelConfig) => ({
+  action_dim: actionDim,
+  action_horizon: actionHorizon,
+  paligemma_variant: 'gemma_2b',
+  action_expert_variant: 'gemma_300m',
+  precision: 'bfloat16',
+})
+
+/**
+ * The weights file of a random checkpoint of a released model's sizes: a directory of the cache in openpi's layout,
+ * written on first use. Throws CACHE_FAILED.
+ */
+export async function randomCheckpoint(
+  config: ModelConfig,
+  cache: string,
+  { seed = 0, onProgress }: { seed?: number; onProgress?: Progress } = {},
+): Promise<string> {
+  const directory = join(cache, 'random', `${config.modelType}-${seed}`)
+  const shapes = [...expectedTensors(config).values()]
+  const total = shapes.reduce((sum, shape) => sum + 2 * elementCount(shape), 0)
+  await fillDirectory(directory, draft => {
+    requireSpace(draft.directory, total)
+    writeFileSync(join(draft.directory, 'config.json'), JSON.stringify(sideFile(config)))
+    let done = 0
+    const onBytes = (count: number) => {
+      done += count
+      draft.alive()
+      onProgress?.(done, total)
+    }
+    writeRandomCheckpoint(join(draft.directory, 'model.safetensors'), config, { seed, onBytes })
+  })
+  return join(directory, 'model.safetensors')
 }

@@ -17,6 +17,8 @@ export interface RuntimeObserver {
   /** A batch starts; one wait a row. */
   batch?(waitMs: readonly number[]): void
   dropped?(reason: DropReason): void
+  /** A batch was perceived: images that were encoded, and images whose embeddings were kept from before. */
+  images?(encoded: number, reused: number): void
   /** A batch left a lane. */
   lane?(span: LaneSpan): void
 }

@@ -67,6 +67,7 @@ export class Pipeline {
         this.#perceiving = false
       })
       const perceived = performance.now()
+      if (prefix.images) this.#observer.images?.(prefix.images.encoded, prefix.images.reused)
       let actStart = perceived
       const act = this.#acting.then(() => {
         signal.throwIfAborted()

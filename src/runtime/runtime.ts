@@ -34,6 +34,8 @@ export interface Prefix {
   /** Valid prefix tokens of each row. */
   readonly lengths: readonly number[]
   readonly timing: { readonly visionMs: number; readonly prefixMs: number }
+  /** Images encoded for it, and images whose embeddings were kept; absent where none are kept. */
+  readonly images?: { readonly encoded: number; readonly reused: number }
   /** Gives the slot back; idempotent, and safe while nothing else runs on it. */
   release(): void
 }

@@ -31,6 +31,12 @@ export class Metrics {
     labelNames: ['reason'],
     registers: [this.registry],
   })
+  readonly #images = new Counter({
+    name: 'turbo_pi_images_total',
+    help: 'Images perceived, by where their embeddings came from.',
+    labelNames: ['from'],
+    registers: [this.registry],
+  })
   readonly #depth = new Gauge({
     name: 'turbo_pi_queue_depth',
     help: 'Jobs that wait for the engine.',
@@ -81,6 +87,10 @@ export class Metrics {
     batch: waitMs => {
       this.#batch.observe(waitMs.length)
       for (const ms of waitMs) this.#wait.observe(ms / 1000)
+    },
+    images: (encoded, reused) => {
+      this.#images.inc({ from: 'encoder' }, encoded)
+      this.#images.inc({ from: 'cache' }, reused)
     },
     dropped: reason => this.#dropped.inc({ reason }),
     lane: ({ lane, start, end }) => this.#lanes.inc({ lane }, (end - start) / 1000),

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { availableParallelism, cpus } from 'node:os'
+import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { cacheDirectory } from '../../model/cache.js'
@@ -16,6 +16,7 @@ import type {
   Runtime,
   RuntimeInfo,
 } from '../runtime.js'
+import { physicalCores } from './cores.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { Lane, type Slot, startWorker } from './lane.js'
 import type { ActReply, PerceiveReply } from './protocol.js'
@@ -31,7 +32,7 @@ export interface CpuRuntimeOptions {
    * graphs as they are, and keeps float32 where it can; bfloat16 it cannot multiply, so that bf16 is always emulated.
    */
   emulated?: boolean
-  /** Threads of one lane; default: the machine's, shared between the lanes. */
+  /** Threads of one lane; default: the physical cores, shared between the lanes. */
   threads?: number
   /** 1: one worker does all. 2: one perceives while another acts. Default 1. */
   lanes?: 1 | 2
@@ -39,6 +40,8 @@ export interface CpuRuntimeOptions {
   maxBatch?: number
   /** Prefixes held at once, default 2. */
   prefixSlots?: number
+  /** Images whose embeddings are kept for when they are seen again; default 0. */
+  visionCache?: number
   /** Where lowered models are kept; default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
   /** Hears bytes written while a checkpoint is lowered for the first time. */
@@ -71,6 +74,10 @@ class CpuPrefix implements Prefix {
 
   get timing() {
     return { visionMs: this.reply.visionMs, prefixMs: this.reply.prefixMs }
+  }
+
+  get images() {
+    return { encoded: this.reply.encoded, reused: this.reply.reused }
   }
 
   release(): void {
@@ -220,9 +227,10 @@ function joined(parts: readonly Float32Array[]): Float32Array {
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
+  const { visionCache = 0 } = options
   const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
-  const { threads = Math.max(1, Math.floor(availableParallelism() / lanes)) } = options
+  const { threads = Math.max(1, Math.floor(physicalCores() / lanes)) } = options
   const source = { weightsPath, config, precision, emulated }
   const fingerprint = fingerprintOf(source)
   const directory = loweredDirectory(fingerprint, options.cache ?? cacheDirectory())
@@ -237,7 +245,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     if (!isLowered(directory))
       await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
     const mapped = precision === 'fp32' && statSync(join(directory, WEIGHTS_FILE)).size >= MAPPED_BYTES
-    const load = { kind: 'load', directory, config, float, threads, mapped } as const
+    const load = { kind: 'load', directory, config, float, threads, mapped, visionCache } as const
     if (lanes === 1)
       await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
     else

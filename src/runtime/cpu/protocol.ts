@@ -21,6 +21,8 @@ export interface LoadCall {
   threads: number
   /** Leaves the weights of vision and prefix where they are in the page cache; otherwise they are copied and rearranged. */
   mapped: boolean
+  /** Images whose embeddings are kept. */
+  visionCache: number
 }
 
 export interface PerceiveCall {
@@ -33,6 +35,9 @@ export interface PerceiveCall {
 export interface PerceiveReply {
   visionMs: number
   prefixMs: number
+  /** Images that went through the vision graph, and images whose embeddings were kept. */
+  encoded: number
+  reused: number
   imageEmbeddings?: Float32Array
 }
 

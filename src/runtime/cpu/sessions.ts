@@ -5,6 +5,7 @@ import type { GraphName } from '../../model/lowered-model.js'
 import { timeEmbeddings, timeStep } from '../../model/time.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import type { ActCall, ActReply, LoadCall, PerceiveCall, PerceiveReply } from './protocol.js'
+import { type Embeddings, VisionCache } from './vision-cache.js'
 
 type Tensors = Record<string, Tensor>
 
@@ -14,15 +15,19 @@ const KEPT_MODULATIONS = 8
 /** The graphs of one worker, loaded. Runs them on its own thread, one native call after another. */
 export class Sessions {
   private readonly modulations = new Map<number, Float32Array[]>()
+  private readonly vision: VisionCache
 
   private constructor(
     private readonly config: ModelConfig,
     private readonly float: Float,
     private readonly sessions: Partial<Record<GraphName, InferenceSession>>,
-  ) {}
+    visionCache: number,
+  ) {
+    this.vision = new VisionCache(visionCache, (images, count) => this.encode(images, count))
+  }
 
   static async load(
-    { directory, config, graphs, float, threads, mapped }: LoadCall,
+    { directory, config, graphs, float, threads, mapped, visionCache }: LoadCall,
     checkpoint: () => void,
   ): Promise<Sessions> {
     const sessions: Partial<Record<GraphName, InferenceSession>> = {}
@@ -41,7 +46,7 @@ export class Sessions {
         },
       })
     }
-    return new Sessions(config, float, sessions)
+    return new Sessions(config, float, sessions, visionCache)
   }
 
   private async run(graph: GraphName, feeds: Tensors, fetches: Tensors | string[]): Promise<Tensors> {
@@ -54,27 +59,36 @@ export class Sessions {
     slot: ArrayBuffer,
     checkpoint: () => void,
   ): Promise<PerceiveReply> {
-    const { vision } = this.config
     const { batch, positions, imageCount } = layout
     const start = performance.now()
-    const shape = [imageCount, tokensPerImage(this.config), this.config.prefix.width]
-    const imageEmbeddings = new FLOATS[this.float](shape.reduce((product, size) => product * size))
-    const embeddings = new Tensor(this.float, imageEmbeddings, shape)
-    if (imageCount > 0) {
-      const images = new Tensor('uint8', layout.images, [imageCount, vision.imageSize, vision.imageSize, 3])
-      await this.run('vision', { images }, { image_embeddings: embeddings })
-    }
+    const { embeddings, encoded, reused } =
+      imageCount > 0
+        ? await this.vision.embed(layout.images, imageCount)
+        : { embeddings: new FLOATS[this.float](0), encoded: 0, reused: 0 }
     const seen = performance.now()
     checkpoint()
     const feeds = {
-      image_embeddings: embeddings,
+      image_embeddings: new Tensor(this.float, embeddings, this.embeddingShape(imageCount)),
       tokens: new Tensor('int64', layout.tokens, [layout.tokens.length]),
       source: new Tensor('int64', layout.source, [batch, positions]),
       lengths: new Tensor('int64', layout.lengths, [batch]),
     }
     await this.run('prefix', feeds, this.prefix(slot, batch, positions))
-    const reply = { visionMs: seen - start, prefixMs: performance.now() - seen }
-    return trace ? { ...reply, imageEmbeddings: widened(imageEmbeddings) } : reply
+    const reply = { visionMs: seen - start, prefixMs: performance.now() - seen, encoded, reused }
+    return trace ? { ...reply, imageEmbeddings: widened(embeddings) } : reply
+  }
+
+  private embeddingShape(images: number): number[] {
+    return [images, tokensPerImage(this.config), this.config.prefix.width]
+  }
+
+  private async encode(pixels: Uint8Array, count: number): Promise<Embeddings> {
+    const { imageSize } = this.config.vision
+    const shape = this.embeddingShape(count)
+    const embeddings = new FLOATS[this.float](shape.reduce((product, size) => product * size))
+    const images = new Tensor('uint8', pixels, [count, imageSize, imageSize, 3])
+    await this.run('vision', { images }, { image_embeddings: new Tensor(this.float, embeddings, shape) })
+    return embeddings
   }
 
   /** All denoise steps of a batch. */
