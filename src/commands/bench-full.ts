@@ -7,7 +7,7 @@ import { randomCheckpoint } from '../model/random-weights.js'
 import { seededNoise } from '../policy/noise.js'
 import { createRuntime } from '../runtime/create.js'
 import type { PerceiveRow, Runtime } from '../runtime/runtime.js'
-import { progressBar } from './progress.js'
+import { bytesProgress } from './bytes-progress.js'
 
 const HORIZON = 10
 const SCENARIOS = [
@@ -64,10 +64,10 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
   const model = { ...releasedConfig(modelType), actionHorizon: HORIZON, maxTokenLength: 200 }
   const cache = config.cacheDir ?? cacheDirectory()
   const weightsPath = await randomCheckpoint(model, cache, {
-    onProgress: progressBar(`Writing random ${modelType} weights`),
+    onProgress: bytesProgress(`Writing random ${modelType} weights`),
   })
   let lowered = false
-  const bar = progressBar(`Lowering to ${precision}`)
+  const bar = bytesProgress(`Lowering to ${precision}`)
   const start = () =>
     createRuntime(
       { weightsPath, model },

@@ -26,8 +26,17 @@ export async function serveForEvaluation(config: Config, steps: number): Promise
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
   const app = await createServer(service, config)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  await service.start()
+  const close = async () => {
+    await service.close()
+    await app.close()
+  }
+  try {
+    await service.start()
+    await app.listen({ host: '127.0.0.1', port: 0 })
+  } catch (error) {
+    await close()
+    throw error
+  }
   const { backend, precision } = service.metadata().runtime!
   return {
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
@@ -35,9 +44,6 @@ export async function serveForEvaluation(config: Config, steps: number): Promise
     useSeed: seed => {
       next = seed
     },
-    close: async () => {
-      await service.close()
-      await app.close()
-    },
+    close,
   }
 }

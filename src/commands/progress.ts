@@ -1,27 +1,32 @@
-import { Presets, SingleBar } from 'cli-progress'
-import type { Progress } from '../model/lowered-model.js'
+import cliProgress from 'cli-progress'
 
-/** Bytes that take more than a moment. */
-const WORTH_SHOWING = 2 ** 28
+export interface Progress {
+  update(done: number, total: number, what?: string): void
+  stop(): void
+}
 
-/** Shows how far a long piece of work is, on stderr: a bar on a terminal, a line every ten seconds elsewhere. */
-export function progressBar(what: string): Progress {
-  const bar = new SingleBar(
-    {
-      format: `${what} {bar} {percentage} % of {size} GB, {eta_formatted} left`,
-      stream: process.stderr,
-      hideCursor: true,
-      noTTYOutput: true,
-      notTTYSchedule: 10_000,
-      etaBuffer: 100,
-      gracefulExit: false,
+/** A bar on standard error while it is a terminal; nothing otherwise. */
+export function progressBar(label: string): Progress {
+  const bar = new cliProgress.SingleBar({
+    format: `${label} {bar} {percentage} % {what}`,
+    stream: process.stderr,
+    noTTYOutput: false,
+    clearOnComplete: true,
+    hideCursor: true,
+    stopOnComplete: false,
+    gracefulExit: false,
+  })
+  let started = false
+  return {
+    update(done, total, what = '') {
+      if (!started) bar.start(total, done, { what })
+      started = true
+      bar.setTotal(total)
+      bar.update(done, { what })
     },
-    Presets.shades_classic,
-  )
-  return (done, total) => {
-    if (total < WORTH_SHOWING) return
-    if (!bar.isActive) bar.start(total, done, { size: (total / 1e9).toFixed(1) })
-    bar.update(done)
-    if (done === total) bar.stop()
+    stop() {
+      if (started) bar.stop()
+      started = false
+    },
   }
 }

@@ -7,7 +7,7 @@ import { inspectPolicy } from '../policy/inspect.js'
 import type { Policy } from '../policy/policy.js'
 import type { PolicyOptions } from '../policy/profile.js'
 import { RobotPolicy } from '../policy/robot-policy.js'
-import { progressBar } from './progress.js'
+import { bytesProgress } from './bytes-progress.js'
 
 /** Lends its embodiment, statistics and tokenizer: its tokens are the first of a full vocabulary. */
 const pattern = () => fileURLToPath(new URL('../../policies/tiny-libero', import.meta.url))
@@ -27,7 +27,7 @@ export async function randomPolicy(
   const model = { ...releasedConfig(modelType), actionHorizon }
   const kind = modelType === 'pi05' ? 'quantile' : 'zscore'
   const weightsPath = await randomCheckpoint(model, cache, {
-    onProgress: progressBar(`Writing random ${modelType} weights`),
+    onProgress: bytesProgress(`Writing random ${modelType} weights`),
   })
   return new RobotPolicy({
     ...parts,

@@ -6,8 +6,8 @@ import { seededNoise } from '../policy/noise.js'
 import { createRuntime } from '../runtime/create.js'
 import { createServer } from '../server.js'
 import { PolicyService } from '../service/service.js'
+import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
-import { progressBar } from './progress.js'
 
 export const help = `turbo-pi serve [options]
 
@@ -28,7 +28,7 @@ export async function run(argv: string[]): Promise<number> {
     policy,
     runtime: createRuntime(policy, {
       ...config,
-      onProgress: progressBar('Lowering the checkpoint'),
+      onProgress: bytesProgress('Lowering the checkpoint'),
       signal: stopping.signal,
     }),
     seededNoise,

@@ -8,12 +8,12 @@ import { type ModelConfig, readModelDirectory } from '../model/config.js'
 import { seededNoise } from '../policy/noise.js'
 import type { Policy } from '../policy/policy.js'
 import { createRuntime, type RuntimeModel, type RuntimeSettings } from '../runtime/create.js'
+import { difference } from '../runtime/difference.js'
 import type { PerceiveRow, Runtime } from '../runtime/runtime.js'
+import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 import { openGoldenCase } from './golden-case.js'
 import { takeOptions } from './options.js'
-import { progressBar } from './progress.js'
-import { difference } from './verify-table.js'
 
 export const help = `turbo-pi verify --against DIR|random [options] [options of serve]
 
@@ -181,7 +181,7 @@ async function infer(
     ...settings,
     maxBatch: 1,
     visionCache: 0,
-    onProgress: progressBar('Lowering the checkpoint'),
+    onProgress: bytesProgress('Lowering the checkpoint'),
   })
   try {
     const { backend, precision, device, config } = runtime.info

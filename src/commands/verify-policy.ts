@@ -2,12 +2,13 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { decodeMsgpack } from '../contract/msgpack.js'
 import { RequestParser } from '../contract/parse.js'
-import { reasonOf, TurboPiError } from '../errors.js'
+import { TurboPiError } from '../errors.js'
 import { Safetensors } from '../model/safetensors.js'
 import { loadPolicy } from '../policy/load.js'
 import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { type Difference, difference } from '../runtime/difference.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { type CaseResult, type Difference, difference, type Tolerances } from './verify-table.js'
+import { type CaseResult, skippedCase, type Tolerances } from './verify-table.js'
 
 export interface VerifyPoliciesOptions {
   /** A folder of policy cases, or one case: obs.msgpack, expected.safetensors, info.json, norm_stats.json. */
@@ -19,7 +20,12 @@ export interface VerifyPoliciesOptions {
 }
 
 /** Images and tokens must be identical; actions as a float32 engine gives them. */
-export const POLICY_TOLERANCES: Tolerances = { state: 1e-12, tokens: 0, images: 0, actions: 5e-5 }
+export const POLICY_TOLERANCES: Tolerances = {
+  state: { max: 1e-12 },
+  tokens: { max: 0 },
+  images: { max: 0 },
+  actions: { max: 5e-5 },
+}
 
 interface CaseInfo {
   config: string
@@ -36,7 +42,7 @@ export async function verifyPolicies(options: VerifyPoliciesOptions): Promise<Ca
     try {
       results.push({ name: basename(folder), differences: await verifyCase(folder, options) })
     } catch (error) {
-      results.push({ name: basename(folder), differences: {}, skipped: reasonOf(error) })
+      results.push(skippedCase(basename(folder), error))
     }
   }
   return results

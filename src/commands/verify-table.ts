@@ -1,8 +1,5 @@
-/** Differences of one kind of tensor from its reference. */
-export interface Difference {
-  max: number
-  mean: number
-}
+import { reasonOf, TurboPiError } from '../errors.js'
+import type { Difference } from '../runtime/difference.js'
 
 /** What one case gave: a difference for each kind that it holds, or why it was not run. */
 export interface CaseResult {
@@ -11,23 +8,16 @@ export interface CaseResult {
   skipped?: string
 }
 
-/** Largest absolute difference that a kind may have. */
-export type Tolerances = Readonly<Record<string, number>>
-
-/** Largest and mean absolute difference; NaN on either side makes both NaN, which no tolerance passes. */
-export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): Difference {
-  if (actual.length !== expected.length) return { max: Number.NaN, mean: Number.NaN }
-  let max = 0
-  let sum = 0
-  for (let i = 0; i < expected.length; i++) {
-    const d = Math.abs(actual[i]! - expected[i]!)
-    sum += d
-    if (!(d <= max)) max = d
-  }
-  return Number.isNaN(sum)
-    ? { max: sum, mean: sum }
-    : { max, mean: expected.length ? sum / expected.length : 0 }
+/** A case that could not be run. When the runtime cannot be had no case can: then the error goes on. */
+export function skippedCase(name: string, error: unknown): CaseResult {
+  if (error instanceof TurboPiError && error.code === 'RUNTIME_UNAVAILABLE') throw error
+  return { name, differences: {}, skipped: reasonOf(error) }
 }
+
+/** What a kind may differ by: at most, and on average where that is asked. */
+export type Tolerance = { max: number; mean?: number }
+
+export type Tolerances = Readonly<Record<string, Tolerance>>
 
 /** The difference of several parts of one kind together; parts may be of unequal size. */
 export function combined(parts: readonly (Difference & { count: number })[]): Difference {
@@ -38,10 +28,13 @@ export function combined(parts: readonly (Difference & { count: number })[]): Di
   }
 }
 
+const within = ({ max, mean }: Difference, tolerance: Tolerance) =>
+  max <= tolerance.max && (tolerance.mean === undefined || mean <= tolerance.mean)
+
 /** Kinds of a case that exceed their tolerance. */
 export function exceeded({ differences }: CaseResult, tolerances: Tolerances): string[] {
   return Object.entries(differences)
-    .filter(([kind, { max }]) => !(max <= tolerances[kind]!))
+    .filter(([kind, difference]) => !within(difference, tolerances[kind]!))
     .map(([kind]) => kind)
 }
 
@@ -53,9 +46,15 @@ export function allPassed(results: readonly CaseResult[], tolerances: Tolerances
   )
 }
 
-const figure = (value: number) => (value === 0 ? '0' : value.toExponential(1))
+const number = (value: number) => (value === 0 ? '0' : value.toExponential(1))
 
-/** A row a case, a column a kind, each cell the largest absolute difference; `!` marks what exceeds its tolerance. */
+const figure = ({ max, mean }: Tolerance, { mean: asked }: Tolerance) =>
+  asked === undefined ? number(max) : `${number(max)} (${number(mean!)})`
+
+/**
+ * A row a case, a column a kind, each cell the largest absolute difference, and the mean in brackets where it has a
+ * tolerance; `!` marks what exceeds.
+ */
 export function differenceTable(results: readonly CaseResult[], tolerances: Tolerances): string {
   const kinds = Object.keys(tolerances)
   const rows = results.map(result => [
@@ -63,14 +62,14 @@ export function differenceTable(results: readonly CaseResult[], tolerances: Tole
     ...kinds.map(kind => {
       const found = result.differences[kind]
       if (!found) return '-'
-      return figure(found.max) + (exceeded(result, tolerances).includes(kind) ? ' !' : '')
+      return figure(found, tolerances[kind]!) + (exceeded(result, tolerances).includes(kind) ? ' !' : '')
     }),
     result.skipped ? `skipped: ${result.skipped}` : exceeded(result, tolerances).length ? 'FAILED' : 'ok',
   ])
   const table = [
     ['case', ...kinds, ''],
     ...rows,
-    ['tolerance', ...kinds.map(kind => figure(tolerances[kind]!)), ''],
+    ['tolerance', ...kinds.map(kind => figure(tolerances[kind]!, tolerances[kind]!)), ''],
   ]
   const widths = table[0]!.map((_, column) => Math.max(...table.map(row => row[column]!.length)))
   const last = widths.length - 1

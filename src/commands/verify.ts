@@ -3,43 +3,62 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, type Precision, readModelDirectory } from '../model/config.js'
-import type { Policy } from '../policy/policy.js'
-import { createCpuRuntime } from '../runtime/cpu/cpu-runtime.js'
+import { loadPolicy } from '../policy/load.js'
+import { createRuntime, type RuntimeSettings } from '../runtime/create.js'
+import { REDUCED_TOLERANCE } from '../runtime/difference.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
 import { help as helpAgainst, run as verifyAgainst } from './verify-against.js'
 import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
-import { allPassed, type CaseResult, differenceTable, exceeded, type Tolerances } from './verify-table.js'
+import { SEEDED_KINDS, verifySeeded } from './verify-seeded.js'
+import {
+  allPassed,
+  type CaseResult,
+  differenceTable,
+  exceeded,
+  skippedCase,
+  type Tolerances,
+} from './verify-table.js'
 
 export const help = `turbo-pi verify --model DIR --cases FILE|DIR [options]
 turbo-pi verify --policy-cases DIR --models DIR [options]
+turbo-pi verify --policy DIR [options]
 
-Runs golden cases through the network, or client bytes through whole policies, and prints the largest absolute error of
-each kind of tensor. Exits 1 when a tolerance is exceeded or a case was skipped.
+Runs golden cases through the network, or client bytes through whole policies, or inputs made of a seed through a
+policy's network, which are compared with float32 on the CPU. Prints the largest absolute error of each kind of tensor.
+Exits 1 when a tolerance is exceeded or a case was skipped.
 
   --model DIR         checkpoint directory: config.json and model.safetensors
   --cases FILE|DIR    a golden case (.safetensors), or a folder of them
+  --reference NAME    tensor of the cases to compare the actions with, and nothing else [out.actions]
   --policy-cases DIR  folders with obs.msgpack, expected.safetensors, info.json and norm_stats.json
   --models DIR        where the model folders and tokenizers that info.json names lie
+  --policy DIR        policy directory
   --tolerance X       largest error allowed, for every kind of tensor
-  --runtime NAME      cpu (default)
-  --precision NAME    fp32 (default)
+  --runtime NAME      cpu (default), tensorrt or tensorrt_pipelined
+  --precision NAME    fp32 (default on the CPU), bf16 (default on TensorRT), fp16 or int8
+  --emulated          fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does
   --json              print JSON
 
 ${helpAgainst}`
 
 /** Errors that a correct float32 engine stays below, and those of 16-bit and int8 engines. */
 const FP32: Tolerances = {
-  image_embed: 2e-4,
-  prefix_k: 2e-4,
-  prefix_v: 2e-4,
-  v_t: 5e-5,
-  x_t: 5e-5,
-  actions: 5e-5,
+  image_embed: { max: 2e-4 },
+  prefix_k: { max: 2e-4 },
+  prefix_v: { max: 2e-4 },
+  v_t: { max: 5e-5 },
+  x_t: { max: 5e-5 },
+  actions: { max: 5e-5 },
 }
-const REDUCED: Tolerances = { v_t: 0.05, x_t: 0.05, actions: 0.05 }
+const REDUCED: Tolerances = { v_t: REDUCED_TOLERANCE, x_t: REDUCED_TOLERANCE, actions: REDUCED_TOLERANCE }
 
 const PRECISIONS: readonly Precision[] = ['fp32', 'bf16', 'fp16', 'int8']
+
+const RUNTIMES = ['cpu', 'tensorrt', 'tensorrt_pipelined'] as const
+
+const isRuntime = (name: string): name is (typeof RUNTIMES)[number] =>
+  (RUNTIMES as readonly string[]).includes(name)
 
 const isPrecision = (name: string): name is Precision => (PRECISIONS as readonly string[]).includes(name)
 
@@ -52,11 +71,14 @@ function options(argv: string[]) {
       options: {
         model: { type: 'string' },
         cases: { type: 'string' },
+        reference: { type: 'string' },
         'policy-cases': { type: 'string' },
         models: { type: 'string' },
+        policy: { type: 'string' },
         tolerance: { type: 'string' },
         runtime: { type: 'string', default: 'cpu' },
-        precision: { type: 'string', default: 'fp32' },
+        precision: { type: 'string' },
+        emulated: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     })
@@ -71,28 +93,37 @@ export async function run(argv: string[]): Promise<number> {
   if (argv.some(argument => argument === '--against' || argument.startsWith('--against=')))
     return verifyAgainst(argv)
   const given = options(argv)
-  const { model, cases, models, tolerance, runtime, precision } = given
+  const { model, cases, models, policy, reference, tolerance, runtime, emulated, json } = given
   const policyCases = given['policy-cases']
-  if (runtime !== 'cpu') throw usage(`--runtime is ${runtime}; expected cpu`)
+  if (!isRuntime(runtime)) throw usage(`--runtime is ${runtime}; expected ${RUNTIMES.join(', ')}`)
+  const precision = given.precision ?? (runtime === 'cpu' ? 'fp32' : 'bf16')
   if (!isPrecision(precision)) throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
-  if (model && cases && !policyCases && !models) {
-    const tolerances = tolerancesOf(precision === 'fp32' ? FP32 : REDUCED, tolerance)
-    return report(
-      await verifyCases(resolve(model), caseFiles(cases), precision, Object.keys(tolerances)),
-      tolerances,
-      given.json,
-    )
+  if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
+  const settings = { runtime, precision, emulated, threads: 0, pipeline: 'auto', maxBatch: 1 } as const
+  const named = [model, cases, policyCases, models, policy].filter(path => path !== undefined).length
+  if (model && cases && named === 2) {
+    const usual = precision === 'fp32' ? FP32 : REDUCED
+    const tolerances = tolerancesOf(reference ? { actions: REDUCED_TOLERANCE } : usual, tolerance)
+    const compared = { reference, kinds: Object.keys(tolerances) }
+    return report(await verifyCases(resolve(model), caseFiles(cases), settings, compared), tolerances, json)
   }
-  if (policyCases && models && !model && !cases) {
-    const tolerances = tolerancesOf(
-      precision === 'fp32' ? POLICY_TOLERANCES : { ...POLICY_TOLERANCES, actions: 0.05 },
-      tolerance,
-    )
-    const createRuntime = ({ weightsPath, model: config }: Policy) =>
-      createCpuRuntime({ weightsPath, config, precision, maxBatch: 1, prefixSlots: 1 })
-    return report(await verifyPolicies({ policyCases, models, createRuntime }), tolerances, given.json)
+  if (policyCases && models && named === 2) {
+    const usual = { ...POLICY_TOLERANCES, ...(precision !== 'fp32' && { actions: REDUCED_TOLERANCE }) }
+    const results = await verifyPolicies({
+      policyCases,
+      models,
+      createRuntime: policy => createRuntime(policy, settings),
+    })
+    return report(results, tolerancesOf(usual, tolerance), json)
   }
-  throw usage('give --model and --cases, or --policy-cases and --models')
+  if (policy && named === 1) {
+    const loaded = await loadPolicy(resolve(policy), {})
+    await loaded.close()
+    const each = precision === 'fp32' ? FP32['actions']! : REDUCED_TOLERANCE
+    const usual = Object.fromEntries(SEEDED_KINDS.map(kind => [kind, each]))
+    return report(await verifySeeded(loaded, settings), tolerancesOf(usual, tolerance), json)
+  }
+  throw usage('give --model and --cases, or --policy-cases and --models, or --policy')
 }
 
 function report(results: readonly CaseResult[], tolerances: Tolerances, json: boolean): number {
@@ -114,7 +145,7 @@ function tolerancesOf(usual: Tolerances, tolerance: string | undefined): Toleran
   if (tolerance === undefined) return usual
   const limit = Number(tolerance)
   if (!(limit > 0)) throw usage(`--tolerance is ${tolerance}; expected a positive number`)
-  return Object.fromEntries(Object.keys(usual).map(kind => [kind, limit]))
+  return Object.fromEntries(Object.keys(usual).map(kind => [kind, { max: limit }]))
 }
 
 function caseFiles(path: string): string[] {
@@ -133,29 +164,34 @@ function caseFiles(path: string): string[] {
   return files
 }
 
+/** What of the cases is compared. */
+interface Compared {
+  /** Tensor that the actions are compared with. */
+  reference: string | undefined
+  kinds: readonly string[]
+}
+
 /** Runs cases on the checkpoint in `directory`; a case that cannot be run is given back as skipped, with the reason. */
 async function verifyCases(
   directory: string,
   files: readonly string[],
-  precision: Precision,
-  kinds: readonly string[],
+  settings: RuntimeSettings,
+  compared: Compared,
 ): Promise<CaseResult[]> {
   const { config, weightsPath } = readModelDirectory(directory)
   const runtimes = new Map<string, Promise<Runtime>>()
   const runtimeFor = (shaped: ModelConfig, maxBatch: number) => {
     const key = `${shaped.actionHorizon} ${shaped.maxTokenLength} ${maxBatch}`
-    const made =
-      runtimes.get(key) ??
-      createCpuRuntime({ weightsPath, config: shaped, precision, maxBatch, prefixSlots: 1 })
+    const made = runtimes.get(key) ?? createRuntime({ weightsPath, model: shaped }, { ...settings, maxBatch })
     runtimes.set(key, made)
     return made
   }
   try {
     const results: CaseResult[] = []
-    for (const file of files) results.push(await verifyCase(file, directory, config, runtimeFor, kinds))
+    for (const file of files) results.push(await verifyCase(file, directory, config, runtimeFor, compared))
     return results
   } finally {
-    await Promise.all([...runtimes.values()].map(async runtime => (await runtime).close()))
+    await Promise.allSettled([...runtimes.values()].map(async runtime => (await runtime).close()))
   }
 }
 
@@ -164,7 +200,7 @@ async function verifyCase(
   directory: string,
   config: ModelConfig,
   runtimeFor: (config: ModelConfig, maxBatch: number) => Promise<Runtime>,
-  kinds: readonly string[],
+  compared: Compared,
 ): Promise<CaseResult> {
   let golden: GoldenCase | undefined
   try {
@@ -177,13 +213,16 @@ async function verifyCase(
     const maxTokenLength = Math.max(config.maxTokenLength, ...rows.map(row => row.tokens.length))
     const shaped = { ...config, actionHorizon: horizon, maxTokenLength }
     const runtime = await runtimeFor(shaped, rows.length)
-    const differences = compareToGolden(golden, await runtime.trace(rows, noise, steps), shaped)
+    const trace = await runtime.trace(rows, noise, steps)
+    const differences = compareToGolden(golden, trace, shaped, compared.reference)
     return {
       name,
-      differences: Object.fromEntries(Object.entries(differences).filter(([kind]) => kinds.includes(kind))),
+      differences: Object.fromEntries(
+        Object.entries(differences).filter(([kind]) => compared.kinds.includes(kind)),
+      ),
     }
   } catch (error) {
-    return { name: basename(file, '.safetensors'), differences: {}, skipped: reasonOf(error) }
+    return skippedCase(basename(file, '.safetensors'), error)
   } finally {
     golden?.tensors.close()
   }

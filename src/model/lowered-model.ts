@@ -11,6 +11,7 @@ import { modulationGraph } from './graphs/modulation.js'
 import { prefixGraph } from './graphs/prefix.js'
 import { visionGraph } from './graphs/vision.js'
 import { Lowering } from './lowering.js'
+import type { ValueInfo } from './onnx.js'
 import { RoundingGraphBuilder } from './rounding-graph.js'
 import { Safetensors } from './safetensors.js'
 import { WeightsFile } from './weights-file.js'
@@ -47,6 +48,7 @@ export interface LoweredModel {
   fingerprint: string
   precision: Precision
   config: ModelConfig
+  graphs: Record<GraphName, { inputs: readonly ValueInfo[]; outputs: readonly ValueInfo[] }>
 }
 
 /** Files up to this size are digested whole; larger ones go by header, size and time of change. */
@@ -83,30 +85,30 @@ export function writeModel(
   fingerprint: string,
   directory: string,
   onProgress?: Progress,
-): void {
+): LoweredModel {
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
     const weights = new WeightsFile(WEIGHTS_FILE)
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
-    const int8 = new Set(source.precision === 'int8' ? ['vision', 'prefix'] : [])
-    for (const [name, build] of Object.entries(GRAPHS)) {
+    const int8 = new Set<GraphName>(source.precision === 'int8' ? ['vision', 'prefix'] : [])
+    const graphs = {} as LoweredModel['graphs']
+    for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
       const g = new Builder(name, weights, COMPUTE[source.precision])
       build({ g, lower, config: source.config, int8: int8.has(name) })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
+      const { inputs, outputs } = g.graph()
+      graphs[name] = { inputs, outputs }
     }
     requireSpace(directory, weights.byteLength)
     weights.write(join(directory, weights.file), onProgress)
+    const { precision, config } = source
+    const model: LoweredModel = { graphVersion: GRAPH_VERSION, fingerprint, precision, config, graphs }
+    writeFileSync(join(directory, 'model.json'), `${JSON.stringify(model, null, 2)}\n`)
+    return model
   } finally {
     checkpoint.close()
   }
-  const model: LoweredModel = {
-    graphVersion: GRAPH_VERSION,
-    fingerprint,
-    precision: source.precision,
-    config: source.config,
-  }
-  writeFileSync(join(directory, 'model.json'), `${JSON.stringify(model, null, 2)}\n`)
 }
 
 /** The directory of a lowered model, whether it is there already or not. */

@@ -111,6 +111,7 @@ t.test('options that make no sense are refused', async t => {
   await t.rejects(run(['--url', 'http://127.0.0.1:1', '--protocol', 'openpi', '--steps', '3']), {
     code: 'CONFIG_INVALID',
   })
+  await t.rejects(run([...policy, '--cache-dir', '/dev/null/cache']), { code: 'CACHE_FAILED' })
 })
 
 t.test('the table has intervals and latencies', async t => {

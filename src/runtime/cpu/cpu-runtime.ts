@@ -5,6 +5,7 @@ import { TurboPiError } from '../../errors.js'
 import { cacheDirectory } from '../../model/cache.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../model/lowered-model.js'
+import { MAX_STEPS } from '../../model/time.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
   ActResult,
@@ -48,8 +49,6 @@ export interface CpuRuntimeOptions {
   /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
   signal?: AbortSignal
 }
-
-const MAX_STEPS = 50
 
 /** From this size on, a second copy of float32 weights costs more than their rearrangement gains. */
 const MAPPED_BYTES = 2 ** 32

@@ -1,0 +1,118 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { flagOf, loadConfig } from '../config.js'
+import { reasonOf, TurboPiError } from '../errors.js'
+import { type ModelConfig, readModelDirectory } from '../model/config.js'
+import { fingerprintOf, type GraphName, type LoweredModel, writeModel } from '../model/lowered-model.js'
+import { OPSET } from '../model/onnx.js'
+import { shapeAt, sizeRanges } from '../model/sizes.js'
+import { configuredPolicy } from './configured-policy.js'
+import { takeOptions } from './options.js'
+import { progressBar } from './progress.js'
+
+export const help = `turbo-pi export --output DIR [options]
+
+Writes a checkpoint as ONNX graphs (vision, prefix, denoise, modulation) and one weights file, and prints for each graph
+the trtexec line that builds it.
+
+  --output DIR        where to write; made when it is not there
+  --policy DIR        policy directory; the bundled one when absent. Takes --config and the like as serve does
+  --model DIR         instead of a policy: a checkpoint directory with config.json and model.safetensors
+  --precision NAME    bf16 (default), fp16 or fp32: type of the matrix products
+  --max-batch N       rows that the printed shapes allow [8]
+  --force             write into a directory that is not empty`
+
+const PRECISIONS = ['fp32', 'bf16', 'fp16'] as const
+type Exported = (typeof PRECISIONS)[number]
+
+const isExported = (name: string): name is Exported => (PRECISIONS as readonly string[]).includes(name)
+
+const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', detail)
+
+/** `turbo-pi export`: the exit code. */
+export async function run(argv: string[]): Promise<number> {
+  const { own, rest } = takeOptions(argv, {
+    output: { type: 'string' },
+    model: { type: 'string' },
+    force: { type: 'boolean', default: false },
+  })
+  const settings = loadConfig(rest)
+  const precision = settings.precision === 'auto' ? 'bf16' : settings.precision
+  if (!isExported(precision))
+    throw usage(`--${flagOf('precision')} is ${precision}; graphs are exported in ${PRECISIONS.join(', ')}.`)
+  if (!own.output) throw usage('--output DIR is missing: the directory to write the graphs to.')
+  if (own.model && settings.policy) throw usage('Give --policy or --model, not both.')
+
+  const { config, weightsPath } = own.model
+    ? readModelDirectory(resolve(own.model))
+    : await checkpointOf(settings)
+  const directory = resolve(own.output)
+  prepare(directory, own.force === true)
+  const bar = progressBar('writing')
+  try {
+    const source = { weightsPath, config, precision }
+    const model = writeModel(source, fingerprintOf(source), directory, (done, total) =>
+      bar.update(done, total),
+    )
+    bar.stop()
+    console.log(report(model, directory, settings.maxBatch))
+    return 0
+  } finally {
+    bar.stop()
+  }
+}
+
+async function checkpointOf(settings: ReturnType<typeof loadConfig>) {
+  const policy = await configuredPolicy(settings)
+  await policy.close()
+  return { config: policy.model, weightsPath: policy.weightsPath }
+}
+
+/** An empty directory to write to. `model.json` marks a whole model, so that an old one goes first. */
+function prepare(directory: string, force: boolean): void {
+  const held = existsSync(directory) && statSync(directory).isDirectory() ? readdirSync(directory) : []
+  if (held.length > 0 && !force)
+    throw usage(
+      `--output ${directory} is not empty: it holds ${held.slice(0, 3).join(', ')}${held.length > 3 ? ` and ${held.length - 3} more` : ''}. Name another directory, or pass --force to write over the graphs there.`,
+    )
+  try {
+    mkdirSync(directory, { recursive: true })
+    rmSync(join(directory, 'model.json'), { force: true })
+  } catch (error) {
+    throw usage(`--output ${directory} cannot be written: ${reasonOf(error)}.`)
+  }
+}
+
+function report(model: LoweredModel, directory: string, maxBatch: number): string {
+  const { config, precision } = model
+  const names = Object.keys(model.graphs) as GraphName[]
+  const files = [...names.map(name => `${name}.onnx`), 'weights.bin', 'model.json']
+  return [
+    `${directory}: ${config.modelType}, ${precision}, ONNX opset ${OPSET}, strongly typed`,
+    ...files.map(file => `  ${file.padEnd(16)} ${size(statSync(join(directory, file)).size)}`),
+    '',
+    'To build the engines by hand, in that directory (TensorRT 10.13 or newer):',
+    ...names.map(name => `\n${trtexecLine(name, model, config, maxBatch)}`),
+  ].join('\n')
+}
+
+const size = (bytes: number) =>
+  bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`
+
+/** What builds one graph with every size that `maxBatch` rows need. */
+export function trtexecLine(
+  name: GraphName,
+  { graphs }: Pick<LoweredModel, 'graphs'>,
+  config: ModelConfig,
+  maxBatch: number,
+): string {
+  const ranges = sizeRanges(config, maxBatch)
+  const moving = graphs[name].inputs.filter(({ shape }) => shape.some(size => typeof size === 'string'))
+  const shapes = (['min', 'opt', 'max'] as const).map(end => {
+    const list = moving.map(input => `${input.name}:${shapeAt(input, ranges, end).join('x')}`)
+    return `--${end}Shapes=${list.join(',')}`
+  })
+  return ['trtexec', `--onnx=${name}.onnx`, '--stronglyTyped', ...shapes, `--saveEngine=${name}.plan`].join(
+    ' ',
+  )
+}
