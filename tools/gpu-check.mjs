@@ -102,9 +102,9 @@ function sanitizers(program, kernels, env) {
 /** Builds the engines, which gates them, then verifies and measures, through the command line tool. */
 function engineChecks(policy) {
   const steps = [
-    ['build and gate', ['build', policy, '--runtime', 'tensorrt']],
-    ['verify', ['verify', policy, '--runtime', 'tensorrt']],
-    ['bench', ['bench', policy, '--runtime', 'tensorrt']],
+    ['build and gate', ['build', '--policy', policy, '--runtime', 'tensorrt']],
+    ['verify', ['verify', '--policy', policy, '--runtime', 'tensorrt']],
+    ['bench', ['bench', '--policy', policy, '--runtime', 'tensorrt']],
   ]
   return steps.map(([name, args]) => {
     const ran = spawnSync(process.execPath, [path.join(root, 'dist/cli.js'), ...args], { encoding: 'utf8' })

@@ -1,8 +1,9 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
+import { cacheDirectory } from '../../model/cache.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
-import { cacheDirectory, fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
+import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime.js'
 import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
@@ -130,6 +131,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
     })
     const record: GateRecord = { setting, result }
     writeFileSync(join(output, GATE_FILE), `${JSON.stringify(record, null, 2)}\n`)
+    options.onNotice?.(verdict(record))
     return await open(planReferences(directory, { config, maxBatch, output, setting }))
   } finally {
     await reference.close()
@@ -158,5 +160,11 @@ function gatedPlans(
     onNotice?.(`the ${engine} plan ${mismatch}`)
     return undefined
   }
+  onNotice?.(verdict(record))
   return plans
+}
+
+/** Which engines serve, and how well they did. */
+function verdict({ setting, result: { max, mean, cases } }: GateRecord): string {
+  return `the engines of ${describe(setting)} serve: largest error ${max.toPrecision(3)}, mean ${mean.toPrecision(3)} in ${cases.length} cases of the numeric gate`
 }

@@ -1,10 +1,11 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { type ModelConfig, tokensPerImage } from '../../model/config.js'
+import { REDUCED_TOLERANCE } from '../difference.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
 import type { BuildSetting } from './build.js'
 
 /** Largest and mean absolute error of actions that an engine may have against the float32 CPU runtime. */
-export const GATE_LIMITS = { max: 0.05, mean: 0.01 } as const
+export const GATE_LIMITS = REDUCED_TOLERANCE
 
 /** One batch that both runtimes run. */
 export interface GateCase {

@@ -18,9 +18,9 @@ const send = (reply: HostReply) => parentPort!.postMessage(reply)
 
 async function answer(call: HostCall): Promise<HostReply> {
   if (call.kind === 'lower') {
-    lowerIntoCache(call.source, call.fingerprint, call.directory, (done, total) =>
-      send({ kind: 'progress', done, total }),
-    )
+    await lowerIntoCache(call.source, call.fingerprint, call.directory, {
+      onProgress: (done, total) => send({ kind: 'progress', done, total }),
+    })
     return { kind: 'done' }
   }
   const { directory, embedding, steps } = call
