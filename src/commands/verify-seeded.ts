@@ -1,36 +1,37 @@
 import { createRuntime, type RuntimeModel, type RuntimeSettings } from '../runtime/create.js'
-import { difference } from '../runtime/difference.js'
-import { type GateCase, gateCases } from '../runtime/tensorrt/gate.js'
+import { type Difference, difference } from '../runtime/difference.js'
+import { chunksOf, SEEDED_STEPS, type SeededCase, seededCases } from '../runtime/seeded-cases.js'
 import type { CaseResult } from './verify-table.js'
 
+const kindOf = (steps: number) => `actions after ${steps} ${steps === 1 ? 'step' : 'steps'}`
+
+/** The kinds of difference that `verifySeeded` gives. */
+export const SEEDED_KINDS = SEEDED_STEPS.map(kindOf)
+
 /**
- * Differences of a runtime's actions from those of float32 on the CPU, on the inputs of the numeric gate, which are made of
- * a seed. The two are loaded one after the other, as large models need.
+ * Differences of a runtime's actions from those of float32 on the CPU, on inputs made of a seed. The two are loaded one
+ * after the other, as large models need.
  */
 export async function verifySeeded(model: RuntimeModel, settings: RuntimeSettings): Promise<CaseResult[]> {
-  const cases = gateCases(model.model)
-  const found = await actionsOf(model, settings, cases)
-  const reference = { ...settings, runtime: 'cpu', precision: 'fp32', emulated: false } as const
-  const expected = await actionsOf(model, reference, cases)
+  const cases = seededCases(model.model, settings.maxBatch)
+  const found = await chunksOfAll(model, settings, cases)
+  const expected = await chunksOfAll(model, { ...settings, runtime: 'cpu', precision: 'fp32' }, cases)
   return cases.map(({ name }, i) => ({
     name,
-    differences: { actions: difference(found[i]!, expected[i]!) },
+    differences: Object.fromEntries(
+      SEEDED_KINDS.map((kind, k): [string, Difference] => [
+        kind,
+        difference(found[i]![k]!, expected[i]![k]!),
+      ]),
+    ),
   }))
 }
 
-async function actionsOf(
-  model: RuntimeModel,
-  settings: RuntimeSettings,
-  cases: readonly GateCase[],
-): Promise<Float32Array[]> {
+async function chunksOfAll(model: RuntimeModel, settings: RuntimeSettings, cases: readonly SeededCase[]) {
   const runtime = await createRuntime(model, settings)
   try {
-    const all: Float32Array[] = []
-    for (const { rows, noise, steps } of cases) {
-      const prefix = await runtime.perceive(rows)
-      all.push((await runtime.act(prefix, noise, steps)).actions)
-      prefix.release()
-    }
+    const all: Float32Array[][] = []
+    for (const one of cases) all.push(await chunksOf(runtime, one))
     return all
   } finally {
     await runtime.close()
