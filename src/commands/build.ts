@@ -1,6 +1,6 @@
 import { loadConfig } from '../config.js'
 import { TurboPiError } from '../errors.js'
-import { createTensorRtRuntime } from '../runtime/tensorrt/create.js'
+import { createRuntime, requireRuntime } from '../runtime/create.js'
 import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 import { progressBar } from './progress.js'
@@ -16,6 +16,8 @@ export async function run(argv: string[]): Promise<number> {
   const config = loadConfig(argv)
   if (config.runtime === 'cpu')
     throw new TurboPiError('CONFIG_INVALID', '--runtime cpu needs no engines: there is nothing to build.')
+  const backend = config.runtime === 'auto' ? 'tensorrt_pipelined' : config.runtime
+  requireRuntime({ runtime: backend })
   const policy = await configuredPolicy(config)
   const stopping = new AbortController()
   const stop = () => stopping.abort()
@@ -23,13 +25,9 @@ export async function run(argv: string[]): Promise<number> {
   process.once('SIGTERM', stop)
   const bar = progressBar('building')
   try {
-    const runtime = await createTensorRtRuntime({
-      weightsPath: policy.weightsPath,
-      config: policy.model,
-      precision: config.precision === 'auto' ? 'bf16' : config.precision,
-      pipelined: config.runtime !== 'tensorrt',
-      maxBatch: config.maxBatch,
-      ...(config.cacheDir !== undefined && { cache: config.cacheDir }),
+    const runtime = await createRuntime(policy, {
+      ...config,
+      runtime: backend,
       onProgress: bytesProgress('Lowering the checkpoint'),
       onBuild: ({ engine, phase, done, total }) => bar.update(done, total, `${engine}: ${phase}`),
       onNotice: text => {

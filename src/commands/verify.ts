@@ -10,7 +10,7 @@ import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
 import { help as helpAgainst, run as verifyAgainst } from './verify-against.js'
 import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
-import { SEEDED_KINDS, verifySeeded } from './verify-seeded.js'
+import { verifySeeded } from './verify-seeded.js'
 import {
   allPassed,
   type CaseResult,
@@ -119,8 +119,7 @@ export async function run(argv: string[]): Promise<number> {
   if (policy && named === 1) {
     const loaded = await loadPolicy(resolve(policy), {})
     await loaded.close()
-    const each = precision === 'fp32' ? FP32['actions']! : REDUCED_TOLERANCE
-    const usual = Object.fromEntries(SEEDED_KINDS.map(kind => [kind, each]))
+    const usual = { actions: precision === 'fp32' ? FP32['actions']! : REDUCED_TOLERANCE }
     return report(await verifySeeded(loaded, settings), tolerancesOf(usual, tolerance), json)
   }
   throw usage('give --model and --cases, or --policy-cases and --models, or --policy')
