@@ -123,7 +123,7 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
           encodeMsgpack({
             type: 'observation',
             seq: captured.length - 1,
-            observation: robots[robot]!.observation,
+            observation: robots[robot]!.observation(captured.length),
             captured_at: new Float(now),
             sent_at: new Float(now),
           }),

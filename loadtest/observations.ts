@@ -10,8 +10,8 @@ export interface RobotFrames {
   json: string
   /** Body of POST /infer in MessagePack with raw images, which is openpi's frame, too. */
   msgpack: Uint8Array
-  /** The observation for the stream, raw images. */
-  observation: Record<string, MsgpackValue>
+  /** What the robot sees at a tick, with raw images: no two ticks are the same. */
+  observation(tick: number): Record<string, MsgpackValue>
 }
 
 /** Frames of `robot` for whatever policy the server serves. */
@@ -33,7 +33,21 @@ export async function framesFor(spec: ObservationSpec, robot: number): Promise<R
   }
   put(json, spec.prompt.key, 'pick up the black bowl')
   put(observation, spec.prompt.key, 'pick up the black bowl')
-  return { json: JSON.stringify(json), msgpack: encodeMsgpack(observation), observation }
+  const [moving] = spec.state
+  return {
+    json: JSON.stringify(json),
+    msgpack: encodeMsgpack(observation),
+    observation: tick => {
+      if (!moving) return observation
+      const moved = { ...observation }
+      put(
+        moved,
+        moving.key,
+        Array.from({ length: moving.size }, () => tick / 1000),
+      )
+      return moved
+    },
+  }
 }
 
 /** A dot in a key nests. */

@@ -10,8 +10,7 @@ export interface Row {
   superseded?: string
   coalesced?: string
   unfair?: string
-  /** p99 age against that of latest-wins. */
-  ratio?: string
+  compared?: string
   errors?: string
   /** Processor time of our own server. */
   cpu?: string
@@ -29,7 +28,7 @@ const HEADINGS: Record<keyof Row, string> = {
   superseded: 'superseded',
   coalesced: 'coalesced',
   unfair: 'share ±',
-  ratio: 'p99 against latest-wins',
+  compared: 'compared',
   errors: 'errors',
   cpu: 'CPU ms/answer',
   health: '/healthz p99 ms',

@@ -13,8 +13,8 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   doctor: ['check a policy directory', () => import('./commands/doctor.js')],
   verify: ['compare a runtime with reference data', () => import('./commands/verify.js')],
   eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval.js')],
-  build: ['build the TensorRT engines of a policy', () => import('./commands/build.js')],
   export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
+  build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
   bench: ['time every stage of the served policy', () => import('./commands/bench.js')],
 }
 

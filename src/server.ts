@@ -12,6 +12,7 @@ import { openpiRoute } from './routes/openpi.js'
 import { pageRoutes } from './routes/page.js'
 import { problemReplies } from './routes/problems.js'
 import { streamRoute } from './routes/stream.js'
+import { dropUnusedConnections } from './routes/unused-connections.js'
 import { webSockets } from './routes/websocket.js'
 import type { PolicyService } from './service/service.js'
 
@@ -42,6 +43,7 @@ export async function createServer(
     heartbeatMs: config.heartbeat,
     sendBufferBytes: config.sendBuffer,
   })
+  dropUnusedConnections(app)
   problemReplies(app)
   if (config.apiKey) apiKeyRequired(app, config.apiKey)
   await app.register(swagger, {

@@ -3,6 +3,7 @@ import { loadConfig } from '../config.js'
 import { TurboPiError } from '../errors.js'
 import { MAX_STEPS } from '../model/time.js'
 import { createRuntime } from '../runtime/create.js'
+import { runFull } from './bench-full.js'
 import { measurePipelined, measureSequential, type Quantiles, STAGES, type Stage } from './bench-measure.js'
 import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
@@ -13,13 +14,19 @@ export const help = `turbo-pi bench [--rounds 50] [--steps 1,2,3,5,10] [options 
 Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, for each number of
 denoise steps, and prints p50 and p99 in milliseconds and inferences a second, without the wire. Where the runtime has
 two lanes (--pipeline on, or TensorRT, which is always timed both ways), it also prints the milliseconds from one result
-to the next while the prefix of one observation is computed as the one before it is denoised. --json prints JSON.`
+to the next while the prefix of one observation is computed as the one before it is denoised. --json prints JSON.
+
+--full measures the full-size model with random weights instead: load, stages, totals and memory in fp32 and int8.`
 
 const OPTIONS = {
   rounds: { type: 'string', default: '50' },
   steps: { type: 'string', default: '1,2,3,5,10' },
   json: { type: 'boolean', default: false },
+  full: { type: 'boolean', default: false },
 } as const
+
+/** Rounds of seconds each. */
+const FULL_ROUNDS = 5
 
 /** Figures at one number of denoise steps. */
 interface Measured {
@@ -34,6 +41,7 @@ export async function run(argv: string[]): Promise<number> {
   const rounds = count(own.rounds, '--rounds', 1_000_000)
   const stepCounts = own.steps.split(',').map(text => count(text, '--steps', MAX_STEPS))
   const config = loadConfig(rest)
+  if (own.full) return runFull(config, Math.min(rounds, FULL_ROUNDS), rest)
   if (config.runtime === 'tensorrt') config.runtime = 'tensorrt_pipelined'
   const policy = await configuredPolicy(config)
   try {

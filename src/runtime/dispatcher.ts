@@ -34,8 +34,7 @@ interface RunningBatch {
   controller: AbortController
 }
 
-const cancelled = () =>
-  new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
+const cancelled = new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
 
 const shuttingDown = () =>
   new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
@@ -80,7 +79,7 @@ export class Dispatcher implements InferenceQueue {
    */
   submit(job: InferenceJob, signal?: AbortSignal): Promise<InferenceResult> {
     if (this.#closing) return Promise.reject(shuttingDown())
-    if (signal?.aborted) return Promise.reject(cancelled())
+    if (signal?.aborted) return Promise.reject(cancelled)
     return new Promise((resolve, reject) => {
       const onAbort = () => this.#cancel(entry)
       const detach = () => signal?.removeEventListener('abort', onAbort)
@@ -137,9 +136,9 @@ export class Dispatcher implements InferenceQueue {
 
   #cancel(entry: Entry): void {
     this.#queue.remove(entry)
-    this.#drop(entry, 'cancelled', cancelled())
+    this.#drop(entry, 'cancelled', cancelled)
     const { batch } = entry
-    if (batch?.entries.every(row => row.settled)) batch.controller.abort(cancelled())
+    if (batch?.entries.every(row => row.settled)) batch.controller.abort(cancelled)
     this.#pump()
   }
 

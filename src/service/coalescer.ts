@@ -25,6 +25,8 @@ export interface SharedWork {
   started(): void
 }
 
+const cancelled = new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
+
 class Flight<A> implements SharedWork {
   readonly waiting = new Set<Caller>()
   readonly controller = new AbortController()
@@ -94,8 +96,7 @@ export class Coalescer<A> {
         this.#land(key, flight)
         flight.controller.abort(error)
       }
-      const onAbort = () =>
-        leave(new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.'))
+      const onAbort = () => leave(cancelled)
       const onDeadline = () =>
         leave(new TurboPiError('DEADLINE_EXCEEDED', 'The deadline passed before an answer was ready.'))
       const timer =

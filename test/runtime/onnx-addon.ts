@@ -155,9 +155,9 @@ class OnnxSession implements NativeSession {
   }
 
   private job<T>(work: () => Promise<T>): NativeJob<T> {
+    if (this.closed) throw failure('cancelled', 'the session is closed')
     const job = ++this.jobs
     const promise = new Promise<T>((resolve, reject) => {
-      if (this.closed) return reject(failure('cancelled', 'the session is closing'))
       this.waiting.set(job, reject)
       this.queue = this.queue.then(async () => {
         if (!this.waiting.delete(job)) return

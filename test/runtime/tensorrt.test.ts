@@ -6,11 +6,12 @@ import { readModelDirectory } from '../../src/model/config.js'
 import { writeModel } from '../../src/model/lowered-model.js'
 import { createRuntime } from '../../src/runtime/create.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
+import { seededCases } from '../../src/runtime/seeded-cases.js'
 import { loadAddon, probe } from '../../src/runtime/tensorrt/addon.js'
 import { cropped, engineBatch } from '../../src/runtime/tensorrt/batch.js'
 import { buildEngines } from '../../src/runtime/tensorrt/build.js'
 import { createTensorRtRuntime } from '../../src/runtime/tensorrt/create.js'
-import { gateCases, settingsFor } from '../../src/runtime/tensorrt/gate.js'
+import { settingsFor } from '../../src/runtime/tensorrt/gate.js'
 import { tokenBuckets } from '../../src/runtime/tensorrt/profiles.js'
 import { golden, smallConfig, writeModelDirectory } from '../model/models.js'
 import { OnnxAddon } from './onnx-addon.js'
@@ -20,7 +21,9 @@ const image = new Uint8Array(config.vision.imageSize ** 2 * 3).fill(9)
 const row: PerceiveRow = { images: [image, null, image], tokens: Int32Array.of(2, 3, 4) }
 const blind: PerceiveRow = { images: [null, null, null], tokens: Int32Array.of(7) }
 // One short case is enough where the gate itself is not what is tested.
-const quick = gateCases(config).slice(0, 1)
+const quick = seededCases(config, 1)
+  .slice(1)
+  .map(one => ({ ...one, steps: [2] }))
 const noise = new Float32Array(config.actionHorizon * config.actionDim).fill(0.5)
 
 t.test('what is missing is said in one paragraph, with the command that mends it', async t => {
@@ -128,7 +131,7 @@ t.test('golden cases through padding, slots and modulation', async t => {
             name: one.name,
             rows: one.rows.slice(0, 1),
             noise: one.noise.slice(0, one.noise.length / one.rows.length),
-            steps: 2,
+            steps: [2],
           },
         ],
       })
@@ -250,7 +253,7 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   const verdicts = notices.filter(text => text.startsWith('optimization level'))
   t.match(verdicts, [
     /^optimization level 3: largest error 0\.200/,
-    /level 3 with -peep.*: largest error Infinity/,
+    /level 3 with -peep.*: largest error NaN/,
     /level 2: agrees/,
   ])
   await runtime.close()
@@ -276,7 +279,6 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   await t.rejects(stopped)
   t.equal(settingsFor('11.0')[0]!.optimizationLevel, 2, 'Thor starts where its known faults are avoided')
   t.ok(settingsFor('11.0').every(setting => setting.flags.includes('fc_h_fusion=off')))
-  t.same(gateCases(config)[0]!.rows, gateCases(config)[0]!.rows, 'the same on every machine')
 })
 
 const enginesOf = (folder: string) => readdirSync(join(folder, 'engines'))[0]!

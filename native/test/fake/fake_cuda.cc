@@ -353,8 +353,14 @@ Result cuStreamCreateWithPriority(RawStream* stream, unsigned, int) {
   return kSuccess;
 }
 Result cuStreamDestroy_v2(RawStream stream) {
+  const bool faulty = broken();
   {
     const std::lock_guard<std::mutex> lock(stream->mutex);
+    // CUDA allows it and lets the work run on, over memory that its owner is about to free.
+    if (!faulty && (stream->busy || !stream->ops.empty())) {
+      std::fprintf(stderr, "a stream was destroyed with work in flight\n");
+      std::abort();
+    }
     stream->ending = true;
     stream->changed.notify_all();
   }

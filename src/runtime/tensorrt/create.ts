@@ -6,6 +6,7 @@ import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime.js'
+import { type SeededCase, seededCases } from '../seeded-cases.js'
 import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
 import {
   allProfiles,
@@ -17,7 +18,7 @@ import {
   planReferences,
   readExportedModel,
 } from './build.js'
-import { describe, type GateCase, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
+import { describe, errorsOf, type GateResult, passingSetting, settingsFor } from './gate.js'
 import { lower, modulationTable } from './host.js'
 import { shapesDigest } from './profiles.js'
 import { TensorRtRuntime } from './tensorrt-runtime.js'
@@ -35,7 +36,7 @@ export interface TensorRtOptions {
   /** Default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
   /** Batches for the numeric gate; seeded ones by default. */
-  cases?: readonly GateCase[]
+  cases?: readonly SeededCase[]
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
   onBuild?: (progress: BuildProgress) => void
@@ -102,40 +103,44 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   if (usable) return open(usable)
 
   rmSync(join(output, GATE_FILE), { force: true })
-  const common = { weightsPath, config, cache, ...(signal && { signal }) }
-  const reference = await createCpuRuntime({ ...common, precision: 'fp32', maxBatch: 1, prefixSlots: 1 })
-  try {
-    const build = (setting: BuildSetting) =>
-      buildEngines(
-        directory,
-        {
-          addon,
-          config,
-          maxBatch,
-          output,
-          setting,
-          onRebuild: (engine, reason) =>
-            options.onNotice?.(`building the ${engine} engine: the plan ${reason}`),
-          ...(options.builder && { builder: options.builder }),
-        },
-        options.onBuild,
-        signal,
-      )
-    const { setting, result } = await passingSetting({
-      settings: settingsFor(found.computeCapability ?? ''),
-      reference,
-      cases: options.cases ?? gateCases(config),
-      open: async setting => open(await build(setting)),
-      onAttempt: attempt =>
-        options.onNotice?.(`${describe(attempt)}: ${attempt.refused ?? 'agrees with the CPU runtime'}`),
-    })
-    const record: GateRecord = { setting, result }
-    writeFileSync(join(output, GATE_FILE), `${JSON.stringify(record, null, 2)}\n`)
-    options.onNotice?.(verdict(record))
-    return await open(planReferences(directory, { config, maxBatch, output, setting }))
-  } finally {
-    await reference.close()
-  }
+  const build = (setting: BuildSetting) =>
+    buildEngines(
+      directory,
+      {
+        addon,
+        config,
+        maxBatch,
+        output,
+        setting,
+        onRebuild: (engine, reason) =>
+          options.onNotice?.(`building the ${engine} engine: the plan ${reason}`),
+        ...(options.builder && { builder: options.builder }),
+      },
+      options.onBuild,
+      signal,
+    )
+  const { setting, result } = await passingSetting({
+    settings: settingsFor(found.computeCapability ?? ''),
+    reference: () =>
+      createCpuRuntime({
+        weightsPath,
+        config,
+        cache,
+        precision: 'fp32',
+        maxBatch: Math.min(2, maxBatch),
+        prefixSlots: 1,
+        ...(signal && { signal }),
+      }),
+    cases: options.cases ?? seededCases(config, maxBatch),
+    open: async setting => open(await build(setting)),
+    onAttempt: attempt =>
+      options.onNotice?.(
+        `${describe(attempt)}: ${attempt.refused ?? `agrees with the CPU runtime, ${errorsOf(attempt.result!)}`}`,
+      ),
+  })
+  const record: GateRecord = { setting, result }
+  writeFileSync(join(output, GATE_FILE), `${JSON.stringify(record, null, 2)}\n`)
+  return open(planReferences(directory, { config, maxBatch, output, setting }))
 }
 
 /** Plans that passed the gate and still fit; undefined, with a notice, when they have to be built. */
@@ -160,11 +165,8 @@ function gatedPlans(
     onNotice?.(`the ${engine} plan ${mismatch}`)
     return undefined
   }
-  onNotice?.(verdict(record))
+  onNotice?.(
+    `${describe(record.setting)}: agreed with the CPU runtime when built, ${errorsOf(record.result)}`,
+  )
   return plans
-}
-
-/** Which engines serve, and how well they did. */
-function verdict({ setting, result: { max, mean, cases } }: GateRecord): string {
-  return `the engines of ${describe(setting)} serve: largest error ${max.toPrecision(3)}, mean ${mean.toPrecision(3)} in ${cases.length} cases of the numeric gate`
 }

@@ -62,7 +62,7 @@ export class TensorRtRuntime implements Runtime {
     const slot = this.takeSlot()
     const free = () => this.freeSlots.push(slot)
     try {
-      const timing = await this.run(this.session.perceive({ ...batch.input, slot }), signal)
+      const timing = await this.run(() => this.session.perceive({ ...batch.input, slot }), signal)
       return new TensorRtPrefix(
         this,
         slot,
@@ -88,7 +88,7 @@ export class TensorRtRuntime implements Runtime {
     if (prefix.released) throw refuse('the prefix has been released')
     const input = this.actInput(prefix.slot, prefix.batch, prefix.state, noise, steps)
     await this.prepare(steps)
-    const { actions, denoiseMs } = await this.run(this.session.act(input), signal)
+    const { actions, denoiseMs } = await this.run(() => this.session.act(input), signal)
     return { actions, stepMs: Array<number>(steps).fill(denoiseMs / steps) }
   }
 
@@ -105,7 +105,7 @@ export class TensorRtRuntime implements Runtime {
       const input = this.actInput(slot, rows.length, this.stateOf(rows), noise, steps)
       await this.prepare(steps)
       const start = performance.now()
-      const traced = await this.run(this.session.trace({ ...batch.input, ...input }))
+      const traced = await this.run(() => this.session.trace({ ...batch.input, ...input }))
       const ms = performance.now() - start
       const crop = (cache: Float32Array) => cropped(cache, batch.input, batch.positions, headDim)
       return {
@@ -168,7 +168,7 @@ export class TensorRtRuntime implements Runtime {
     const known = this.prepared.get(steps)
     if (known) return known
     const sent = this.modulationTable(steps).then(table =>
-      this.run(this.session.setModulation({ steps, table })),
+      this.run(() => this.session.setModulation({ steps, table })),
     )
     this.prepared.set(steps, sent)
     sent.catch(() => this.prepared.delete(steps))
@@ -176,11 +176,13 @@ export class TensorRtRuntime implements Runtime {
   }
 
   /** The end of a native call, as this room's errors; an aborted signal takes out what has not started. */
-  private async run<T>({ job, promise }: NativeJob<T>, signal?: AbortSignal): Promise<T> {
-    const abort = () => this.session.cancel(job)
-    if (signal?.aborted) abort()
-    else signal?.addEventListener('abort', abort, { once: true })
+  private async run<T>(call: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+    if (signal?.aborted) throw gone()
+    let abort = () => {}
     try {
+      const { job, promise } = call()
+      abort = () => this.session.cancel(job)
+      signal?.addEventListener('abort', abort, { once: true })
       const result = await promise
       if (signal?.aborted) throw gone()
       return result
