@@ -84,7 +84,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   const open = async (plans: Record<EngineName, PlanReference>): Promise<Runtime> => {
     const lanes = pipelined ? 2 : 1
     const session = await addon.openSession({ plans, lanes, slots: lanes, device: 0 }).catch(error => {
-      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}`)
+      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}.`)
     })
     const info = {
       backend: pipelined ? 'tensorrt_pipelined' : 'tensorrt',
@@ -100,7 +100,15 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   }
 
   const usable = gatedPlans(addon, directory, output, options, maxBatch)
-  if (usable) return open(usable)
+  if (usable) {
+    try {
+      return await open(usable)
+    } catch (error) {
+      // The key fits and TensorRT still does not take them: they are no good.
+      options.onNotice?.(`${reasonOf(error)} They are built again.`)
+      for (const engine of ENGINES) rmSync(usable[engine].path, { force: true })
+    }
+  }
 
   rmSync(join(output, GATE_FILE), { force: true })
   const build = (setting: BuildSetting) =>
