@@ -140,10 +140,14 @@ TEST("closing lets work in flight end, cancels the rest and leaves nothing behin
     CHECK_SAYS(late.reason, "closing");
     closed.get_future().get();
     gpu.reset();
+    size_t cancelled = 0;
     for (auto& one : all) {
       const Outcome outcome = one.get();
       CHECK(outcome.status == Outcome::Status::kDone || outcome.status == Outcome::Status::kCancelled);
+      cancelled += outcome.status == Outcome::Status::kCancelled;
     }
+    // On a slow GPU most were still waiting.
+    if (round % 4 == 3) CHECK(cancelled > 12);
     CHECK(fakeCudaLive() == before);
   }
   fakeCudaSlow(0);

@@ -43,3 +43,6 @@ const environment = {
 }
 for (const script of ['addon.mjs', 'exit.mjs'])
   run(process.execPath, ['--expose-gc', path.join(nativeRoot, 'test/node', script)], { env: environment })
+run(process.execPath, ['--import', 'tsx', path.join(nativeRoot, 'test/node/runtime.ts')], {
+  env: environment,
+})

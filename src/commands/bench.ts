@@ -1,114 +1,97 @@
 import { cpus, totalmem } from 'node:os'
-import { build as buildHistogram, type Histogram } from 'hdr-histogram-js'
-import sharp from 'sharp'
 import { loadConfig } from '../config.js'
-import type { Observation, ObservationImage } from '../contract/observation.js'
-import { seededNoise } from '../policy/noise.js'
-import type { Policy } from '../policy/policy.js'
+import { TurboPiError } from '../errors.js'
+import { MAX_STEPS } from '../model/time.js'
 import { createRuntime } from '../runtime/create.js'
+import { runFull } from './bench-full.js'
+import { measurePipelined, measureSequential, type Quantiles, STAGES, type Stage } from './bench-measure.js'
 import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 import { takeOptions } from './options.js'
 
-export const help = `turbo-pi bench [--rounds 50] [--steps 10] [options of serve]
+export const help = `turbo-pi bench [--rounds 50] [--steps 1,2,3,5,10] [options of serve]
 
-Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, and prints
-p50 and p99 in milliseconds. --json prints the same as JSON.`
+Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, for each number of
+denoise steps, and prints p50 and p99 in milliseconds and inferences a second, without the wire. Where the runtime has
+two lanes (--pipeline on, or TensorRT, which is always timed both ways), it also prints the milliseconds from one result
+to the next while the prefix of one observation is computed as the one before it is denoised. --json prints JSON.
+
+--full measures the full-size model with random weights instead: load, stages, totals and memory in fp32 and int8.`
 
 const OPTIONS = {
   rounds: { type: 'string', default: '50' },
-  steps: { type: 'string', default: '10' },
+  steps: { type: 'string', default: '1,2,3,5,10' },
   json: { type: 'boolean', default: false },
+  full: { type: 'boolean', default: false },
 } as const
 
-const STAGES = ['decode', 'prepare', 'vision', 'prefix', 'denoise step', 'total'] as const
-type Stage = (typeof STAGES)[number]
+/** Rounds of seconds each. */
+const FULL_ROUNDS = 5
+
+/** Figures at one number of denoise steps. */
+interface Measured {
+  steps: number
+  stages: Record<Stage, Quantiles>
+  /** Milliseconds from one result to the next; absent where the runtime has one lane. */
+  pipelinedMs?: number
+}
 
 export async function run(argv: string[]): Promise<number> {
-  const { own: given, rest } = takeOptions(argv, OPTIONS)
-  const own = { rounds: Number(given.rounds), steps: Number(given.steps), json: given.json }
+  const { own, rest } = takeOptions(argv, OPTIONS)
+  const rounds = count(own.rounds, '--rounds', 1_000_000)
+  const stepCounts = own.steps.split(',').map(text => count(text, '--steps', MAX_STEPS))
   const config = loadConfig(rest)
+  if (own.full) return runFull(config, Math.min(rounds, FULL_ROUNDS), rest)
+  if (config.runtime === 'tensorrt') config.runtime = 'tensorrt_pipelined'
   const policy = await configuredPolicy(config)
-  // The same picture comes again each round: it is to be encoded each time.
-  const runtime = await createRuntime(policy, {
-    ...config,
-    visionCache: 0,
-    onProgress: bytesProgress('Lowering the checkpoint'),
-  })
-  const { actionHorizon, actionDim } = policy.model
-  const observation = await photographed(policy)
-  const stages = Object.fromEntries(STAGES.map(stage => [stage, microseconds()])) as Record<Stage, Histogram>
   try {
-    for (let round = -5; round < own.rounds; round++) {
-      const start = performance.now()
-      const prepared = await policy.prepare(observation)
-      const prefix = await runtime.perceive([
-        {
-          images: prepared.images,
-          tokens: prepared.tokens,
-          state: Float32Array.from(prepared.normalisedState),
-        },
-      ])
-      const { actions, stepMs } = await runtime.act(
-        prefix,
-        seededNoise(round + 5, actionHorizon * actionDim),
-        own.steps,
-      )
-      prefix.release()
-      policy.finish(actions, prepared)
-      if (round < 0) continue
-      record(stages.decode, prepared.timing.decodeMs)
-      record(stages.prepare, prepared.timing.prepareMs)
-      record(stages.vision, prefix.timing.visionMs)
-      record(stages.prefix, prefix.timing.prefixMs)
-      for (const ms of stepMs) record(stages['denoise step'], ms)
-      record(stages.total, performance.now() - start)
+    // The same picture comes again each round: it is to be encoded each time.
+    const onProgress = bytesProgress('Lowering the checkpoint')
+    const runtime = await createRuntime(policy, { ...config, visionCache: 0, onProgress })
+    try {
+      const measured: Measured[] = []
+      for (const steps of stepCounts) {
+        const stages = await measureSequential(policy, runtime, { steps, rounds })
+        const pipelinedMs =
+          runtime.info.lanes === 2 && (await measurePipelined(policy, runtime, { steps, rounds }))
+        measured.push({ steps, stages, ...(pipelinedMs && { pipelinedMs }) })
+      }
+      const { backend, precision, device } = runtime.info
+      const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`
+      const setting = { policy: policy.name, backend, precision, device, machine, rounds }
+      if (own.json) console.log(JSON.stringify({ ...setting, measured }))
+      else {
+        console.log(`${policy.name}, ${backend} ${precision}, ${rounds} rounds; p50 (p99) in ms`)
+        console.log(`${machine}; ${device}\n`)
+        console.log(table(measured))
+      }
+      return 0
+    } finally {
+      await runtime.close()
     }
   } finally {
-    await runtime.close()
     await policy.close()
   }
-  const rows = STAGES.map(stage => ({
-    stage,
-    p50: quantile(stages[stage], 50),
-    p99: quantile(stages[stage], 99),
-  }))
-  const { backend, precision, device } = runtime.info
-  const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`
-  if (own.json)
-    console.log(JSON.stringify({ policy: policy.name, backend, precision, device, machine, ...own, rows }))
-  else {
-    console.log(`${policy.name}, ${backend} ${precision}, ${own.steps} steps, ${own.rounds} rounds`)
-    console.log(`${machine}; ${device}\n`)
-    console.log('| stage | p50 ms | p99 ms |\n|---|---|---|')
-    for (const { stage, p50, p99 } of rows)
-      console.log(`| ${stage} | ${p50.toFixed(2)} | ${p99.toFixed(2)} |`)
-  }
-  return 0
 }
 
-const microseconds = () =>
-  buildHistogram({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: 600_000_000,
-    numberOfSignificantValueDigits: 3,
-  })
-const record = (histogram: Histogram, ms: number) => histogram.recordValue(Math.max(1, Math.round(ms * 1000)))
-const quantile = (histogram: Histogram, percent: number) => histogram.getValueAtPercentile(percent) / 1000
-
-/** An observation as cameras give it: JPEG files that must be decoded and resized. */
-async function photographed(policy: Policy): Promise<Observation> {
-  const [width, height] = [640, 480]
-  const images: Record<string, ObservationImage> = {}
-  for (const [index, camera] of policy.spec.cameras.entries()) {
-    const pixels = new Uint8Array(width * height * 3).map(
-      (_, i) => (i * (index + 1) + Math.floor(i / (3 * width))) % 256,
-    )
-    const bytes = await sharp(pixels, { raw: { width, height, channels: 3 } })
-      .jpeg({ quality: 90 })
-      .toBuffer()
-    images[camera.key] = { kind: 'encoded', bytes }
-  }
-  const state = Object.fromEntries(policy.spec.state.map(({ key, size }) => [key, new Float64Array(size)]))
-  return { images, state, prompt: 'pick up the black bowl and place it on the plate' }
+function count(text: string, name: string, most: number): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1 || value > most)
+    throw new TurboPiError('CONFIG_INVALID', `${name} takes integers from 1 to ${most}, got ${text}.`)
+  return value
 }
+
+function table(measured: readonly Measured[]): string {
+  const pipelined = measured.some(({ pipelinedMs }) => pipelinedMs !== undefined)
+  const head = ['steps', ...STAGES, 'Hz', ...(pipelined ? ['pipelined engine', 'Hz'] : [])]
+  const rows = measured.map(({ steps, stages, pipelinedMs }) => [
+    String(steps),
+    ...STAGES.map(stage => `${stages[stage].p50.toFixed(2)} (${stages[stage].p99.toFixed(2)})`),
+    hertz(stages.total.p50),
+    ...(pipelinedMs === undefined ? [] : [pipelinedMs.toFixed(2), hertz(pipelinedMs)]),
+  ])
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+const hertz = (ms: number) => (1000 / ms).toFixed(1)

@@ -1,6 +1,9 @@
 import { Presets, SingleBar } from 'cli-progress'
 import type { Progress } from '../model/lowered-model.js'
 
+/** Bytes that take more than a moment. */
+const WORTH_SHOWING = 2 ** 28
+
 /** Shows how far a long piece of work is, on stderr: a bar on a terminal, a line every ten seconds elsewhere. */
 export function bytesProgress(what: string): Progress {
   const bar = new SingleBar(
@@ -16,6 +19,7 @@ export function bytesProgress(what: string): Progress {
     Presets.shades_classic,
   )
   return (done, total) => {
+    if (total < WORTH_SHOWING) return
     if (!bar.isActive) bar.start(total, done, { size: (total / 1e9).toFixed(1) })
     bar.update(done)
     if (done === total) bar.stop()

@@ -1,4 +1,4 @@
-import { Episode, type TabletopObservation } from '../tabletop/episode.js'
+import { Episode, noiseSeed, type TabletopObservation } from '../tabletop/episode.js'
 import { ACTION_SIZE } from '../tabletop/scene.js'
 import { promptOf, SUITE } from '../tabletop/tasks.js'
 
@@ -50,9 +50,4 @@ export async function runEpisode(
   }
   if (filmed) frames.push(episode.observe())
   return { task: promptOf(task), success: episode.success, steps: episode.steps, latencies, frames }
-}
-
-/** A seed of its own for every inference of an evaluation. */
-function noiseSeed(episodeSeed: number, step: number): number {
-  return (Math.imul(episodeSeed, 0x9e3779b1) + Math.imul(step, 0x85ebca6b)) >>> 0
 }

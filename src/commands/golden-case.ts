@@ -73,12 +73,13 @@ function readCase(path: string, tensors: Safetensors, config: ModelConfig): Gold
 
 /**
  * Differences between a traced inference and the reference, for every kind of tensor that the case holds; prefix tensors
- * are compared where the prefix is valid.
+ * are compared where the prefix is valid. `actions` names the tensor that the actions are compared with.
  */
 export function compareToGolden(
   golden: GoldenCase,
   trace: InferenceTrace & ActResult,
   config: ModelConfig,
+  actions = 'out.actions',
 ): Record<string, Difference> {
   const { tensors } = golden
   const differences: Record<string, Difference> = {}
@@ -99,7 +100,7 @@ export function compareToGolden(
       : []
   put('v_t', steps('mid.v_t', trace.velocity))
   put('x_t', steps('mid.x_t', trace.x))
-  put('actions', [measured(trace.actions, tensors.float32('out.actions'))])
+  put('actions', [measured(trace.actions, tensors.float32(actions))])
   return differences
 }
 

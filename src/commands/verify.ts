@@ -3,13 +3,12 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, type Precision, readModelDirectory } from '../model/config.js'
-import { loadPolicy } from '../policy/load.js'
 import { createRuntime, type RuntimeSettings } from '../runtime/create.js'
 import { REDUCED_TOLERANCE } from '../runtime/difference.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
+import { help as helpAgainst, run as verifyAgainst } from './verify-against.js'
 import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
-import { SEEDED_KINDS, verifySeeded } from './verify-seeded.js'
 import {
   allPassed,
   type CaseResult,
@@ -21,22 +20,23 @@ import {
 
 export const help = `turbo-pi verify --model DIR --cases FILE|DIR [options]
 turbo-pi verify --policy-cases DIR --models DIR [options]
-turbo-pi verify --policy DIR [options]
 
-Runs golden cases through the network, or client bytes through whole policies, or inputs made of a seed through a
-policy's network, which are compared with float32 on the CPU. Prints the largest absolute error of each kind of tensor.
-Exits 1 when a tolerance is exceeded or a case was skipped.
+Runs golden cases through the network, or client bytes through whole policies, and prints the largest absolute error of
+each kind of tensor. Exits 1 when a tolerance is exceeded or a case was skipped. Without cases, it does what
+--against random does.
 
   --model DIR         checkpoint directory: config.json and model.safetensors
   --cases FILE|DIR    a golden case (.safetensors), or a folder of them
+  --reference NAME    tensor of the cases to compare the actions with, and nothing else [out.actions]
   --policy-cases DIR  folders with obs.msgpack, expected.safetensors, info.json and norm_stats.json
   --models DIR        where the model folders and tokenizers that info.json names lie
-  --policy DIR        policy directory
   --tolerance X       largest error allowed, for every kind of tensor
   --runtime NAME      cpu (default), tensorrt or tensorrt_pipelined
   --precision NAME    fp32 (default on the CPU), bf16 (default on TensorRT), fp16 or int8
   --emulated          fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does
-  --json              print JSON`
+  --json              print JSON
+
+${helpAgainst}`
 
 /** Errors that a correct float32 engine stays below, and those of 16-bit and int8 engines. */
 const FP32: Tolerances = {
@@ -67,9 +67,9 @@ function options(argv: string[]) {
       options: {
         model: { type: 'string' },
         cases: { type: 'string' },
+        reference: { type: 'string' },
         'policy-cases': { type: 'string' },
         models: { type: 'string' },
-        policy: { type: 'string' },
         tolerance: { type: 'string' },
         runtime: { type: 'string', default: 'cpu' },
         precision: { type: 'string' },
@@ -85,18 +85,24 @@ function options(argv: string[]) {
 
 /** `turbo-pi verify`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
+  const names = argv.map(argument => argument.split('=')[0]!)
+  if (names.includes('--against')) return verifyAgainst(argv)
+  if (!names.some(name => ['--cases', '--policy-cases', '--models'].includes(name)))
+    return verifyAgainst(['--against', 'random', ...argv])
   const given = options(argv)
-  const { model, cases, models, policy, tolerance, runtime, emulated, json } = given
+  const { model, cases, models, reference, tolerance, runtime, emulated, json } = given
   const policyCases = given['policy-cases']
   if (!isRuntime(runtime)) throw usage(`--runtime is ${runtime}; expected ${RUNTIMES.join(', ')}`)
   const precision = given.precision ?? (runtime === 'cpu' ? 'fp32' : 'bf16')
   if (!isPrecision(precision)) throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
+  if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
   const settings = { runtime, precision, emulated, threads: 0, pipeline: 'auto', maxBatch: 1 } as const
-  const named = [model, cases, policyCases, models, policy].filter(path => path !== undefined).length
+  const named = [model, cases, policyCases, models].filter(path => path !== undefined).length
   if (model && cases && named === 2) {
-    const tolerances = tolerancesOf(precision === 'fp32' ? FP32 : REDUCED, tolerance)
-    const kinds = Object.keys(tolerances)
-    return report(await verifyCases(resolve(model), caseFiles(cases), settings, kinds), tolerances, json)
+    const usual = precision === 'fp32' ? FP32 : REDUCED
+    const tolerances = tolerancesOf(reference ? { actions: REDUCED_TOLERANCE } : usual, tolerance)
+    const compared = { reference, kinds: Object.keys(tolerances) }
+    return report(await verifyCases(resolve(model), caseFiles(cases), settings, compared), tolerances, json)
   }
   if (policyCases && models && named === 2) {
     const usual = { ...POLICY_TOLERANCES, ...(precision !== 'fp32' && { actions: REDUCED_TOLERANCE }) }
@@ -107,14 +113,7 @@ export async function run(argv: string[]): Promise<number> {
     })
     return report(results, tolerancesOf(usual, tolerance), json)
   }
-  if (policy && named === 1) {
-    const loaded = await loadPolicy(resolve(policy), {})
-    await loaded.close()
-    const each = precision === 'fp32' ? FP32['actions']! : REDUCED_TOLERANCE
-    const usual = Object.fromEntries(SEEDED_KINDS.map(kind => [kind, each]))
-    return report(await verifySeeded(loaded, settings), tolerancesOf(usual, tolerance), json)
-  }
-  throw usage('give --model and --cases, or --policy-cases and --models, or --policy')
+  throw usage('give --model and --cases, or --policy-cases and --models')
 }
 
 function report(results: readonly CaseResult[], tolerances: Tolerances, json: boolean): number {
@@ -155,12 +154,19 @@ function caseFiles(path: string): string[] {
   return files
 }
 
+/** What of the cases is compared. */
+interface Compared {
+  /** Tensor that the actions are compared with. */
+  reference: string | undefined
+  kinds: readonly string[]
+}
+
 /** Runs cases on the checkpoint in `directory`; a case that cannot be run is given back as skipped, with the reason. */
 async function verifyCases(
   directory: string,
   files: readonly string[],
   settings: RuntimeSettings,
-  kinds: readonly string[],
+  compared: Compared,
 ): Promise<CaseResult[]> {
   const { config, weightsPath } = readModelDirectory(directory)
   const runtimes = new Map<string, Promise<Runtime>>()
@@ -172,7 +178,7 @@ async function verifyCases(
   }
   try {
     const results: CaseResult[] = []
-    for (const file of files) results.push(await verifyCase(file, directory, config, runtimeFor, kinds))
+    for (const file of files) results.push(await verifyCase(file, directory, config, runtimeFor, compared))
     return results
   } finally {
     await Promise.allSettled([...runtimes.values()].map(async runtime => (await runtime).close()))
@@ -184,7 +190,7 @@ async function verifyCase(
   directory: string,
   config: ModelConfig,
   runtimeFor: (config: ModelConfig, maxBatch: number) => Promise<Runtime>,
-  kinds: readonly string[],
+  compared: Compared,
 ): Promise<CaseResult> {
   let golden: GoldenCase | undefined
   try {
@@ -197,10 +203,13 @@ async function verifyCase(
     const maxTokenLength = Math.max(config.maxTokenLength, ...rows.map(row => row.tokens.length))
     const shaped = { ...config, actionHorizon: horizon, maxTokenLength }
     const runtime = await runtimeFor(shaped, rows.length)
-    const differences = compareToGolden(golden, await runtime.trace(rows, noise, steps), shaped)
+    const trace = await runtime.trace(rows, noise, steps)
+    const differences = compareToGolden(golden, trace, shaped, compared.reference)
     return {
       name,
-      differences: Object.fromEntries(Object.entries(differences).filter(([kind]) => kinds.includes(kind))),
+      differences: Object.fromEntries(
+        Object.entries(differences).filter(([kind]) => compared.kinds.includes(kind)),
+      ),
     }
   } catch (error) {
     return skippedCase(basename(file, '.safetensors'), error)

@@ -15,6 +15,7 @@ interface Metadata {
 }
 
 const { policy, observation, defaultSteps } = await untilReady()
+byId('columns', HTMLElement).hidden = false
 showFigures()
 const { embodiment } = observation
 const tabletop = embodiment === 'libero' ? new TabletopView({ policy, defaultSteps, setState }) : undefined

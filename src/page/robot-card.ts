@@ -68,7 +68,7 @@ export class RobotCard {
   }
 
   draw(): void {
-    const { episode, observation, outcomes, plan, chunk, played } = this.robot
+    const { episode, observation, plan, chunk, played } = this.robot
     show(this.#base, observation.image)
     show(this.#wrist, observation.wristImage)
     this.#base.setAttribute('aria-label', `Base camera. ${described(this.robot)}`)
@@ -76,7 +76,7 @@ export class RobotCard {
     this.#plan.draw(plan, played, REPLAN_AFTER)
     this.#chunk.draw(chunk, played, Math.min(REPLAN_AFTER, chunk.length))
     this.#text('prompt', observation.prompt)
-    this.#text('episode', `${outcomes.length + (episode.done ? 0 : 1)}, seed ${episode.seed}`)
+    this.#text('seed', String(episode.seed))
     this.#text('step', `${episode.steps} of ${MAX_STEPS}`)
     this.#tally()
   }

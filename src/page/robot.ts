@@ -1,4 +1,4 @@
-import { Episode, type TabletopObservation } from '../tabletop/episode.js'
+import { Episode, noiseSeed, type TabletopObservation } from '../tabletop/episode.js'
 import { applyAction, cloneScene } from '../tabletop/scene.js'
 import type { Task } from '../tabletop/tasks.js'
 import { rgb8 } from './images.js'
@@ -111,8 +111,8 @@ export class Robot {
     if (this.played >= Math.min(REPLAN_AFTER, this.chunk.length)) {
       const answer = await this.stream.infer(messageOf(this.observation), {
         num_steps: this.settings.denoiseSteps,
-        // The same episode gets the same noise whenever it is run again.
-        seed: (Math.imul(episode.seed, 1009) + episode.steps) >>> 0,
+        // As `turbo-pi eval` does, so that an episode runs here as it runs there.
+        seed: noiseSeed(episode.seed, episode.steps),
       })
       if (this.#closed || episode !== this.episode) return
       this.chunk = answer.actions

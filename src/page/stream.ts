@@ -86,7 +86,10 @@ export class PolicyStream {
 
   close(): void {
     this.#closed = true
-    this.#socket?.close(1000)
+    const socket = this.#socket
+    // Browsers complain of a socket that is closed before it has opened.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.addEventListener('open', () => socket.close(1000))
+    else socket?.close(1000)
   }
 
   #connect(): void {

@@ -84,6 +84,7 @@ function guarded(reply: FastifyReply, scripts = ''): FastifyReply {
       'content-security-policy',
       `default-src 'none'; script-src 'self'${scripts}; style-src 'self'; img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
     )
+    .header('cross-origin-resource-policy', 'same-origin')
     .header('x-content-type-options', 'nosniff')
     .header('referrer-policy', 'no-referrer')
     .header('cache-control', 'no-cache')

@@ -88,3 +88,8 @@ export class Episode {
     return { done: this.done, success: this.#success }
   }
 }
+
+/** A seed of its own for the policy's noise in every inference of an episode. */
+export function noiseSeed(episodeSeed: number, step: number): number {
+  return (Math.imul(episodeSeed, 0x9e3779b1) + Math.imul(step, 0x85ebca6b)) >>> 0
+}

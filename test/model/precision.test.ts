@@ -123,11 +123,15 @@ async function everyStepCount(runtime: Runtime, cases: readonly ReturnType<typeo
 /** Notes which operators take 16-bit values. */
 class WatchingBuilder extends GraphBuilder {
   readonly narrowOperators = new Set<string>()
+  readonly narrowSums: string[] = []
   readonly narrowWeights: string[] = []
   readonly wideWeights: string[] = []
 
   override applyMany(...call: Parameters<GraphBuilder['applyMany']>): Value[] {
-    if (call[1].some(({ type }) => type === this.compute)) this.narrowOperators.add(call[0])
+    if (call[1].some(({ type }) => type === this.compute)) {
+      this.narrowOperators.add(call[0])
+      if (call[0] === 'Add') this.narrowSums.push(call[1][1]!.name)
+    }
     return super.applyMany(...call)
   }
 
@@ -156,6 +160,12 @@ t.test('float32 islands: statistics, RoPE, softmax, residual stream, first and l
     operators.delete('Identity')
     operators.delete('Shape')
     t.same([...operators].sort(), NARROW)
+    const sums = graphs.flatMap(g => g.narrowSums)
+    t.ok(sums.length > 0)
+    t.ok(
+      sums.every(name => name.endsWith('.bias') || /MatMul_\d+$/.test(name)),
+      'biases and parts of one attention are added, no residual',
+    )
     const [vision, prefix, denoise] = graphs as [WatchingBuilder, WatchingBuilder, WatchingBuilder]
     t.match(vision.wideWeights, [/patch_embedding.weight/, /patch_embedding.positions/, /layer_norm1/])
     t.same(prefix.wideWeights, [])

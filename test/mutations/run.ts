@@ -16,6 +16,7 @@ interface Mutation {
 }
 
 const NETWORK = 'test/runtime/cpu-network.test.ts'
+const PRECISION = 'test/model/precision.test.ts'
 const POLICY = 'test/policy/prepost.test.ts'
 
 const mutations: Mutation[] = [
@@ -92,6 +93,29 @@ const mutations: Mutation[] = [
     file: 'src/model/blocks.ts',
     edits: [['if (!biases) return product', "if (!biases || name.endsWith('mlp.fc2')) return product"]],
     test: NETWORK,
+  },
+  {
+    name: 'softmax in 16 bits',
+    file: 'src/model/blocks.ts',
+    edits: [['g.softmax(logits[0]!)', 'g.softmax(g.cast(logits[0]!, q.type))']],
+    test: PRECISION,
+  },
+  {
+    name: 'residual stream in 16 bits',
+    file: 'src/model/blocks.ts',
+    edits: [
+      [
+        "return g.add(x, g.cast(y, 'float32'))",
+        "return g.cast(g.add(g.cast(x, g.compute), g.cast(y, g.compute)), 'float32')",
+      ],
+    ],
+    test: PRECISION,
+  },
+  {
+    name: 'the emulation does not round',
+    file: 'src/model/rounding-graph.ts',
+    edits: [['outputs.map(output => this.rounded(output))', 'outputs']],
+    test: PRECISION,
   },
   {
     name: 'z-score instead of quantile normalisation',

@@ -355,3 +355,13 @@ t.test('the handshake', async t => {
   t.equal(plain.status, 426)
   t.match(await plain.json(), { code: 'UPGRADE_REQUIRED' })
 })
+
+t.test('a page of another site cannot open a WebSocket', async t => {
+  const { url } = await startServer()
+  for (const path of ['/stream', '/']) {
+    const opened = (origin: string) => new TestSocket(url + path, [JSON_PROTOCOL], { origin }).opened()
+    t.equal(await opened('https://elsewhere.example'), 403, path)
+    t.equal(await opened('null'), 403, `${path}, from a file`)
+    t.equal(await opened(url), 101, `${path}, from the server's own page`)
+  }
+})

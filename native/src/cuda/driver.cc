@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kOldestDriver = 12000;
 constexpr const char* kContainerHint =
-    "start the container with --runtime nvidia --gpus all, and check that nvidia-smi works on the host";
+    "in a container, pass --runtime nvidia --gpus all; check that nvidia-smi works on the host";
 
 }  // namespace
 
@@ -26,7 +26,7 @@ Driver::Driver(DynLib library) : library_(std::move(library)) {
 
 DriverPtr Driver::load() {
   std::shared_ptr<Driver> driver(
-      new Driver(DynLib::open({"libcuda.so.1"}, std::string("install NVIDIA's driver; in a container, ") + kContainerHint)));
+      new Driver(DynLib::open({"libcuda.so.1"}, std::string("install NVIDIA's driver; ") + kContainerHint)));
   const Result started = driver->init(0);
   if (started == kNoDevice) throw Error("the CUDA driver finds no GPU", kContainerHint);
   driver->check(started, "cuInit");

@@ -43,29 +43,31 @@ int64_t profileMax(const Engine& engine, const std::string& tensor, int profile,
   return shape[index];
 }
 
-void requireSame(int64_t a, int64_t b, const std::string& what) {
-  require(a == b, "the plans are of different models: " + what + " is " + std::to_string(a) + " in one and " + std::to_string(b) +
+void requireSame(int64_t inferred, int64_t declared, const std::string& what) {
+  require(inferred < 0 || inferred == declared, "the plans are of different models: " + what + " is " + std::to_string(inferred) + " in one and " + std::to_string(declared) +
                       " in another", "run turbo-pi build");
 }
 
 ModelShape shapeOf(const Engine& vision, const Engine& prefix, const Engine& denoise) {
   ModelShape shape;
   shape.imageSize = dimension(vision, "images", 1, 4);
-  shape.imageTokens = dimension(vision, "image_embeddings", 1, 3);
-  shape.width = dimension(vision, "image_embeddings", 2, 3);
+  // Inputs have the exporter's sizes; those of outputs are TensorRT's to infer, and may come out as dynamic.
+  shape.imageTokens = dimension(prefix, "image_embeddings", 1, 3);
+  shape.width = dimension(prefix, "image_embeddings", 2, 3);
   while (prefix.has(layerName("keys", static_cast<size_t>(shape.layers)))) ++shape.layers;
-  shape.kvHeads = dimension(prefix, "keys.0", 1, 4);
-  shape.headDim = dimension(prefix, "keys.0", 3, 4);
-  shape.horizon = dimension(denoise, "x", 1, 3);
+  shape.kvHeads = dimension(denoise, "keys.0", 1, 4);
+  shape.headDim = dimension(denoise, "keys.0", 3, 4);
+  // The graph serves any horizon; the plan was built for one.
+  shape.horizon = dimension(denoise, "x", 1, 3) < 0 ? profileMax(denoise, "x", 0, 1) : dimension(denoise, "x", 1, 3);
   shape.actionDim = dimension(denoise, "x", 2, 3);
   shape.modulation = dimension(denoise, "modulation", 0, 1);
   shape.state = denoise.has("state");
   shape.element = elementOf(prefix, "keys.0");
 
-  requireSame(dimension(prefix, "image_embeddings", 1, 3), shape.imageTokens, "the tokens of an image");
-  requireSame(dimension(prefix, "image_embeddings", 2, 3), shape.width, "the prefix width");
-  requireSame(dimension(denoise, "keys.0", 1, 4), shape.kvHeads, "the number of K/V heads");
-  requireSame(dimension(denoise, "keys.0", 3, 4), shape.headDim, "the head size");
+  requireSame(dimension(vision, "image_embeddings", 1, 3), shape.imageTokens, "the tokens of an image");
+  requireSame(dimension(vision, "image_embeddings", 2, 3), shape.width, "the prefix width");
+  requireSame(dimension(prefix, "keys.0", 1, 4), shape.kvHeads, "the number of K/V heads");
+  requireSame(dimension(prefix, "keys.0", 3, 4), shape.headDim, "the head size");
   require(denoise.has(layerName("keys", static_cast<size_t>(shape.layers - 1))) &&
               !denoise.has(layerName("keys", static_cast<size_t>(shape.layers))),
           "the plans are of different models: the prefix has " + std::to_string(shape.layers) + " layers, denoise has not",

@@ -59,7 +59,7 @@ std::vector<Tensor> tensorsOf(const std::string& graph, const ModelShape& m, boo
     out.push_back({"lengths", DataType::kINT64, {-1}, true});
     caches(false);
   } else {
-    out.push_back({"x", DataType::kFLOAT, {-1, m.horizon, m.actionDim}, true});
+    out.push_back({"x", DataType::kFLOAT, {-1, -1, m.actionDim}, true});
     out.push_back({"modulation", DataType::kFLOAT, {m.modulation}, true});
     out.push_back({"dt", DataType::kFLOAT, {}, true});
     out.push_back({"lengths", DataType::kINT64, {-1}, true});

@@ -1,4 +1,4 @@
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { lowerIntoCache } from '../../model/lowered-model.js'
@@ -11,7 +11,7 @@ import { Sessions } from './sessions.js'
  */
 const port = parentPort!
 // On Linux this is the priority of the calling thread and of those it starts, not of the process: the event loop goes first.
-if (process.platform === 'linux') setPriority(0, 5)
+if (process.platform === 'linux') setPriority(0, Math.min(19, getPriority(0) + 5))
 let sessions: Sessions | undefined
 
 const loaded = () => {

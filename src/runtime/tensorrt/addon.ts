@@ -1,0 +1,189 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { reasonOf, TurboPiError } from '../../errors.js'
+
+/** What the addon finds on this machine; everything up to the first missing piece is filled in. */
+export interface NativeProbe {
+  available: boolean
+  /** TensorRT version of the headers that the addon was compiled with. */
+  headers: string
+  driver?: string
+  device?: string
+  computeCapability?: string
+  memoryBytes?: number
+  tensorrtVersion?: string
+  reason?: string
+  hint?: string
+}
+
+export type EngineName = 'vision' | 'prefix' | 'denoise'
+
+/** Shapes that one optimization profile takes for one input. */
+export interface InputRange {
+  tensor: string
+  min: readonly number[]
+  opt: readonly number[]
+  max: readonly number[]
+}
+
+/** Where a plan lies and under which key it was, or must have been, built; the addon adds the machine's own fields. */
+export interface PlanReference {
+  path: string
+  key: Readonly<Record<string, string>>
+}
+
+export interface BuildRequest {
+  graph: EngineName
+  onnxPath: string
+  planPath: string
+  key: Readonly<Record<string, string>>
+  profiles: readonly (readonly InputRange[])[]
+  optimizationLevel: number
+  timingCachePath: string
+  device: number
+}
+
+export interface NativePerceive {
+  slot: number
+  batch: number
+  imageCount: number
+  prefixLength: number
+  /** u8 [imageCount, imageSize, imageSize, 3]. */
+  images: Uint8Array
+  /** [batch × one of the session's token buckets]. */
+  tokens: BigInt64Array
+  /** [batch, prefixLength]. */
+  source: BigInt64Array
+  /** [batch]. */
+  lengths: BigInt64Array
+}
+
+export interface NativeAct {
+  slot: number
+  batch: number
+  steps: number
+  /** [batch, horizon, actionDim]. */
+  noise: Float32Array
+  /** [batch, actionDim] where the model takes a state, else empty. */
+  state: Float32Array
+}
+
+export interface NativeTrace {
+  imageEmbeddings: Float32Array
+  keys: Float32Array[]
+  values: Float32Array[]
+  x: Float32Array[]
+  velocity: Float32Array[]
+  actions: Float32Array
+}
+
+/** A call under way: its number for `cancel`, and its end. Rejections carry a NativeError. */
+export interface NativeJob<T> {
+  job: number
+  promise: Promise<T>
+}
+
+/** Sizes that the addon read from the plans. */
+export interface NativeShape {
+  imageTokens: number
+  headDim: number
+  kvHeads: number
+  layers: number
+  horizon: number
+  actionDim: number
+  /** Floats of one step's modulation. */
+  modulation: number
+  state: boolean
+  maxBatch: number
+  maxImages: number
+  maxPrefix: number
+  tokenBuckets: number[]
+}
+
+export interface NativeSession {
+  readonly shape: NativeShape
+  perceive(input: NativePerceive): NativeJob<{ visionMs: number; prefixMs: number }>
+  act(input: NativeAct): NativeJob<{ actions: Float32Array; denoiseMs: number }>
+  /** `table` is [steps, modulation]; a step count that is set already is left as it is. */
+  setModulation(input: { steps: number; table: Float32Array }): NativeJob<void>
+  trace(input: NativePerceive & NativeAct): NativeJob<NativeTrace>
+  /** False when the job has started. */
+  cancel(job: number): boolean
+  close(): Promise<void>
+}
+
+export interface NativeAddon {
+  probe(device?: number): NativeProbe
+  /** Why a plan cannot be used here, or '' when it can. */
+  planMismatch(plan: PlanReference & { device: number }): string
+  buildPlan(
+    request: BuildRequest,
+    onProgress: (phase: string, step: number, steps: number) => void,
+  ): { promise: Promise<void>; cancel(): void }
+  openSession(options: {
+    plans: Record<EngineName, PlanReference>
+    lanes: 1 | 2
+    slots: number
+    device: number
+  }): Promise<NativeSession>
+}
+
+/** How the addon rejects. */
+export interface NativeError extends Error {
+  status: 'invalid' | 'failed' | 'cancelled'
+  hint: string
+}
+
+/** Whether TensorRT can run here, and what was found. */
+export interface TensorRtProbe extends Omit<NativeProbe, 'headers'> {
+  headers?: string
+}
+
+/** Where the addon is looked for: `$TURBO_PI_NATIVE`, else native/build/Release of this package. */
+export function addonPath(): string {
+  return (
+    process.env['TURBO_PI_NATIVE'] ||
+    fileURLToPath(new URL('../../../native/build/Release/turbo_pi.node', import.meta.url))
+  )
+}
+
+/** Loads the addon, or says why it cannot be had. */
+export function loadAddon(path = addonPath()): NativeAddon | { reason: string; hint: string } {
+  if (!existsSync(path))
+    return {
+      reason: `the native addon is not there (${path})`,
+      hint: 'run npm run build:native, or set TURBO_PI_NATIVE to a built turbo_pi.node',
+    }
+  try {
+    return createRequire(import.meta.url)(path) as NativeAddon
+  } catch (error) {
+    return {
+      reason: `the native addon ${path} could not be loaded: ${reasonOf(error)}`,
+      hint: 'build it again on this machine with npm run build:native',
+    }
+  }
+}
+
+/** What this machine offers the TensorRT runtime. Never throws. */
+export function probe(addon = loadAddon(), device = 0): TensorRtProbe {
+  return 'reason' in addon ? { available: false, ...addon } : addon.probe(device)
+}
+
+/** The addon on a machine where TensorRT runs, with what the probe found. Throws RUNTIME_UNAVAILABLE in one paragraph. */
+export function requireTensorRt(
+  addon: ReturnType<typeof loadAddon>,
+  device = 0,
+): { addon: NativeAddon; found: TensorRtProbe } {
+  const found = probe(addon, device)
+  if ('reason' in addon || !found.available) throw unavailable(found.reason, found.hint)
+  return { addon, found }
+}
+
+export function unavailable(reason = 'no reason was given', hint = ''): TurboPiError {
+  const mend = hint ? ` To mend it: ${hint}.` : ''
+  return new TurboPiError(
+    'RUNTIME_UNAVAILABLE',
+    `The TensorRT runtime is not available: ${reason}.${mend} Nothing else is served in its place; --runtime cpu serves without a GPU.`,
+  )
+}

@@ -1,0 +1,346 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { compareToGolden, openGoldenCase } from '../../src/commands/golden-case.js'
+import { readModelDirectory } from '../../src/model/config.js'
+import { writeModel } from '../../src/model/lowered-model.js'
+import { createRuntime } from '../../src/runtime/create.js'
+import type { PerceiveRow } from '../../src/runtime/runtime.js'
+import { seededCases } from '../../src/runtime/seeded-cases.js'
+import { loadAddon, probe } from '../../src/runtime/tensorrt/addon.js'
+import { cropped, engineBatch } from '../../src/runtime/tensorrt/batch.js'
+import { buildEngines } from '../../src/runtime/tensorrt/build.js'
+import { createTensorRtRuntime } from '../../src/runtime/tensorrt/create.js'
+import { settingsFor } from '../../src/runtime/tensorrt/gate.js'
+import { tokenBuckets } from '../../src/runtime/tensorrt/profiles.js'
+import { golden, smallConfig, writeModelDirectory } from '../model/models.js'
+import { OnnxAddon } from './onnx-addon.js'
+
+const config = smallConfig()
+const image = new Uint8Array(config.vision.imageSize ** 2 * 3).fill(9)
+const row: PerceiveRow = { images: [image, null, image], tokens: Int32Array.of(2, 3, 4) }
+const blind: PerceiveRow = { images: [null, null, null], tokens: Int32Array.of(7) }
+// One short case is enough where the gate itself is not what is tested.
+const quick = seededCases(config, 1)
+  .slice(1)
+  .map(one => ({ ...one, steps: [2] }))
+const noise = new Float32Array(config.actionHorizon * config.actionDim).fill(0.5)
+
+t.test('what is missing is said in one paragraph, with the command that mends it', async t => {
+  const folder = t.testdir()
+  const absent = join(folder, 'turbo_pi.node')
+  const none = loadAddon(absent)
+  t.match(none, { reason: /native addon is not there/, hint: /npm run build:native/ })
+  t.match(probe(none), { available: false, reason: /not there/ })
+  writeFileSync(absent, 'no library')
+  t.match(loadAddon(absent), { reason: /could not be loaded/ })
+
+  const old = process.env['TURBO_PI_NATIVE']
+  process.env['TURBO_PI_NATIVE'] = absent
+  t.teardown(() => {
+    if (old === undefined) delete process.env['TURBO_PI_NATIVE']
+    else process.env['TURBO_PI_NATIVE'] = old
+  })
+  const policy = { weightsPath: '/absent', model: config }
+  const settings = { precision: 'auto', threads: 1, pipeline: 'auto', maxBatch: 1 } as const
+  for (const runtime of ['tensorrt', 'tensorrt_pipelined'] as const)
+    await t.rejects(createRuntime(policy, { ...settings, runtime }), {
+      code: 'RUNTIME_UNAVAILABLE',
+      message:
+        /^The TensorRT runtime is not available: .*could not be loaded.* To mend it: .*npm run build:native.*--runtime cpu/,
+    })
+  const notices: string[] = []
+  const weightsPath = writeModelDirectory(join(folder, 'model'), config)
+  const cpu = await createRuntime(
+    { weightsPath, model: config },
+    { ...settings, runtime: 'auto', cacheDir: folder, onNotice: text => notices.push(text) },
+  )
+  t.equal(cpu.info.backend, 'cpu')
+  t.match(notices, [
+    /^runtime auto: cpu, since TensorRT is not available: the native addon .* could not be loaded/,
+  ])
+  await cpu.close()
+
+  const found = {
+    ...new OnnxAddon(config).probe(),
+    available: false,
+    reason: 'libcuda.so.1: no such file',
+    hint: 'install the driver',
+  }
+  const addon = Object.assign(new OnnxAddon(config), { probe: () => found })
+  await t.rejects(createTensorRtRuntime({ weightsPath, config, addon }), {
+    code: 'RUNTIME_UNAVAILABLE',
+    message: /libcuda\.so\.1: no such file\. To mend it: install the driver\./,
+  })
+  await t.rejects(
+    createTensorRtRuntime({ weightsPath, config, addon: new OnnxAddon(config), precision: 'int8' }),
+    {
+      message: /has no int8/,
+    },
+  )
+})
+
+t.test('batches are padded to buckets, and padding points nowhere that counts', t => {
+  const buckets = tokenBuckets({ ...config, maxTokenLength: 200 })
+  t.same(buckets, [32, 64, 96, 128, 200])
+  t.same(tokenBuckets({ ...config, maxTokenLength: 20 }), [20])
+  const perImage = (config.vision.imageSize / config.vision.patch) ** 2
+  const { input, positions, pictures } = engineBatch([row, blind], { config }, [4, 8])
+  t.equal(positions, 2 * perImage + 3)
+  t.equal(pictures, 2)
+  t.equal(input.prefixLength, 2 * perImage + 4)
+  t.same([...input.tokens], [2n, 3n, 4n, 7n, 0n, 0n, 0n, 0n])
+  t.same([...input.lengths], [BigInt(2 * perImage + 3), 1n])
+  t.same([...input.source.subarray(2 * perImage - 1, 2 * perImage + 5)].map(Number), [
+    ...[2 * perImage - 1, 2 * perImage, 2 * perImage + 1, 2 * perImage + 2, 0],
+    2 * perImage + 3,
+  ])
+  const lone = engineBatch([blind], { config }, [4, 8])
+  t.equal(lone.input.imageCount, 1, 'an engine takes no empty tensor')
+  t.equal(lone.input.images.length, image.length)
+  t.same([...lone.input.source], [BigInt(perImage), 0n, 0n, 0n], 'no row points at the blank picture')
+  t.same([...cropped(Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8), { prefixLength: 4 }, 3, 1)], [1, 2, 3, 5, 6, 7])
+  t.end()
+})
+
+t.test('golden cases through padding, slots and modulation', async t => {
+  for (const model of ['pi05_tiny', 'pi0_tiny']) {
+    const { config, weightsPath } = readModelDirectory(join(golden, `model_${model}`))
+    const cases = ['a_2cam_short_10steps', 'c_batch2_5steps', 'a_2cam_10steps']
+      .map(name => join(golden, `cases/${model}_${name}.safetensors`))
+      .filter(path =>
+        model === 'pi0_tiny'
+          ? path.endsWith('pi0_tiny_a_2cam_10steps.safetensors')
+          : !path.endsWith('a_2cam_10steps.safetensors'),
+      )
+    for (const path of cases) {
+      const one = openGoldenCase(path, config)
+      t.teardown(() => one.tensors.close())
+      const shaped = { ...config, actionHorizon: one.horizon }
+      const addon = new OnnxAddon(shaped)
+      const runtime = await createTensorRtRuntime({
+        weightsPath,
+        config: shaped,
+        precision: 'fp32',
+        maxBatch: one.rows.length,
+        cache: t.testdir(),
+        addon,
+        builder: addon.builder,
+        cases: [
+          {
+            name: one.name,
+            rows: one.rows.slice(0, 1),
+            noise: one.noise.slice(0, one.noise.length / one.rows.length),
+            steps: [2],
+          },
+        ],
+      })
+      const trace = await runtime.trace(one.rows, one.noise, one.steps)
+      for (const [kind, { max }] of Object.entries(compareToGolden(one, trace, shaped)))
+        t.ok(max <= (/^(v_t|x_t|actions)$/.test(kind) ? 5e-5 : 2e-4), `${one.name}: ${kind} ${max}`)
+      const prefix = await runtime.perceive(one.rows)
+      t.same((await runtime.act(prefix, one.noise, one.steps)).actions, trace.actions)
+      prefix.release()
+      await runtime.close()
+      t.equal(addon.openSessions, 0)
+    }
+  }
+})
+
+t.test('serving: slots, refusals, cancellation, close', async t => {
+  const folder = t.testdir()
+  const weightsPath = writeModelDirectory(join(folder, 'model'), config)
+  const addon = new OnnxAddon(config)
+  const common = {
+    weightsPath,
+    config,
+    cache: folder,
+    addon,
+    builder: addon.builder,
+    precision: 'fp32',
+    maxBatch: 2,
+    cases: quick,
+  } as const
+  const notices: string[] = []
+  const runtime = await createTensorRtRuntime({
+    ...common,
+    pipelined: true,
+    onNotice: text => notices.push(text),
+  })
+  t.match(runtime.info, {
+    backend: 'tensorrt_pipelined',
+    lanes: 2,
+    prefixSlots: 2,
+    device: /Test GPU, TensorRT 10\.13\.3\.9/,
+  })
+  t.match(notices, [
+    /no engine has passed/,
+    /building the vision engine: the plan is not there/,
+    /prefix/,
+    /denoise/,
+    /optimization level 3: agrees/,
+  ])
+  t.same(addon.built, ['vision@3', 'prefix@3', 'denoise@3'])
+
+  const one = await runtime.perceive([row])
+  t.same([one.batch, one.lengths, one.timing], [1, [35], { visionMs: 2, prefixMs: 3 }])
+  const two = await runtime.perceive([row, blind])
+  await t.rejects(runtime.perceive([row]), {
+    code: 'RUNTIME_FAILED',
+    message: /all 2 prefix slots are in use/,
+  })
+  const alone = await runtime.act(one, noise, 4)
+  t.same(alone.stepMs, [1, 1, 1, 1])
+  const both = await runtime.act(two, Float32Array.of(...noise, ...noise), 4)
+  t.ok(
+    alone.actions.every((value, i) => Math.abs(value - both.actions[i]!) < 1e-5),
+    'a row does not depend on its batch',
+  )
+  await t.rejects(runtime.act(two, noise, 4), { message: /noise has 160 numbers|expected 2×/ })
+  for (const steps of [0, 51, 1.5])
+    await t.rejects(runtime.act(one, noise, steps), { message: /integer from 1 to 50/ })
+  await t.rejects(runtime.perceive([]), { message: /takes 1 to 2 rows, got 0/ })
+  one.release()
+  one.release()
+  await t.rejects(runtime.act(one, noise, 4), { message: /has been released/ })
+
+  const gone = new AbortController()
+  gone.abort()
+  await t.rejects(runtime.perceive([row], { signal: gone.signal }), { code: 'REQUEST_CANCELLED' })
+  const leaving = new AbortController()
+  const held = runtime.perceive([row])
+  const first = runtime.act(two, Float32Array.of(...noise, ...noise), 4)
+  const late = runtime.act(two, Float32Array.of(...noise, ...noise), 4, { signal: leaving.signal })
+  leaving.abort()
+  await t.rejects(late, { code: 'REQUEST_CANCELLED' })
+  t.same((await first).actions, both.actions)
+  ;(await held).release()
+
+  const other = await createTensorRtRuntime(common)
+  t.match(other.info, { backend: 'tensorrt', lanes: 1, prefixSlots: 1 })
+  t.equal(addon.built.length, 3, 'plans that fit are not built again')
+  const foreign = await other.perceive([row])
+  await t.rejects(runtime.act(foreign, noise, 4), { message: /made by another runtime/ })
+  await other.close()
+  await runtime.close()
+  await t.rejects(runtime.perceive([row]), { code: 'SHUTTING_DOWN' })
+  t.equal(addon.openSessions, 0)
+
+  addon.machine = 'another GPU'
+  const again: string[] = []
+  await (await createTensorRtRuntime({ ...common, onNotice: text => again.push(text) })).close()
+  t.match(again[0], /the vision plan was built for another GPU: one GPU, now another GPU/)
+  t.equal(addon.built.length, 6, 'a plan of another machine is built again')
+})
+
+t.test('the gate tries settings in turn, and nothing that disagrees is served', async t => {
+  const folder = t.testdir()
+  const weightsPath = writeModelDirectory(join(folder, 'model'), config)
+  const addon = new OnnxAddon(config)
+  const options = {
+    weightsPath,
+    config,
+    cache: folder,
+    addon,
+    builder: addon.builder,
+    precision: 'fp32',
+    maxBatch: 1,
+    cases: quick,
+  } as const
+  addon.faults = (request, flags) => (request.optimizationLevel > 2 ? (flags ? Number.NaN : 0.2) : 0)
+  const notices: string[] = []
+  const runtime = await createTensorRtRuntime({ ...options, onNotice: text => notices.push(text) })
+  const verdicts = notices.filter(text => text.startsWith('optimization level'))
+  t.match(verdicts, [
+    /^optimization level 3: largest error 0\.200/,
+    /level 3 with -peep.*: largest error NaN/,
+    /level 2: agrees/,
+  ])
+  await runtime.close()
+  const record = JSON.parse(readFileSync(join(folder, 'engines', enginesOf(folder), 'gate.json'), 'utf8'))
+  t.match(record, { setting: { optimizationLevel: 2, flags: '' }, result: { passed: true } })
+
+  rmSync(join(folder, 'engines'), { recursive: true })
+  addon.faults = () => 0.06
+  await t.rejects(createTensorRtRuntime(options), {
+    code: 'RUNTIME_UNAVAILABLE',
+    message: /No TensorRT engine agrees.*level 3: largest error 0\.06.*level 1 with/,
+  })
+  t.equal(addon.openSessions, 0)
+  const leaving = new AbortController()
+  const stopped = createTensorRtRuntime({
+    ...options,
+    signal: leaving.signal,
+    builder: async () => {
+      leaving.abort()
+      throw Object.assign(new Error('off'), { code: 'REQUEST_CANCELLED' })
+    },
+  })
+  await t.rejects(stopped)
+  t.equal(settingsFor('11.0')[0]!.optimizationLevel, 2, 'Thor starts where its known faults are avoided')
+  t.ok(settingsFor('11.0').every(setting => setting.flags.includes('fc_h_fusion=off')))
+})
+
+const enginesOf = (folder: string) => readdirSync(join(folder, 'engines'))[0]!
+
+t.test('buildEngines keeps plans that fit and tells why others do not', async t => {
+  const folder = t.testdir()
+  const weightsPath = writeModelDirectory(join(folder, 'model'), config)
+  const exported = join(folder, 'exported')
+  mkdirSync(exported)
+  writeModel({ weightsPath, config, precision: 'fp32' }, 'abc', exported)
+  const addon = new OnnxAddon(config)
+  const reasons: string[] = []
+  const build = (level: number, maxBatch = 2) =>
+    buildEngines(exported, {
+      addon,
+      config,
+      maxBatch,
+      output: join(folder, 'plans'),
+      setting: { optimizationLevel: level, flags: '' },
+      builder: addon.builder,
+      onRebuild: (engine, reason) => reasons.push(`${engine} ${reason}`),
+    })
+  const plans = await build(3)
+  await build(3)
+  t.equal(addon.built.length, 3)
+  t.match(plans.prefix.key, {
+    graph: 'prefix',
+    model: 'abc',
+    'builder flags': 'none',
+    'optimization level': '3',
+  })
+  await build(2)
+  t.match(reasons.at(-1), 'denoise was built for another optimization level: 3, now 2')
+  await build(2, 1)
+  t.match(reasons.at(-1), /denoise was built for another shapes/)
+  await t.rejects(
+    buildEngines(join(folder, 'none'), {
+      addon,
+      config,
+      maxBatch: 1,
+      output: folder,
+      setting: { optimizationLevel: 3, flags: '' },
+    }),
+    {
+      message: /holds no exported model.*turbo-pi export/,
+    },
+  )
+
+  // A child process that cannot load the addon says so.
+  process.env['TURBO_PI_NATIVE'] = join(folder, 'absent.node')
+  t.teardown(() => delete process.env['TURBO_PI_NATIVE'])
+  await t.rejects(
+    buildEngines(exported, {
+      addon,
+      config,
+      maxBatch: 2,
+      output: join(folder, 'other'),
+      setting: { optimizationLevel: 3, flags: '-x' },
+    }),
+    {
+      code: 'RUNTIME_FAILED',
+      message: /could not build vision: the native addon is not there.*build:native/,
+    },
+  )
+})
