@@ -6,7 +6,7 @@ import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime.js'
-import { type SeededCase, seededCases } from '../seeded-cases.js'
+import type { SeededCase } from '../seeded-cases.js'
 import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
 import {
   allProfiles,
@@ -18,7 +18,7 @@ import {
   planReferences,
   readExportedModel,
 } from './build.js'
-import { describe, errorsOf, type GateResult, passingSetting, settingsFor } from './gate.js'
+import { describe, errorsOf, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
 import { lower, modulationTable } from './host.js'
 import { shapesDigest } from './profiles.js'
 import { TensorRtRuntime } from './tensorrt-runtime.js'
@@ -139,7 +139,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
         prefixSlots: 1,
         ...(signal && { signal }),
       }),
-    cases: options.cases ?? seededCases(config, maxBatch),
+    cases: options.cases ?? gateCases(config, maxBatch),
     open: async setting => open(await build(setting)),
     onAttempt: attempt =>
       options.onNotice?.(
