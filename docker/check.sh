@@ -100,10 +100,14 @@ echo "The health check passes; the server runs as user $user."
 npx tsx examples/infer.ts "http://127.0.0.1:$port" || fail 'the request of examples/infer.ts is not answered.'
 
 node --input-type=module -e '
-  for (const path of ["/", "/page/main.js", "/page/uplot.js"]) {
-    const { status } = await fetch(process.argv[1] + path, { headers: { accept: "text/html" } })
-    if (status !== 200) throw new Error(`${path}: ${status}`)
-  }' "http://127.0.0.1:$port" || fail 'the page to watch is not in the image.'
+  const get = async path => {
+    const response = await fetch(new URL(path, process.argv[1]), { headers: { accept: "text/html" } })
+    if (!response.ok) throw new Error(`${path}: ${response.status}`)
+    return response.text()
+  }
+  const page = await get("/")
+  for (const [, path] of page.matchAll(/(?:src|href)="([^"#]+)"/g)) await get(path)
+' "http://127.0.0.1:$port" || fail 'the page to watch is not in the image.'
 echo 'The page to watch is there.'
 
 kill -TERM "$(server)"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import pathlib
 import sys
 import urllib.request
@@ -21,9 +22,10 @@ observation = {
     "prompt": (here / "prompt.txt").read_text().strip(),
     "options": {"num_steps": 10, "seed": 7},
 }
-request = urllib.request.Request(
-    server + "/infer", json.dumps(observation).encode(), {"content-type": "application/json"}
-)
+headers = {"content-type": "application/json"}
+if "TURBO_PI_API_KEY" in os.environ:
+    headers["authorization"] = "Api-Key " + os.environ["TURBO_PI_API_KEY"]
+request = urllib.request.Request(server + "/infer", json.dumps(observation).encode(), headers)
 with urllib.request.urlopen(request) as response:
     answer = json.load(response)
 

@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")"
 server=${1:-http://127.0.0.1:8000}
 
-curl --silent --show-error --fail-with-body "$server/infer" --header 'content-type: application/json' --data-binary @- <<JSON
+curl --silent --show-error --fail-with-body "$server/infer" \
+  --header 'content-type: application/json' --header "authorization: Api-Key ${TURBO_PI_API_KEY:-none}" --data-binary @- <<JSON
 {
   "observation/image": "$(base64 <image.jpg | tr -d '\n')",
   "observation/wrist_image": "$(base64 <wrist_image.jpg | tr -d '\n')",

@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises'
 
 const server = process.argv[2] ?? 'http://127.0.0.1:8000'
+const key = process.env['TURBO_PI_API_KEY']
 const file = (name: string) => readFile(new URL(name, import.meta.url))
 
 const response = await fetch(`${server}/infer`, {
   method: 'POST',
-  headers: { 'content-type': 'application/json' },
+  headers: { 'content-type': 'application/json', ...(key && { authorization: `Api-Key ${key}` }) },
   body: JSON.stringify({
     'observation/image': (await file('image.jpg')).toString('base64'),
     'observation/wrist_image': (await file('wrist_image.jpg')).toString('base64'),

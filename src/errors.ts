@@ -5,6 +5,7 @@
 export const ERRORS = {
   BODY_MALFORMED: { status: 400, title: 'The body could not be parsed' },
   UNAUTHORIZED: { status: 401, title: 'An API key is required' },
+  ORIGIN_FORBIDDEN: { status: 403, title: 'Pages of other sites may not connect' },
   NOT_FOUND: { status: 404, title: 'There is nothing at this address' },
   SUBPROTOCOL_UNSUPPORTED: { status: 400, title: 'The WebSocket subprotocol is not supported' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is larger than this server accepts' },

@@ -11,6 +11,7 @@ import { metricsRoute } from './routes/metrics.js'
 import { openpiRoute } from './routes/openpi.js'
 import { pageRoutes } from './routes/page.js'
 import { problemReplies } from './routes/problems.js'
+import { sameOriginSockets } from './routes/same-origin.js'
 import { streamRoute } from './routes/stream.js'
 import { dropUnusedConnections } from './routes/unused-connections.js'
 import { webSockets } from './routes/websocket.js'
@@ -45,6 +46,7 @@ export async function createServer(
   })
   dropUnusedConnections(app)
   problemReplies(app)
+  sameOriginSockets(app)
   if (config.apiKey) apiKeyRequired(app, config.apiKey)
   await app.register(swagger, {
     openapi: {

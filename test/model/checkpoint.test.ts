@@ -20,6 +20,7 @@ import {
   type ModelSource,
   writeModel,
 } from '../../src/model/lowered-model.js'
+import { randomCheckpoint } from '../../src/model/random-weights.js'
 import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/model/safetensors.js'
 import { decodeOnnx } from '../support/onnx.js'
 import { golden, smallConfig, writeModelDirectory } from './models.js'
@@ -266,4 +267,36 @@ t.test('several processes and one cold cache', async t => {
   await fillDirectory(directory, write, () => t.fail('a lock that nobody touches is broken'))
   t.equal(written, 2)
   t.same(readdirSync(cache), ['model'])
+})
+
+t.test('random checkpoints are written into the cache once', async t => {
+  const cache = t.testdir()
+  const config = smallConfig()
+  let bytes = 0
+  const path = await randomCheckpoint(config, cache, {
+    seed: 3,
+    onProgress: (done, total) => {
+      bytes = done
+      t.ok(done <= total)
+    },
+  })
+  t.equal(path, join(cache, 'random', 'pi05-3', 'model.safetensors'))
+  t.match(JSON.parse(readFileSync(join(cache, 'random', 'pi05-3', 'config.json'), 'utf8')), {
+    action_dim: 32,
+    paligemma_variant: 'gemma_2b',
+  })
+  Checkpoint.open(path, config).close()
+  const store = Safetensors.open(path)
+  const values = [...store.tensors.values()]
+  t.equal(
+    bytes,
+    values.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    'progress ends with the last byte',
+  )
+  t.ok(values.every(({ dtype }) => dtype === 'BF16'))
+  store.close()
+  const again = await randomCheckpoint(config, cache, { seed: 3, onProgress: () => t.fail('written twice') })
+  t.equal(again, path)
+  const other = await randomCheckpoint(config, cache, { seed: 4 })
+  t.notOk(readFileSync(other).equals(readFileSync(path)), 'another seed, other weights')
 })

@@ -232,6 +232,70 @@ t.test('robots that see the same share one inference', async t => {
   for (const client of clients) client.socket.terminate()
 })
 
+t.test('32 callers with one observation, over all wires: one inference, bit-identical answers', async t => {
+  const server = await startServer()
+  const { runtime, url } = server
+  const body = encodeMsgpack({
+    'observation/image': new NdArray('|u1', [4, 4, 3], new Uint8Array(48)),
+    'observation/state': [42, 0],
+    prompt: 'do it',
+  })
+  const robot = await connect(server)
+  const strict = new TestSocket(url)
+  await strict.frame()
+  const posts = Array.from({ length: 30 }, async () => {
+    const response = await fetch(`${url}/infer`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/msgpack' },
+      body,
+    })
+    return decodeMsgpack(new Uint8Array(await response.arrayBuffer())) as {
+      actions: NdArray
+      coalesced: boolean
+    }
+  })
+  robot.send({ ...observe(1, 42), options: {} })
+  strict.send(body)
+  await sleep(200)
+  await finishAll(runtime)
+  const answers = await Promise.all(posts)
+  const bytes = answers.map(answer => Buffer.from(answer.actions.data).toString('hex'))
+  bytes.push(
+    Buffer.from((decodeMsgpack((await strict.frame()).frame) as { actions: NdArray }).actions.data).toString(
+      'hex',
+    ),
+  )
+  bytes.push(
+    Buffer.from(Float64Array.from((await robot.json<Message>()).actions.flat()).buffer).toString('hex'),
+  )
+  t.equal(runtime.calls.length, 2, 'one perceive, one act')
+  t.equal(bytes.length, 32)
+  t.equal(new Set(bytes).size, 1)
+  const metrics = await (await fetch(`${url}/metrics`)).text()
+  t.match(metrics, /^turbo_pi_coalesced_total 31$/m)
+  robot.socket.terminate()
+  strict.socket.terminate()
+})
+
+t.test('a full queue answers 503 with Retry-After', async t => {
+  const { url, runtime } = await startServer({ queueLimit: 2 })
+  const post = (token: number) =>
+    fetch(`${url}/infer`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ ...observe(1, token).observation }),
+    })
+  const accepted = [post(1), post(2), post(3)]
+  await until(() => runtime.open.length === 1, 'the engine works')
+  await sleep(200)
+  const refused = await post(4)
+  t.equal(refused.status, 503)
+  t.equal(refused.headers.get('retry-after'), '1')
+  t.match(await refused.json(), { code: 'OVERLOADED' })
+  await finishAll(runtime)
+  for (const response of await Promise.all(accepted)) t.equal(response.status, 200)
+})
+
 t.test('errors leave the session usable', async t => {
   const server = await startServer()
   const { runtime } = server
@@ -290,4 +354,14 @@ t.test('the handshake', async t => {
   const plain = await fetch(`${url}/stream`)
   t.equal(plain.status, 426)
   t.match(await plain.json(), { code: 'UPGRADE_REQUIRED' })
+})
+
+t.test('a page of another site cannot open a WebSocket', async t => {
+  const { url } = await startServer()
+  for (const path of ['/stream', '/']) {
+    const opened = (origin: string) => new TestSocket(url + path, [JSON_PROTOCOL], { origin }).opened()
+    t.equal(await opened('https://elsewhere.example'), 403, path)
+    t.equal(await opened('null'), 403, `${path}, from a file`)
+    t.equal(await opened(url), 101, `${path}, from the server's own page`)
+  }
 })

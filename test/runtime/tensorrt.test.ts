@@ -57,7 +57,9 @@ t.test('what is missing is said in one paragraph, with the command that mends it
     { ...settings, runtime: 'auto', cacheDir: folder, onNotice: text => notices.push(text) },
   )
   t.equal(cpu.info.backend, 'cpu')
-  t.match(notices, [/^runtime auto: cpu, since the native addon .* could not be loaded/])
+  t.match(notices, [
+    /^runtime auto: cpu, since TensorRT is not available: the native addon .* could not be loaded/,
+  ])
   await cpu.close()
 
   const found = {

@@ -40,9 +40,14 @@ export class Sessions {
         interOpNumThreads: 1,
         executionMode: 'sequential',
         logSeverityLevel: 3,
-        // Threads that spin while they wait take the cores from the event loop and from the other lane.
         extra: {
-          session: { disable_prepacking: inPlace ? '1' : '0', intra_op: { allow_spinning: '0' } },
+          session: {
+            disable_prepacking: inPlace ? '1' : '0',
+            // On processors without dot-product instructions, int8 sums would overflow in silence.
+            x64quantprecision: '1',
+            // Threads that spin while they wait take the cores from the event loop and from the other lane.
+            intra_op: { allow_spinning: '0' },
+          },
         },
       })
     }

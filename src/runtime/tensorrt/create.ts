@@ -6,7 +6,7 @@ import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime.js'
-import { seededCases } from '../seeded-cases.js'
+import type { SeededCase } from '../seeded-cases.js'
 import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
 import {
   allProfiles,
@@ -18,7 +18,7 @@ import {
   planReferences,
   readExportedModel,
 } from './build.js'
-import { describe, errorsOf, type GateCase, type GateResult, passingSetting, settingsFor } from './gate.js'
+import { describe, errorsOf, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
 import { lower, modulationTable } from './host.js'
 import { shapesDigest } from './profiles.js'
 import { TensorRtRuntime } from './tensorrt-runtime.js'
@@ -36,7 +36,7 @@ export interface TensorRtOptions {
   /** Default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
   /** Batches for the numeric gate; seeded ones by default. */
-  cases?: readonly GateCase[]
+  cases?: readonly SeededCase[]
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
   onBuild?: (progress: BuildProgress) => void
@@ -139,7 +139,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
         prefixSlots: 1,
         ...(signal && { signal }),
       }),
-    cases: options.cases ?? seededCases(config, maxBatch),
+    cases: options.cases ?? gateCases(config, maxBatch),
     open: async setting => open(await build(setting)),
     onAttempt: attempt =>
       options.onNotice?.(
@@ -173,5 +173,8 @@ function gatedPlans(
     onNotice?.(`the ${engine} plan ${mismatch}`)
     return undefined
   }
+  onNotice?.(
+    `${describe(record.setting)}: agreed with the CPU runtime when built, ${errorsOf(record.result)}`,
+  )
   return plans
 }

@@ -1,18 +1,21 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { type Difference, difference, REDUCED_TOLERANCE } from '../difference.js'
+import type { ModelConfig } from '../../model/config.js'
 import type { Runtime } from '../runtime.js'
-import { chunksOf, SEEDED_STEPS, type SeededCase } from '../seeded-cases.js'
+import {
+  type CaseDifference,
+  differencesFrom,
+  type ExpectedCase,
+  expectedOf,
+  SEEDED_TOLERANCE,
+  type SeededCase,
+  seededCases,
+} from '../seeded-cases.js'
 import type { BuildSetting } from './build.js'
 
-/** One batch that both runtimes run, over each number of denoise steps: 1 and 10 unless it says others. */
-export interface GateCase extends SeededCase {
-  steps?: readonly number[]
-}
-
 /** The worst of all cases, and each one's. */
-export interface GateResult extends Difference {
+export interface GateResult extends Omit<CaseDifference, 'name'> {
   passed: boolean
-  cases: (Difference & { name: string })[]
+  cases: readonly CaseDifference[]
 }
 
 export interface GateAttempt extends BuildSetting {
@@ -34,35 +37,35 @@ export function settingsFor(computeCapability: string): BuildSetting[] {
     : [...at('', 3), ...at(FUSION_OFF, 3), ...at('', 2), ...at(FUSION_OFF, 2, 1)]
 }
 
-/** What a runtime answers to every case: a chunk for each number of steps. */
-async function answersOf(runtime: Runtime, cases: readonly GateCase[]): Promise<Float32Array[][]> {
-  const answers: Float32Array[][] = []
-  for (const one of cases) answers.push(await chunksOf(runtime, one, one.steps))
-  return answers
+/** Seeds of the gate's inputs. */
+const SEEDS = [1, 2, 3]
+
+/** The gate's inputs: the seeded cases, three times with other observations and noise. */
+export const gateCases = (config: ModelConfig, maxBatch: number): SeededCase[] =>
+  SEEDS.flatMap(seed => seededCases(config, maxBatch, seed))
+
+/**
+ * The worst case. Of cases that share a name the middle one counts: a fault shows in all of them, but a trained policy
+ * has forks, where it decides between two motions and correct bfloat16 goes the other way; so the largest error has no
+ * limit either, as long as it is finite. NaN is in no order: it passes no limit.
+ */
+export function judge(cases: readonly CaseDifference[]): GateResult {
+  const names = [...new Set(cases.map(({ name }) => name))]
+  const worst = (kind: 'most' | 'mean') =>
+    Math.max(...names.map(name => middle(cases.filter(one => one.name === name).map(one => one[kind]))))
+  const max = Math.max(...cases.map(one => one.max))
+  const [most, mean] = [worst('most'), worst('mean')]
+  const passed = Number.isFinite(max) && most <= SEEDED_TOLERANCE.most && mean <= SEEDED_TOLERANCE.mean
+  return { passed, max, most, mean, cases }
 }
 
-function compare(
-  answers: readonly Float32Array[][],
-  expected: readonly Float32Array[][],
-  cases: readonly GateCase[],
-): GateResult {
-  const all = cases.flatMap(({ name, steps = SEEDED_STEPS }, i) =>
-    steps.map((count, k) => ({
-      name: `${name}, ${count} ${count === 1 ? 'step' : 'steps'}`,
-      ...difference(answers[i]![k]!, expected[i]![k]!),
-    })),
-  )
-  const max = Math.max(...all.map(one => one.max))
-  const mean = Math.max(...all.map(one => one.mean))
-  // NaN is in no order: it passes no limit.
-  return { passed: max <= REDUCED_TOLERANCE.max && mean <= REDUCED_TOLERANCE.mean, max, mean, cases: all }
-}
+const middle = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 
 export interface GateLoop {
   settings: readonly BuildSetting[]
   /** Makes the runtime to compare with; it is closed before the first engine is built, for large models' sake. */
   reference(): Promise<Runtime>
-  cases: readonly GateCase[]
+  cases: readonly SeededCase[]
   /** Builds under a setting and opens what was built. The runtime is closed here. */
   open(setting: BuildSetting): Promise<Runtime>
   onAttempt?: (attempt: GateAttempt) => void
@@ -74,7 +77,7 @@ export interface GateLoop {
  */
 export async function passingSetting(loop: GateLoop): Promise<{ setting: BuildSetting; result: GateResult }> {
   const reference = await loop.reference()
-  const expected = await answersOf(reference, loop.cases).finally(() => reference.close())
+  const expected = await expectedOf(reference, loop.cases).finally(() => reference.close())
   const attempts: GateAttempt[] = []
   for (const setting of loop.settings) {
     const { refused, result } = await attempt(loop, expected, setting)
@@ -85,13 +88,13 @@ export async function passingSetting(loop: GateLoop): Promise<{ setting: BuildSe
   const list = attempts.map(one => `${describe(one)}: ${one.refused}`).join('; ')
   throw new TurboPiError(
     'RUNTIME_UNAVAILABLE',
-    `No TensorRT engine agrees with the CPU runtime (largest error ${REDUCED_TOLERANCE.max}, mean ${REDUCED_TOLERANCE.mean}), so none is served. Tried ${list}. Try --precision fp32, or another TensorRT version; --runtime cpu serves without TensorRT.`,
+    `No TensorRT engine agrees with the CPU runtime (99 % of the actions within ${SEEDED_TOLERANCE.most}, mean error ${SEEDED_TOLERANCE.mean}), so none is served. Tried ${list}. Try --precision fp32, or another TensorRT version; --runtime cpu serves without TensorRT.`,
   )
 }
 
 async function attempt(
-  { cases, open }: GateLoop,
-  expected: readonly Float32Array[][],
+  { open }: GateLoop,
+  expected: readonly ExpectedCase[],
   setting: BuildSetting,
 ): Promise<{ refused?: string; result?: GateResult }> {
   let runtime: Runtime
@@ -102,7 +105,7 @@ async function attempt(
     return { refused: reasonOf(error) }
   }
   try {
-    const result = compare(await answersOf(runtime, cases), expected, cases)
+    const result = judge(await differencesFrom(runtime, expected))
     return result.passed ? { result } : { result, refused: errorsOf(result) }
   } catch (error) {
     return { refused: reasonOf(error) }
@@ -111,9 +114,9 @@ async function attempt(
   }
 }
 
-/** "largest error 0.01, mean 0.002". */
-export const errorsOf = ({ max, mean }: Difference) =>
-  `largest error ${max.toPrecision(3)}, mean ${mean.toPrecision(3)}`
+/** "largest error 0.01, 99 % within 0.004, mean 0.002". */
+export const errorsOf = ({ max, most, mean }: Pick<GateResult, 'max' | 'most' | 'mean'>) =>
+  `largest error ${max.toPrecision(3)}, 99 % within ${most.toPrecision(3)}, mean ${mean.toPrecision(3)}`
 
 /** "optimization level 2 with -peep:…". */
 export function describe({ optimizationLevel, flags }: BuildSetting): string {
