@@ -70,10 +70,7 @@ export interface CaseDifference extends Difference {
   most: number
 }
 
-/**
- * What `most` and `mean` may be for an engine of 16 or 8 bits. `max` has no limit: a trained policy has forks, where it
- * decides between two motions, and there the last bit of bfloat16 moves single actions by any amount.
- */
+/** What `most` and `mean` may be for an engine of 16 or 8 bits. */
 export const SEEDED_TOLERANCE = { most: REDUCED_TOLERANCE.max, mean: REDUCED_TOLERANCE.mean }
 
 /** How far the actions of a runtime are from those expected, for every case and number of steps. */

@@ -32,7 +32,8 @@ DriverPtr Driver::load() {
   driver->check(started, "cuInit");
   driver->check(driver->driverGetVersion(&driver->version_), "cuDriverGetVersion");
   require(driver->version_ >= kOldestDriver,
-          "the driver supports CUDA " + versionText(driver->version_) + ", at least " + versionText(kOldestDriver) + " is needed",
+          "the driver supports CUDA " + versionText(driver->version_) + ", at least " + versionText(kOldestDriver) +
+              " is needed",
           "update NVIDIA's driver");
   require(driver->deviceCount() > 0, "the CUDA driver finds no GPU", kContainerHint);
   return driver;
@@ -52,7 +53,8 @@ std::string Driver::description() const {
   // One line such as "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build …".
   std::string word;
   while (file >> word)
-    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos) return word + ", " + cuda;
+    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos)
+      return word + ", " + cuda;
   return cuda;
 }
 

@@ -108,9 +108,7 @@ Result cuDeviceGetName(char* name, int length, DeviceId) {
   return enter("cuDeviceGetName");
 }
 Result cuDeviceGetAttribute(int* value, int attribute, DeviceId) {
-  *value = attribute == kAttributeComputeCapabilityMajor   ? 11
-           : attribute == kAttributeComputeCapabilityMinor ? 0
-                                                           : 20;
+  *value = attribute == kAttributeComputeCapabilityMajor ? 11 : attribute == kAttributeComputeCapabilityMinor ? 0 : 20;
   return enter("cuDeviceGetAttribute");
 }
 Result cuDeviceTotalMem_v2(size_t* bytes, DeviceId) {
@@ -328,8 +326,8 @@ Result cuGraphExecDestroy(RawGraphExec exec) {
 Result cuModuleLoadData(RawModule*, const void*) { return kNotSupported; }
 Result cuModuleUnload(RawModule) { return kNotSupported; }
 Result cuModuleGetFunction(RawFunction*, RawModule, const char*) { return kNotSupported; }
-Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**,
-                      void**) {
+Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream,
+                      void**, void**) {
   return kNotSupported;
 }
 

@@ -104,7 +104,8 @@ struct CUevent_st {
   /// A broken device never gets there, so the wait looks up now and then.
   void await(unsigned long number) {
     std::unique_lock<std::mutex> lock(mutex);
-    while (!changed.wait_for(lock, std::chrono::milliseconds(1), [&] { return completed >= number; }) && !fake::broken()) {
+    while (!changed.wait_for(lock, std::chrono::milliseconds(1), [&] { return completed >= number; }) &&
+           !fake::broken()) {
     }
   }
 };

@@ -6,7 +6,7 @@ import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime.js'
-import { type SeededCase, seededCases } from '../seeded-cases.js'
+import type { SeededCase } from '../seeded-cases.js'
 import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
 import {
   allProfiles,
@@ -18,7 +18,7 @@ import {
   planReferences,
   readExportedModel,
 } from './build.js'
-import { describe, errorsOf, type GateResult, passingSetting, settingsFor } from './gate.js'
+import { describe, errorsOf, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
 import { lower, modulationTable } from './host.js'
 import { shapesDigest } from './profiles.js'
 import { TensorRtRuntime } from './tensorrt-runtime.js'
@@ -84,7 +84,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   const open = async (plans: Record<EngineName, PlanReference>): Promise<Runtime> => {
     const lanes = pipelined ? 2 : 1
     const session = await addon.openSession({ plans, lanes, slots: lanes, device: 0 }).catch(error => {
-      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}`)
+      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}.`)
     })
     const info = {
       backend: pipelined ? 'tensorrt_pipelined' : 'tensorrt',
@@ -100,7 +100,15 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   }
 
   const usable = gatedPlans(addon, directory, output, options, maxBatch)
-  if (usable) return open(usable)
+  if (usable) {
+    try {
+      return await open(usable)
+    } catch (error) {
+      // The key fits and TensorRT still does not take them: they are no good.
+      options.onNotice?.(`${reasonOf(error)} They are built again.`)
+      for (const engine of ENGINES) rmSync(usable[engine].path, { force: true })
+    }
+  }
 
   rmSync(join(output, GATE_FILE), { force: true })
   const build = (setting: BuildSetting) =>
@@ -131,7 +139,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
         prefixSlots: 1,
         ...(signal && { signal }),
       }),
-    cases: options.cases ?? seededCases(config, maxBatch),
+    cases: options.cases ?? gateCases(config, maxBatch),
     open: async setting => open(await build(setting)),
     onAttempt: attempt =>
       options.onNotice?.(

@@ -1,4 +1,5 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
+import type { ModelConfig } from '../../model/config.js'
 import type { Runtime } from '../runtime.js'
 import {
   type CaseDifference,
@@ -7,6 +8,7 @@ import {
   expectedOf,
   SEEDED_TOLERANCE,
   type SeededCase,
+  seededCases,
 } from '../seeded-cases.js'
 import type { BuildSetting } from './build.js'
 
@@ -35,13 +37,29 @@ export function settingsFor(computeCapability: string): BuildSetting[] {
     : [...at('', 3), ...at(FUSION_OFF, 3), ...at('', 2), ...at(FUSION_OFF, 2, 1)]
 }
 
-/** The worst differences of all cases together. NaN is in no order: it passes no limit. */
-function judge(cases: readonly CaseDifference[]): GateResult {
-  const worst = (kind: 'max' | 'most' | 'mean') => Math.max(...cases.map(one => one[kind]))
-  const [max, most, mean] = [worst('max'), worst('most'), worst('mean')]
+/** Seeds of the gate's inputs. */
+const SEEDS = [1, 2, 3]
+
+/** The gate's inputs: the seeded cases, three times with other observations and noise. */
+export const gateCases = (config: ModelConfig, maxBatch: number): SeededCase[] =>
+  SEEDS.flatMap(seed => seededCases(config, maxBatch, seed))
+
+/**
+ * The worst case. Of cases that share a name the middle one counts: a fault shows in all of them, but a trained policy
+ * has forks, where it decides between two motions and correct bfloat16 goes the other way; so the largest error has no
+ * limit either, as long as it is finite. NaN is in no order: it passes no limit.
+ */
+export function judge(cases: readonly CaseDifference[]): GateResult {
+  const names = [...new Set(cases.map(({ name }) => name))]
+  const worst = (kind: 'most' | 'mean') =>
+    Math.max(...names.map(name => middle(cases.filter(one => one.name === name).map(one => one[kind]))))
+  const max = Math.max(...cases.map(one => one.max))
+  const [most, mean] = [worst('most'), worst('mean')]
   const passed = Number.isFinite(max) && most <= SEEDED_TOLERANCE.most && mean <= SEEDED_TOLERANCE.mean
   return { passed, max, most, mean, cases }
 }
+
+const middle = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 
 export interface GateLoop {
   settings: readonly BuildSetting[]
