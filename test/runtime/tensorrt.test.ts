@@ -82,7 +82,7 @@ t.test('what is missing is said in one paragraph, with the command that mends it
 })
 
 t.test('turbo-pi build has nothing to do for the CPU, and refuses as serve does', async t => {
-  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /nothing to build/ })
+  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /no engines to build/ })
   const old = process.env['TURBO_PI_NATIVE']
   process.env['TURBO_PI_NATIVE'] = join(t.testdir(), 'absent.node')
   t.teardown(() => {
@@ -242,6 +242,7 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   const refused: string[] = []
   await (await createTensorRtRuntime({ ...common, onNotice: text => refused.push(text) })).close()
   t.match(refused, [
+    /agreed with the CPU runtime when built/,
     /could not be opened: TensorRT refused the plan of vision\. They are built again/,
     /building the vision/,
   ])
