@@ -141,6 +141,8 @@ export class Connection {
   }
 
   beat(): void {
+    // What is not read cannot be heard.
+    if (this.#socket.isPaused) return
     if (!this.#alive) return this.#socket.terminate()
     this.#alive = false
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.ping()

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { run as build } from '../../src/commands/build.js'
 import { compareToGolden, openGoldenCase } from '../../src/commands/golden-case.js'
 import { readModelDirectory } from '../../src/model/config.js'
 import { writeModel } from '../../src/model/lowered-model.js'
@@ -78,6 +79,17 @@ t.test('what is missing is said in one paragraph, with the command that mends it
       message: /has no int8/,
     },
   )
+})
+
+t.test('turbo-pi build has nothing to do for the CPU, and refuses as serve does', async t => {
+  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /no engines to build/ })
+  const old = process.env['TURBO_PI_NATIVE']
+  process.env['TURBO_PI_NATIVE'] = join(t.testdir(), 'absent.node')
+  t.teardown(() => {
+    if (old === undefined) delete process.env['TURBO_PI_NATIVE']
+    else process.env['TURBO_PI_NATIVE'] = old
+  })
+  await t.rejects(build([]), { code: 'RUNTIME_UNAVAILABLE', message: /npm run build:native/ })
 })
 
 t.test('batches are padded to buckets, and padding points nowhere that counts', t => {
@@ -229,14 +241,17 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   addon.refuseOnce = 'TensorRT refused the plan of vision'
   const refused: string[] = []
   await (await createTensorRtRuntime({ ...common, onNotice: text => refused.push(text) })).close()
-  t.match(refused.join('\n'), /could not be opened: TensorRT refused the plan of vision\. They are built again\.
-building the vision/)
+  t.match(refused, [
+    /agreed with the CPU runtime when built/,
+    /could not be opened: TensorRT refused the plan of vision\. They are built again/,
+    /building the vision/,
+  ])
   t.equal(addon.built.length, 6, 'a plan that TensorRT does not take is built again')
 
   addon.machine = 'another GPU'
   const again: string[] = []
   await (await createTensorRtRuntime({ ...common, onNotice: text => again.push(text) })).close()
-  t.match(again.join('\n'), /the vision plan was built for another GPU: one GPU, now another GPU/)
+  t.match(again[0], /the vision plan was built for another GPU: one GPU, now another GPU/)
   t.equal(addon.built.length, 9, 'a plan of another machine is built again')
 })
 

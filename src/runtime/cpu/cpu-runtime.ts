@@ -16,9 +16,9 @@ import type {
   Runtime,
   RuntimeInfo,
 } from '../runtime.js'
-import { physicalCores } from './cores.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { Lane, type Slot, startWorker } from './lane.js'
+import { physicalCores } from './processor.js'
 import type { ActReply, PerceiveReply } from './protocol.js'
 
 export interface CpuRuntimeOptions {

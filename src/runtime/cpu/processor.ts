@@ -26,3 +26,11 @@ function read(path: string): string | undefined {
 export function physicalCores(): number {
   return Math.max(1, Math.floor(Math.min(availableParallelism() / threadsPerCore(), quota())))
 }
+
+/**
+ * True on an x86 processor that is not known to have dot-product instructions (VNNI): without them the sums of uint8 by
+ * int8 products overflow in 16 bits, in silence.
+ */
+export function integerSumsOverflow(): boolean {
+  return process.arch === 'x64' && !/\bavx(512)?_vnni\b/.test(read('/proc/cpuinfo') ?? '')
+}
