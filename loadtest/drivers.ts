@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
+import { MAX_UNANSWERED } from '../src/client/stream.js'
 import { decodeMsgpack, encodeMsgpack, Float } from '../src/contract/msgpack.js'
 import type { RobotFrames } from './observations.js'
 import { Tally } from './tally.js'
@@ -106,6 +107,8 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
     robot => {
       const socket = connect(target, '/stream', ['turbo-pi.v1+msgpack'])
       const captured: number[] = []
+      let held: number | undefined
+      let unanswered = 0
       socket.on('message', frame => {
         const message = decodeMsgpack(frame as Buffer) as Record<string, unknown>
         const seq = message['seq'] as number
@@ -115,19 +118,29 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
         } else if (message['type'] === 'error') tally.errors += 1
         else if (message['reason'] === 'superseded') tally.superseded += 1
         else if (message['reason'] === 'expired') tally.expired += 1
+        if (message['type'] === 'ready') return
+        unanswered -= 1
+        flush()
       })
+      // As turbo-pi/client does it: what finds no room on its way is replaced by what is newer.
+      const flush = () => {
+        if (held === undefined || unanswered >= MAX_UNANSWERED) return
+        const frame = encodeMsgpack({
+          type: 'observation',
+          seq: captured.length,
+          observation: robots[robot]!.observation(captured.length),
+          captured_at: new Float(held),
+          sent_at: new Float(performance.now()),
+        })
+        captured.push(held)
+        held = undefined
+        unanswered += 1
+        socket.send(frame)
+      }
       const send = () => {
-        const now = performance.now()
-        captured.push(now)
-        socket.send(
-          encodeMsgpack({
-            type: 'observation',
-            seq: captured.length - 1,
-            observation: robots[robot]!.observation(captured.length),
-            captured_at: new Float(now),
-            sent_at: new Float(now),
-          }),
-        )
+        if (held !== undefined) tally.superseded += 1
+        held = performance.now()
+        flush()
       }
       return { socket, send }
     },

@@ -37,7 +37,7 @@ function larger(tiny: ModelConfig): ModelConfig {
 /** The bundled policy, and an engine of its sizes or of a larger random model. */
 export async function createEngine(settings: Engine): Promise<{ policy: Policy; runtime: Runtime }> {
   const { engine, maxBatch, lanes, threads } = settings
-  const directory = fileURLToPath(new URL('../policies/tiny-libero', import.meta.url))
+  const directory = fileURLToPath(new URL('../policies/tabletop', import.meta.url))
   const parts = inspectPolicy(directory, {}, new Checks({ stopAtFirst: true }))
   if (!parts) throw new Error('the bundled policy is damaged')
   if (typeof engine === 'number') {

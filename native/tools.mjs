@@ -28,9 +28,19 @@ export function run(command, args, options = {}) {
   process.exit(result.status ?? 1)
 }
 
-/** Compiles the addon with cmake-js into `out`. */
+/** Configures and compiles the addon with cmake-js into `out`. Configures each time: the headers may be others now. */
 export function compileAddon(out, definitions) {
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
   const flags = Object.entries(definitions).map(([name, value]) => `--CD${name}=${value}`)
-  run(process.execPath, [cmakeJs, 'compile', '--silent', '--directory', nativeRoot, '--out', out, ...flags])
+  for (const command of ['configure', 'build'])
+    runQuietly(process.execPath, [cmakeJs, command, '--directory', nativeRoot, '--out', out, ...flags])
+}
+
+/** As run, but its output is printed only when it fails. */
+export function runQuietly(command, args) {
+  const result = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 2 ** 28 })
+  if (result.status === 0) return
+  console.error(`${result.stdout ?? ''}${result.stderr ?? ''}`)
+  console.error(`${[command, ...args].join(' ')} failed${result.error ? `: ${result.error.message}` : ''}`)
+  process.exit(result.status ?? 1)
 }

@@ -14,6 +14,7 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   verify: ['compare a runtime with reference data', () => import('./commands/verify.js')],
   eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval.js')],
   export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
+  build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
   bench: ['time every stage of the served policy', () => import('./commands/bench.js')],
 }
 

@@ -1,9 +1,10 @@
 /**
  * npm run gpu:check [-- --out DIR] [--policy DIR]: checks the native runtime on this machine's GPU and writes one report, as
  * Markdown and JSON, to docs/measurements. It does what the machine allows: the CUDA side with stand-in kernels where
- * nvcc is there, the same under compute-sanitizer, and engines, gate and bench where TensorRT and a policy are there.
+ * nvcc is there, the same under compute-sanitizer, and where TensorRT is there, engines of a policy (the bundled one unless
+ * --policy names another): build and gate, verify, bench, load.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
@@ -101,17 +102,60 @@ function sanitizers(program, kernels, env) {
 
 /** Builds the engines, which gates them, then verifies and measures, through the command line tool. */
 function engineChecks(policy) {
+  const given = policy === undefined ? [] : ['--policy', path.resolve(policy)]
   const steps = [
-    ['build and gate', ['build', policy, '--runtime', 'tensorrt']],
-    ['verify', ['verify', policy, '--runtime', 'tensorrt']],
-    ['bench', ['bench', policy, '--runtime', 'tensorrt']],
+    ['build and gate', ['build', '--runtime', 'tensorrt_pipelined', ...given]],
+    ['verify', ['verify', '--against', 'random', '--runtime', 'tensorrt_pipelined', ...given]],
+    ['bench', ['bench', '--runtime', 'tensorrt_pipelined', ...given]],
   ]
-  return steps.map(([name, args]) => {
-    const ran = spawnSync(process.execPath, [path.join(root, 'dist/cli.js'), ...args], { encoding: 'utf8' })
-    const detail = `${ran.stdout}${ran.stderr}`.trim()
-    console.log(detail)
-    return { name: `turbo-pi ${name}`, ok: ran.status === 0, detail }
-  })
+  run(process.execPath, [
+    path.join(root, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    path.join(root, 'tsconfig.build.json'),
+  ])
+  const cli = path.join(root, 'dist/cli.js')
+  const results = steps.map(([name, args]) =>
+    said(`turbo-pi ${name}`, spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8' })),
+  )
+  const port = '8711'
+  const server = spawn(
+    process.execPath,
+    [cli, 'serve', '--runtime', 'tensorrt_pipelined', '--port', port, ...given],
+    { stdio: 'ignore' },
+  )
+  const url = `http://127.0.0.1:${port}`
+  try {
+    const waiting = [
+      '--fail',
+      '--silent',
+      '--retry',
+      '120',
+      '--retry-delay',
+      '1',
+      '--retry-all-errors',
+      `${url}/readyz`,
+    ]
+    if (spawnSync('curl', waiting).status !== 0)
+      return [...results, { name: 'load', ok: false, detail: 'the server was not ready in two minutes' }]
+    const load = [
+      '--import',
+      'tsx',
+      path.join(root, 'loadtest/index.ts'),
+      '--url',
+      url,
+      '--scenarios',
+      'closed,robots,burst',
+    ]
+    return [...results, said('load', spawnSync(process.execPath, load, { encoding: 'utf8', cwd: root }))]
+  } finally {
+    server.kill()
+  }
+}
+
+function said(name, { status, stdout, stderr }) {
+  const detail = `${stdout}${stderr}`.trim()
+  console.log(detail)
+  return { name, ok: status === 0, detail }
 }
 
 function markdown(report) {

@@ -34,11 +34,13 @@ double timed(const cuda::Stream& stream, int repeats, const std::function<void()
 class Blas {
  public:
   explicit Blas(const cuda::Stream& stream)
-      : library_(DynLib::open({"libcublas.so.13", "libcublas.so.12"}, "install cuBLAS or set LD_LIBRARY_PATH to its folder")),
+      : library_(DynLib::open({"libcublas.so.13", "libcublas.so.12"},
+                              "install cuBLAS or set LD_LIBRARY_PATH to its folder")),
         workspace_(stream.driver(), kWorkspace) {
     check(library_.get<int(void**)>("cublasCreate_v2")(&handle_), "cublasCreate");
     check(library_.get<int(void*, cuda::RawStream)>("cublasSetStream_v2")(handle_, stream.raw()), "cublasSetStream");
-    check(library_.get<int(void*, void*, size_t)>("cublasSetWorkspace_v2")(handle_, reinterpret_cast<void*>(workspace_.address()), kWorkspace),
+    check(library_.get<int(void*, void*, size_t)>("cublasSetWorkspace_v2")(
+              handle_, reinterpret_cast<void*>(workspace_.address()), kWorkspace),
           "cublasSetWorkspace");
     product_ = library_.get<Product>("cublasGemmEx");
   }
@@ -55,17 +57,20 @@ class Blas {
     constexpr int kDefault = -1;
     const float one = 1;
     const float zero = 0;
-    check(product_(handle_, kTranspose, kPlain, n, m, k, &one, reinterpret_cast<void*>(b), kBf16, k, reinterpret_cast<void*>(a), kBf16, k,
-                   &zero, reinterpret_cast<void*>(c), kBf16, n, kFloat32Sums, kDefault),
+    check(product_(handle_, kTranspose, kPlain, n, m, k, &one, reinterpret_cast<void*>(b), kBf16, k,
+                   reinterpret_cast<void*>(a), kBf16, k, &zero, reinterpret_cast<void*>(c), kBf16, n, kFloat32Sums,
+                   kDefault),
           "cublasGemmEx");
   }
 
  private:
-  using Product = int(void*, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int, const void*, void*, int,
-                      int, int, int);
+  using Product = int(void*, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int,
+                      const void*, void*, int, int, int, int);
   static constexpr size_t kWorkspace = size_t{64} << 20;
 
-  static void check(int status, const char* what) { require(status == 0, std::string(what) + " gave status " + std::to_string(status)); }
+  static void check(int status, const char* what) {
+    require(status == 0, std::string(what) + " gave status " + std::to_string(status));
+  }
 
   DynLib library_;
   cuda::DeviceBuffer workspace_;
@@ -98,17 +103,27 @@ void copyCeiling(Report& report, const cuda::DriverPtr& driver, const Options& o
   kernels.launch(stream, "fill_random", int64_t{1} << 20, from.address(), static_cast<int64_t>(bytes / 2), 3u);
   const double moved = 2.0 * static_cast<double>(bytes) * 1e-9;
   report.figure("device-to-device copy by the driver, bytes read and written",
-                moved / timedPlain(stream, 4, [&] {
-                  driver->check(driver->memcpyDtoDAsync(to.address(), from.address(), bytes, stream.raw()), "cuMemcpyDtoDAsync");
-                }),
+                moved / timedPlain(stream, 4,
+                                   [&] {
+                                     driver->check(
+                                         driver->memcpyDtoDAsync(to.address(), from.address(), bytes, stream.raw()),
+                                         "cuMemcpyDtoDAsync");
+                                   }),
                 "TB/s");
-  report.figure("device-to-device copy by a kernel, bytes read and written", moved / timedPlain(stream, 4, [&] {
-                  kernels.launch(stream, "copy", int64_t{1} << 20, from.address(), to.address(), static_cast<int64_t>(bytes / 16));
-                }),
+  report.figure("device-to-device copy by a kernel, bytes read and written",
+                moved / timedPlain(stream, 4,
+                                   [&] {
+                                     kernels.launch(stream, "copy", int64_t{1} << 20, from.address(), to.address(),
+                                                    static_cast<int64_t>(bytes / 16));
+                                   }),
                 "TB/s");
-  report.figure("reading alone", moved / 2 / timedPlain(stream, 4, [&] {
-                  kernels.launch(stream, "load_read", int64_t{1} << 20, from.address(), static_cast<int64_t>(bytes / 16), to.address());
-                }),
+  report.figure("reading alone",
+                moved / 2 /
+                    timedPlain(stream, 4,
+                               [&] {
+                                 kernels.launch(stream, "load_read", int64_t{1} << 20, from.address(),
+                                                static_cast<int64_t>(bytes / 16), to.address());
+                               }),
                 "TB/s");
 }
 
@@ -145,20 +160,26 @@ void products(Report& report, const cuda::DriverPtr& driver, const Options& opti
   for (const Layer& layer : kLayers) {
     const size_t each = cuda::aligned(size_t{2} * static_cast<size_t>(layer.n) * static_cast<size_t>(layer.k));
     const auto sets = std::min<size_t>(64, kWeights / each);
-    const double ms = timed(stream, 1, [&] {
-      for (size_t set = 0; set < sets; ++set)
-        blas.multiply(layer.m, layer.n, layer.k, input.address(), weights.address() + set * each, output.address());
-    }) / static_cast<double>(sets);
+    const double ms = timed(stream, 1,
+                            [&] {
+                              for (size_t set = 0; set < sets; ++set)
+                                blas.multiply(layer.m, layer.n, layer.k, input.address(),
+                                              weights.address() + set * each, output.address());
+                            }) /
+                      static_cast<double>(sets);
     const double flops = 2.0 * layer.m * layer.n * layer.k;
-    const double bytes = 2.0 * (static_cast<double>(layer.n) * layer.k + static_cast<double>(layer.m) * (layer.k + layer.n));
-    const std::string name = std::string(layer.name) + ", " + std::to_string(layer.m) + "×" + std::to_string(layer.k) + "×" + std::to_string(layer.n);
+    const double bytes =
+        2.0 * (static_cast<double>(layer.n) * layer.k + static_cast<double>(layer.m) * (layer.k + layer.n));
+    const std::string name = std::string(layer.name) + ", " + std::to_string(layer.m) + "×" + std::to_string(layer.k) +
+                             "×" + std::to_string(layer.n);
     report.figure(name + ": time", ms * 1e3, "µs");
     report.figure(name + ": arithmetic", flops / ms * 1e-9, "TFLOP/s");
     report.figure(name + ": memory", bytes / ms * 1e-9, "TB/s");
   }
   const int side = 8192;
   const double ms = timed(stream, 4, [&] {
-    blas.multiply(side, side, side, weights.address(), weights.address() + (size_t{256} << 20), weights.address() + (size_t{512} << 20));
+    blas.multiply(side, side, side, weights.address(), weights.address() + (size_t{256} << 20),
+                  weights.address() + (size_t{512} << 20));
   });
   report.figure("bf16 product 8192×8192×8192", 2.0 * side * side * side / ms * 1e-9, "TFLOP/s");
 }

@@ -26,8 +26,8 @@ class VisionStage final : public pi05::Stage {
   VisionStage(const Common& common, const pi05::VisionCall& call) : common_(common), call_(call) {}
   void enqueue(const cuda::Stream& stream, int) override {
     const ModelShape& m = common_.shape;
-    common_.kernels->launch(stream, "toy_vision", call_.images * m.imageTokens * m.width, call_.pixels, call_.embeddings,
-                            call_.images, m.imageTokens, m.width, m.imageBytes(), toy::kScale);
+    common_.kernels->launch(stream, "toy_vision", call_.images * m.imageTokens * m.width, call_.pixels,
+                            call_.embeddings, call_.images, m.imageTokens, m.width, m.imageBytes(), toy::kScale);
   }
 
  private:
@@ -48,10 +48,11 @@ class PrefixStage final : public pi05::Stage {
                                 load.arithmeticRounds / kArithmeticParts);
     for (int64_t layer = 0; layer < m.layers; ++layer)
       for (const float sign : {1.0f, -1.0f})
-        common_.kernels->launch(stream, "toy_cache", m.cacheElements(call_.batch, call_.prefixLength), call_.embeddings, call_.tokens,
-                                call_.source, (sign > 0 ? call_.keys : call_.values)[static_cast<size_t>(layer)],
-                                call_.images * m.imageTokens, call_.batch, m.kvHeads, call_.prefixLength, m.headDim, m.width,
-                                sign * static_cast<float>(layer));
+        common_.kernels->launch(stream, "toy_cache", m.cacheElements(call_.batch, call_.prefixLength), call_.embeddings,
+                                call_.tokens, call_.source,
+                                (sign > 0 ? call_.keys : call_.values)[static_cast<size_t>(layer)],
+                                call_.images * m.imageTokens, call_.batch, m.kvHeads, call_.prefixLength, m.headDim,
+                                m.width, sign * static_cast<float>(layer));
   }
 
  private:
@@ -71,16 +72,17 @@ class DenoiseStage final : public pi05::Stage {
     const int64_t words = common_.load.stepBytes / 16 / m.layers;
     for (int64_t layer = 0; layer < m.layers; ++layer) {
       if (common_.load.kind == Load::Kind::kContend)
-        kernels.launch(stream, "load_read", int64_t{1} << 20, common_.weights->address() + static_cast<uint64_t>(layer * words * 16), words,
+        kernels.launch(stream, "load_read", int64_t{1} << 20,
+                       common_.weights->address() + static_cast<uint64_t>(layer * words * 16), words,
                        common_.sink->address());
       kernels.launch(stream, "toy_sum", call_.batch * Kernels::kBlock, call_.keys[static_cast<size_t>(layer)],
-                     call_.values[static_cast<size_t>(layer)], call_.lengths, sums_, m.kvHeads, call_.prefixLength, m.headDim,
-                     layer == 0 ? 1 : 0);
+                     call_.values[static_cast<size_t>(layer)], call_.lengths, sums_, m.kvHeads, call_.prefixLength,
+                     m.headDim, layer == 0 ? 1 : 0);
     }
     const int64_t perRow = m.horizon * m.actionDim;
     kernels.launch(stream, "toy_denoise", call_.batch * perRow, call_.x[step % 2],
-                   call_.modulation + static_cast<size_t>(step) * call_.modulationStride, call_.dt, call_.lengths, sums_,
-                   call_.x[1 - step % 2], call_.velocity, call_.batch, perRow, m.modulation, m.layers);
+                   call_.modulation + static_cast<size_t>(step) * call_.modulationStride, call_.dt, call_.lengths,
+                   sums_, call_.x[1 - step % 2], call_.velocity, call_.batch, perRow, m.modulation, m.layers);
     stamp(stream, 1);
   }
 
@@ -88,7 +90,8 @@ class DenoiseStage final : public pi05::Stage {
   void stamp(const cuda::Stream& stream, unsigned kind) const {
     const StampRing* ring = common_.ring.get();
     if (ring != nullptr)
-      common_.kernels->launch(stream, "stamp", 1, ring->memory.address(), ring->counter.address(), ring->capacity, kind);
+      common_.kernels->launch(stream, "stamp", 1, ring->memory.address(), ring->counter.address(), ring->capacity,
+                              kind);
   }
 
   const Common& common_;
@@ -109,7 +112,8 @@ class KernelStages final : public pi05::StageMaker {
   std::unique_ptr<pi05::Stage> prefix(const pi05::PrefixCall& call, const cuda::Stream&, pi05::Scratch) override {
     return std::make_unique<PrefixStage>(common_, call);
   }
-  std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream&, pi05::Scratch scratch) override {
+  std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream&,
+                                       pi05::Scratch scratch) override {
     return std::make_unique<DenoiseStage>(common_, call, scratch.address);
   }
 

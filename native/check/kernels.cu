@@ -18,8 +18,8 @@ __device__ uint64_t now() {
 
 extern "C" {
 
-__global__ void toy_vision(const uint8_t* pixels, float* out, int64_t images, int64_t tokens, int64_t width, int64_t imageBytes,
-                           float scale) {
+__global__ void toy_vision(const uint8_t* pixels, float* out, int64_t images, int64_t tokens, int64_t width,
+                           int64_t imageBytes, float scale) {
   const int64_t perImage = tokens * width;
   for (int64_t i = firstIndex(); i < images * perImage; i += stride()) {
     const uint8_t* image = pixels + i / perImage * imageBytes;
@@ -28,8 +28,9 @@ __global__ void toy_vision(const uint8_t* pixels, float* out, int64_t images, in
   }
 }
 
-__global__ void toy_cache(const float* embeddings, const int64_t* tokens, const int64_t* source, float* out, int64_t imagePlaces,
-                          int64_t batch, int64_t heads, int64_t prefix, int64_t headDim, int64_t width, float shift) {
+__global__ void toy_cache(const float* embeddings, const int64_t* tokens, const int64_t* source, float* out,
+                          int64_t imagePlaces, int64_t batch, int64_t heads, int64_t prefix, int64_t headDim,
+                          int64_t width, float shift) {
   for (int64_t i = firstIndex(); i < batch * heads * prefix * headDim; i += stride()) {
     const int64_t column = i % headDim;
     const int64_t place = i / headDim % prefix;
@@ -60,8 +61,9 @@ __global__ void toy_sum(const float* keys, const float* values, const int64_t* l
   if (threadIdx.x == 0) sums[row] = (first ? 0.0 : sums[row]) + parts[0];
 }
 
-__global__ void toy_denoise(const float* x, const float* modulation, const float* dt, const int64_t* lengths, const double* sums,
-                            float* next, float* velocity, int64_t batch, int64_t perRow, int64_t modulations, int64_t layers) {
+__global__ void toy_denoise(const float* x, const float* modulation, const float* dt, const int64_t* lengths,
+                            const double* sums, float* next, float* velocity, int64_t batch, int64_t perRow,
+                            int64_t modulations, int64_t layers) {
   for (int64_t i = firstIndex(); i < batch * perRow; i += stride()) {
     const int64_t row = i / perRow;
     const float mean = static_cast<float>(sums[row] / static_cast<double>(2 * layers * lengths[row]));

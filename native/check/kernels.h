@@ -23,8 +23,8 @@ class Kernels {
     const int64_t blocks = (threads + kBlock - 1) / kBlock;
     cuda::RawFunction function = nullptr;
     driver_->check(driver_->moduleGetFunction(&function, module_, name), name);
-    driver_->check(driver_->launchKernel(function, static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks), 1, 1,
-                                         threads == 1 ? 1 : kBlock, 1, 1, 0, stream.raw(), parameters, nullptr),
+    driver_->check(driver_->launchKernel(function, static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks),
+                                         1, 1, threads == 1 ? 1 : kBlock, 1, 1, 0, stream.raw(), parameters, nullptr),
                    name);
   }
 

@@ -10,13 +10,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double milliseconds(Clock::time_point from) { return std::chrono::duration<double, std::milli>(Clock::now() - from).count(); }
+double milliseconds(Clock::time_point from) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - from).count();
+}
 
 void requireActions(const std::vector<float>& got, const std::vector<float>& expected, const std::string& what) {
   require(got.size() == expected.size(), what + ": wrong number of actions");
   for (size_t i = 0; i < got.size(); ++i)
     require(std::fabs(got[i] - expected[i]) <= 1e-3f + 1e-5f * std::fabs(expected[i]),
-            what + ": action " + std::to_string(i) + " is " + std::to_string(got[i]) + ", expected " + std::to_string(expected[i]));
+            what + ": action " + std::to_string(i) + " is " + std::to_string(got[i]) + ", expected " +
+                std::to_string(expected[i]));
 }
 
 std::string everyShape(const cuda::DriverPtr& driver, const Options& options) {
@@ -36,7 +39,8 @@ std::string everyShape(const cuda::DriverPtr& driver, const Options& options) {
             auto perceived = gpu.submit(exec::PerceiveJob{slot, input});
             auto acted = gpu.submit(exec::ActJob{slot, act});
             StandIn::done(std::move(perceived));
-            requireActions(StandIn::done(std::move(acted)).act.actions, toy::actions(shape, input, act), "case " + std::to_string(cases));
+            requireActions(StandIn::done(std::move(acted)).act.actions, toy::actions(shape, input, act),
+                           "case " + std::to_string(cases));
           }
     }
   }
@@ -53,7 +57,8 @@ std::string traceAgrees(const cuda::DriverPtr& driver, const Options& options) {
   StandIn::done(std::move(perceived));
   const auto trace = StandIn::done(gpu.submit(exec::TraceJob{1, input, act})).trace;
   require(trace.act.actions == replayed, "the captured graphs and the single steps differ");
-  require(trace.keys.size() == 18 && trace.x.size() == 10 && trace.keys[3] == toy::reference(standInShape(), input, act).keys[3],
+  require(trace.keys.size() == 18 && trace.x.size() == 10 &&
+              trace.keys[3] == toy::reference(standInShape(), input, act).keys[3],
           "a traced tensor differs from the host's");
   return "replayed graphs and single steps give the same bits";
 }
@@ -71,7 +76,8 @@ double stream(StandIn& gpu, int frames, int slots, int steps) {
     waiting.pop_front();
     StandIn::done(std::move(pair.perceived));
     const auto outcome = StandIn::done(std::move(pair.acted));
-    requireActions(outcome.act.actions, toy::actions(shape, standInFrame(pair.number), toy::act(shape, pair.number, 1, steps)),
+    requireActions(outcome.act.actions,
+                   toy::actions(shape, standInFrame(pair.number), toy::act(shape, pair.number, 1, steps)),
                    "frame " + std::to_string(pair.number));
   };
   // Frames are made before the clock starts; only a few different ones, each with its own number.
@@ -100,7 +106,8 @@ std::string numberedFrames(const cuda::DriverPtr& driver, const Options& options
     waiting.pop_front();
     const auto outcome = StandIn::done(std::move(next.second));
     requireActions(outcome.act.actions,
-                   toy::actions(shape, standInFrame(next.first), toy::act(shape, next.first, 1, 10)), "frame " + std::to_string(next.first));
+                   toy::actions(shape, standInFrame(next.first), toy::act(shape, next.first, 1, 10)),
+                   "frame " + std::to_string(next.first));
   };
   for (int number = 0; number < frames; ++number) {
     gpu.submit(exec::PerceiveJob{number % 2, standInFrame(number)});
@@ -135,7 +142,8 @@ std::string shutdown(const cuda::DriverPtr& driver, const Options& options, int 
     if (round == 0) before = used();
   }
   const size_t after = used();
-  require(after <= before + (size_t{4} << 20), "device memory grew by " + std::to_string((after - before) >> 20) + " MiB");
+  require(after <= before + (size_t{4} << 20),
+          "device memory grew by " + std::to_string((after - before) >> 20) + " MiB");
   return std::to_string(rounds) + " sessions dropped with work in flight, no device memory kept";
 }
 
@@ -214,7 +222,8 @@ double arithmeticTime(const Kernels& kernels, int64_t rounds) {
 void checkPipeline(Report& report, const cuda::DriverPtr& driver, const Options& options) {
   report.check("stand-in model, every shape", [&] { return everyShape(driver, options); });
   report.check("trace and captured graphs", [&] { return traceAgrees(driver, options); });
-  report.check("two lanes, numbered frames", [&] { return numberedFrames(driver, options, options.quick ? 40 : 10000); });
+  report.check("two lanes, numbered frames",
+               [&] { return numberedFrames(driver, options, options.quick ? 40 : 10000); });
   report.check("shutdown with work in flight", [&] { return shutdown(driver, options, options.quick ? 3 : 30); });
 }
 
@@ -234,9 +243,11 @@ void measurePipeline(Report& report, const cuda::DriverPtr& driver, const Option
     Load contend;
     contend.kind = Load::Kind::kContend;
     contend.arithmeticRounds = 1 << 14;
-    contend.arithmeticRounds = static_cast<int64_t>(static_cast<double>(contend.arithmeticRounds) * 6.0 / arithmeticTime(kernels, contend.arithmeticRounds));
+    contend.arithmeticRounds = static_cast<int64_t>(static_cast<double>(contend.arithmeticRounds) * 6.0 /
+                                                    arithmeticTime(kernels, contend.arithmeticRounds));
     contend.stepBytes = int64_t{1} << 31;
-    reportTiming(report, "6 ms arithmetic on all multiprocessors, 10 × 2 GiB read", compare(driver, options, contend, 100));
+    reportTiming(report, "6 ms arithmetic on all multiprocessors, 10 × 2 GiB read",
+                 compare(driver, options, contend, 100));
     return "measured";
   });
   report.check("frames without load, and replay gaps", [&] {

@@ -31,8 +31,9 @@ std::string pinnedCopies(const cuda::DriverPtr& driver, size_t bytes) {
   stream.record(end);
   stream.synchronize();
   require(std::memcmp(out.as<char>(), back.as<char>(), bytes) == 0, "the bytes that came back differ");
-  return std::to_string(bytes / kMegabyte) + " MiB there " + rate(static_cast<double>(bytes), static_cast<double>(middle.since(start))) +
-         ", back " + rate(static_cast<double>(bytes), static_cast<double>(end.since(middle)));
+  return std::to_string(bytes / kMegabyte) + " MiB there " +
+         rate(static_cast<double>(bytes), static_cast<double>(middle.since(start))) + ", back " +
+         rate(static_cast<double>(bytes), static_cast<double>(end.since(middle)));
 }
 
 /// One stream keeps waiting, the other must not see its data before the event.
@@ -47,7 +48,8 @@ std::string eventOrder(const Kernels& kernels, uint64_t waitNs, int rounds) {
   for (int round = 0; round < rounds; ++round) {
     writer.wait(read);
     kernels.launch(writer, "load_wait", 1, waitNs);
-    driver->check(driver->memsetD8Async(shared.address(), static_cast<unsigned char>(round % 200 + 1), 8, writer.raw()), "cuMemsetD8Async");
+    driver->check(driver->memsetD8Async(shared.address(), static_cast<unsigned char>(round % 200 + 1), 8, writer.raw()),
+                  "cuMemsetD8Async");
     writer.record(written);
     reader.wait(written);
     reader.download(seen.as<char>(), shared.address(), 8);
@@ -74,7 +76,8 @@ std::string graphReplay(const Kernels& kernels, int replays) {
   for (int i = 0; i < replays; ++i) graph.launch(stream);
   stream.download(seen.as<char>(), counter.address(), sizeof(unsigned));
   stream.synchronize();
-  require(*seen.as<unsigned>() == static_cast<unsigned>(3 * replays), "the graph's kernels ran " + std::to_string(*seen.as<unsigned>()) + " times");
+  require(*seen.as<unsigned>() == static_cast<unsigned>(3 * replays),
+          "the graph's kernels ran " + std::to_string(*seen.as<unsigned>()) + " times");
   return std::to_string(replays) + " replays of 3 kernels; the capture itself ran none";
 }
 

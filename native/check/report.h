@@ -25,8 +25,8 @@ class Report {
     std::printf("%s %s: %s\n", ok ? "ok  " : "FAIL", name.c_str(), detail.c_str());
     std::fflush(stdout);
     failed_ += ok ? 0 : 1;
-    checks_ << (checks_.tellp() > 0 ? ",\n" : "") << "    {\"name\": " << quoted(name) << ", \"ok\": " << (ok ? "true" : "false")
-            << ", \"detail\": " << quoted(detail) << "}";
+    checks_ << (checks_.tellp() > 0 ? ",\n" : "") << "    {\"name\": " << quoted(name)
+            << ", \"ok\": " << (ok ? "true" : "false") << ", \"detail\": " << quoted(detail) << "}";
   }
 
   void fact(const std::string& name, const std::string& value) { add(name, quoted(value)); }
@@ -41,7 +41,8 @@ class Report {
   int failed() const noexcept { return failed_; }
 
   void write(const std::string& path) const {
-    const std::string text = "{\n  \"checks\": [\n" + checks_.str() + "\n  ],\n  \"figures\": {\n" + figures_.str() + "\n  }\n}\n";
+    const std::string text =
+        "{\n  \"checks\": [\n" + checks_.str() + "\n  ],\n  \"figures\": {\n" + figures_.str() + "\n  }\n}\n";
     writeFileAtomically(path, nullptr, 0, text.data(), text.size());
   }
 

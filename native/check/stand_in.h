@@ -21,7 +21,8 @@ struct Options {
 /// A GPU thread over stand-in stages.
 class StandIn {
  public:
-  StandIn(const cuda::DriverPtr& driver, const std::string& ptx, int lanes, int slots, const Load& load, unsigned stamps = 0) {
+  StandIn(const cuda::DriverPtr& driver, const std::string& ptx, int lanes, int slots, const Load& load,
+          unsigned stamps = 0) {
     std::promise<std::string> opened;
     gpu_ = std::make_unique<exec::GpuThread>(
         [=] {
@@ -35,7 +36,8 @@ class StandIn {
             stream.synchronize();
           }
           gpu.session = std::make_unique<pi05::Session>(
-              driver, kernelStages(std::make_shared<const Kernels>(driver, ptx), load, ring_), pi05::SessionOptions{lanes, slots, 48});
+              driver, kernelStages(std::make_shared<const Kernels>(driver, ptx), load, ring_),
+              pi05::SessionOptions{lanes, slots, 48});
           return gpu;
         },
         [&](const pi05::ModelShape*, const std::string& reason, const std::string&) { opened.set_value(reason); });

@@ -66,7 +66,8 @@ TEST("a file is written whole or not at all") {
 TEST("external weights are found with their place in the weights file") {
   toy::writeModel(directory());
   const trt::WeightSource source(directory() + "/vision.onnx");
-  CHECK(source.weights().size() == 1 && source.weights()[0].name == "scale" && source.weights()[0].size == sizeof(float));
+  CHECK(source.weights().size() == 1 && source.weights()[0].name == "scale" &&
+        source.weights()[0].size == sizeof(float));
   CHECK(*static_cast<const float*>(source.weights()[0].data) == toy::kScale);
 }
 
@@ -80,7 +81,8 @@ TEST("a weight past the end of its file, or outside the directory, is refused") 
   CHECK_SAYS(check::thrownBy([&] { trt::WeightSource(path).weights(); }), "not an ONNX model");
   const std::string cut = toy::onnx("vision", "weights.bin", 0, 4);
   for (size_t length = 1; length < cut.size(); ++length)
-    CHECK_SAYS(check::thrownBy([&] { trt::externalWeights(reinterpret_cast<const uint8_t*>(cut.data()), length); }), "not an ONNX model");
+    CHECK_SAYS(check::thrownBy([&] { trt::externalWeights(reinterpret_cast<const uint8_t*>(cut.data()), length); }),
+               "not an ONNX model");
 }
 
 TEST("a plan comes back under the key it was written with") {
@@ -99,7 +101,8 @@ TEST("a plan that does not fit says which part of the key differs") {
   trt::PlanKey more = key("A");
   more.add("driver", "580");
   CHECK(trt::PlanFile::mismatch(path, more) == "was built for another driver: nothing, now 580");
-  CHECK_SAYS(check::thrownBy([&] { trt::PlanFile(path, key("B")); }), "/vision.plan was built for another GPU: A, now B");
+  CHECK_SAYS(check::thrownBy([&] { trt::PlanFile(path, key("B")); }),
+             "/vision.plan was built for another GPU: A, now B");
   CHECK_SAYS(trt::PlanFile::mismatch(directory() + "/none.plan", key("A")), "No such file");
 }
 

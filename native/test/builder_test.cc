@@ -26,13 +26,12 @@ TEST("a build reports its progress and keeps the timing cache") {
   CHECK(library->version() == "10.13.3.9");
   const std::atomic<bool> never{false};
   std::vector<int> steps;
-  const auto plan = trt::buildPlan(
-      library, request(directory, "vision"),
-      [&](const std::string& phase, int step, int of) {
-        CHECK(phase == "Tactics" && of == 10);
-        steps.push_back(step);
-      },
-      never, {});
+  const auto plan = trt::buildPlan(library, request(directory, "vision"),
+                                   [&](const std::string& phase, int step, int of) {
+                                     CHECK(phase == "Tactics" && of == 10);
+                                     steps.push_back(step);
+                                   },
+                                   never, {});
   CHECK(plan->size() > 0 && steps.front() == 0 && steps.back() == 10 && steps.size() == 11);
   CHECK(contentOf(directory + "/timings") == "timings+");
   trt::buildPlan(library, request(directory, "vision"), {}, never, {});
@@ -48,16 +47,17 @@ TEST("a build that is called off ends soon, as cancelled") {
   std::atomic<bool> cancelled{false};
   int reports = 0;
   const std::string reason = check::thrownBy([&] {
-    trt::buildPlan(
-        trt::Library::load(), request(directory, "denoise"),
-        [&](const std::string&, int step, int) {
-          ++reports;
-          if (step == 3) cancelled = true;
-        },
-        cancelled, {});
+    trt::buildPlan(trt::Library::load(), request(directory, "denoise"),
+                   [&](const std::string&, int step, int) {
+                     ++reports;
+                     if (step == 3) cancelled = true;
+                   },
+                   cancelled, {});
   });
   CHECK(reason == "cancelled" && reports == 4);
-  CHECK(check::thrownBy([&] { trt::buildPlan(trt::Library::load(), request(directory, "vision"), {}, cancelled, {}); }) == "cancelled");
+  CHECK(check::thrownBy([&] {
+          trt::buildPlan(trt::Library::load(), request(directory, "vision"), {}, cancelled, {});
+        }) == "cancelled");
 }
 
 TEST("a graph that the parser refuses is reported in the parser's words") {
@@ -65,13 +65,15 @@ TEST("a graph that the parser refuses is reported in the parser's words") {
   toy::writeModel(directory);
   toy::writeFile(directory + "/vision.onnx", toy::onnx("unknown", "weights.bin", 64, 4));
   const std::atomic<bool> never{false};
-  CHECK_SAYS(check::thrownBy([&] { trt::buildPlan(trt::Library::load(), request(directory, "vision"), {}, never, {}); }),
-             "the model has no toy graph (node 0)");
+  CHECK_SAYS(
+      check::thrownBy([&] { trt::buildPlan(trt::Library::load(), request(directory, "vision"), {}, never, {}); }),
+      "the model has no toy graph (node 0)");
 }
 
 TEST("a library older than the headers is refused, and so is another major version") {
   setenv("FAKE_TENSORRT_VERSION", "101202", 1);
-  CHECK_SAYS(check::thrownBy([] { trt::Library::load(); }), "the installed TensorRT is 10.12.2.9, this addon was built for 10.13");
+  CHECK_SAYS(check::thrownBy([] { trt::Library::load(); }),
+             "the installed TensorRT is 10.12.2.9, this addon was built for 10.13");
   setenv("FAKE_TENSORRT_VERSION", "110100", 1);
   CHECK_SAYS(check::thrownBy([] { trt::Library::load(); }), "the installed TensorRT is 11.1.0.9");
   setenv("FAKE_TENSORRT_VERSION", "101600", 1);
@@ -99,7 +101,8 @@ TEST("the error recorder keeps what it can hold and says when there was more") {
   trt::ErrorRecorder recorder;
   for (int i = 0; i < 20; ++i) recorder.reportError(nvinfer1::ErrorCode::kINTERNAL_ERROR, std::to_string(i).c_str());
   CHECK(recorder.getNbErrors() == 16 && recorder.hasOverflowed() && std::string(recorder.getErrorDesc(15)) == "15");
-  CHECK(recorder.getErrorCode(0) == nvinfer1::ErrorCode::kINTERNAL_ERROR && std::string(recorder.getErrorDesc(99)).empty());
+  CHECK(recorder.getErrorCode(0) == nvinfer1::ErrorCode::kINTERNAL_ERROR &&
+        std::string(recorder.getErrorDesc(99)).empty());
   CHECK(recorder.incRefCount() == 1 && recorder.decRefCount() == 0);
   CHECK_SAYS(recorder.explain("failed"), "failed: 0: 1");
   CHECK(recorder.getNbErrors() == 0 && !recorder.hasOverflowed());

@@ -59,18 +59,18 @@ inline int runAll() {
 
 #define CHECK_JOIN2(a, b) a##b
 #define CHECK_JOIN(a, b) CHECK_JOIN2(a, b)
-#define TEST_NAMED(id, name)                           \
-  static void id();                                    \
+#define TEST_NAMED(id, name)                                     \
+  static void id();                                              \
   static const check::Register CHECK_JOIN(id, _entry)(name, id); \
   static void id()
 #define TEST(name) TEST_NAMED(CHECK_JOIN(test_, __LINE__), name)
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)                                           \
+  do {                                                             \
     if (!(condition)) check::fail(__FILE__, __LINE__, #condition); \
   } while (false)
-#define CHECK_SAYS(text, part)                                                                                   \
-  do {                                                                                                           \
-    const std::string checked_ = (text);                                                                         \
-    if (checked_.find(part) == std::string::npos)                                                                \
+#define CHECK_SAYS(text, part)                                                                            \
+  do {                                                                                                    \
+    const std::string checked_ = (text);                                                                  \
+    if (checked_.find(part) == std::string::npos)                                                         \
       check::fail(__FILE__, __LINE__, "\"" + checked_ + "\" does not say \"" + std::string(part) + "\""); \
   } while (false)

@@ -1,8 +1,8 @@
-#include "cuda/driver_api.h"
-
 #include <cuda.h>
 
 #include <type_traits>
+
+#include "cuda/driver_api.h"
 
 /// Compares the declarations in cuda/driver_api.h with NVIDIA's own, where a toolkit is installed. Structs are the same
 /// types; enums and our ints are compared by size, since only the calling convention matters.
@@ -75,7 +75,8 @@ CHECK_CALL((RawGraphExec), cuGraphExecDestroy);
 CHECK_CALL((RawModule*, const void*), cuModuleLoadData);
 CHECK_CALL((RawModule), cuModuleUnload);
 CHECK_CALL((RawFunction*, RawModule, const char*), cuModuleGetFunction);
-CHECK_CALL((RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**, void**),
+CHECK_CALL((RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**,
+            void**),
            cuLaunchKernel);
 static_assert(kNoDevice == CUDA_ERROR_NO_DEVICE && kNotReady == CUDA_ERROR_NOT_READY);
 static_assert(kStreamNonBlocking == CU_STREAM_NON_BLOCKING && kEventDisableTiming == CU_EVENT_DISABLE_TIMING);

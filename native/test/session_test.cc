@@ -71,7 +71,8 @@ TEST("a trace has every intermediate tensor and the same actions as the captured
   const auto expected = toy::reference(session.shape(), input, act);
   const auto replayed = run(session, 0, input, act);
   const auto trace = session.trace(1, input, act);
-  CHECK(trace.imageEmbeddings == expected.imageEmbeddings && trace.keys == expected.keys && trace.values == expected.values);
+  CHECK(trace.imageEmbeddings == expected.imageEmbeddings && trace.keys == expected.keys &&
+        trace.values == expected.values);
   CHECK(trace.x.size() == 4 && trace.velocity.size() == 4);
   for (size_t step = 0; step < 4; ++step) {
     CHECK(toy::largestDifference(trace.x[step], expected.x[step]) <= 1e-4f);
@@ -87,15 +88,18 @@ TEST("each stage runs once before it is captured, and a second frame replays wit
   session.setModulation(3, toy::modulation(session.shape(), 3));
   fakeCudaClearLog();
   run(session, 0, toy::frame(session.shape(), 1, 1, 2, 3, 4), act);
-  const auto first = linesOf(fakeCudaLog(), {"kernel", "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphLaunch"});
+  const auto first =
+      linesOf(fakeCudaLog(), {"kernel", "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphLaunch"});
   CHECK(countOf(first, "BeginCapture") == 3 && countOf(first, "cuGraphLaunch") == 3);
-  CHECK(countOf(first, "kernel vision") == 2 && countOf(first, "kernel prefix") == 2 && countOf(first, "kernel denoise") == 4);
+  CHECK(countOf(first, "kernel vision") == 2 && countOf(first, "kernel prefix") == 2 &&
+        countOf(first, "kernel denoise") == 4);
   CHECK(first[0].rfind("kernel vision", 0) == 0 && first[1].rfind("cuStreamBeginCapture", 0) == 0 &&
         first[2].rfind("kernel vision", 0) == 0 && first[3].rfind("cuStreamEndCapture", 0) == 0 &&
         first[4].rfind("cuGraphLaunch", 0) == 0);
   fakeCudaClearLog();
   run(session, 0, toy::frame(session.shape(), 2, 1, 2, 3, 4), act);
-  const auto second = linesOf(fakeCudaLog(), {"kernel", "cuStreamBeginCapture_v2", "cuGraphLaunch", "cuMemAlloc", "cuMemHostAlloc"});
+  const auto second =
+      linesOf(fakeCudaLog(), {"kernel", "cuStreamBeginCapture_v2", "cuGraphLaunch", "cuMemAlloc", "cuMemHostAlloc"});
   CHECK(second.size() == 3 && countOf(second, "cuGraphLaunch") == 3);
 }
 
@@ -107,7 +111,8 @@ TEST("an act waits for its slot's prefix, and a perceive for the act that reads 
   fakeCudaClearLog();
   run(session, 0, toy::frame(session.shape(), 2, 1, 2, 3, 4), toy::act(session.shape(), 2, 1, 1));
   const auto lines = linesOf(fakeCudaLog(), {"cuStreamWaitEvent", "cuEventRecord", "cuGraphLaunch"});
-  // perceive: wait actEnd, record start, vision, record, prefix, record ready. act: wait ready, start, graph, end, actEnd.
+  // perceive: wait actEnd, record start, vision, record, prefix, record ready. act: wait ready, start, graph, end,
+  // actEnd.
   CHECK(lines.size() == 11);
   const auto word = [&](size_t line, int index) {
     std::istringstream in(lines[line]);
@@ -145,7 +150,8 @@ TEST("inputs that do not fit are refused by name, before any work, and the sessi
   auto act = toy::act(session.shape(), 1, 1, 2);
   CHECK_SAYS(check::thrownBy([&] { session.startAct(0, act); }), "holds a prefix of 0 rows");
   run(session, 0, good, act);
-  CHECK_SAYS(check::thrownBy([&] { session.startAct(0, toy::act(session.shape(), 1, 1, 7)); }), "no modulation was set for 7 steps");
+  CHECK_SAYS(check::thrownBy([&] { session.startAct(0, toy::act(session.shape(), 1, 1, 7)); }),
+             "no modulation was set for 7 steps");
   act.noise.pop_back();
   CHECK_SAYS(check::thrownBy([&] { session.startAct(0, act); }), "noise has 5 elements, expected 6");
   act = toy::act(session.shape(), 1, 1, 2);
@@ -166,28 +172,47 @@ TEST("least recently used graphs go when there are too many, and come back when 
     for (const int steps : {1, 2, 3, 4}) {
       const auto input = toy::frame(session.shape(), steps, 1, 1 + steps % 2, 3, 4);
       const auto act = toy::act(session.shape(), steps, 1, steps);
-      CHECK(toy::largestDifference(run(session, 0, input, act).actions, toy::reference(session.shape(), input, act).act.actions) <= 1e-4f);
+      CHECK(toy::largestDifference(run(session, 0, input, act).actions,
+                                   toy::reference(session.shape(), input, act).act.actions) <= 1e-4f);
     }
 }
 
 TEST("whatever call fails, the reason comes out and nothing leaks") {
   const int before = fakeCudaLive();
-  for (const char* function :
-       {"cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuCtxGetStreamPriorityRange", "cuStreamCreateWithPriority", "cuMemAlloc_v2",
-        "cuMemHostAlloc", "cuEventCreate", "cuMemsetD8Async", "cuStreamSynchronize", "cuStreamWaitEvent", "cuEventRecord",
-        "cuMemcpyHtoDAsync_v2", "kernel", "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags",
-        "cuGraphUpload", "cuGraphLaunch", "cuEventQuery", "cuEventElapsedTime", "cuMemcpyDtoHAsync_v2"})
+  for (const char* function : {"cuDevicePrimaryCtxRetain",
+                               "cuCtxSetCurrent",
+                               "cuCtxGetStreamPriorityRange",
+                               "cuStreamCreateWithPriority",
+                               "cuMemAlloc_v2",
+                               "cuMemHostAlloc",
+                               "cuEventCreate",
+                               "cuMemsetD8Async",
+                               "cuStreamSynchronize",
+                               "cuStreamWaitEvent",
+                               "cuEventRecord",
+                               "cuMemcpyHtoDAsync_v2",
+                               "kernel",
+                               "cuStreamBeginCapture_v2",
+                               "cuStreamEndCapture",
+                               "cuGraphInstantiateWithFlags",
+                               "cuGraphUpload",
+                               "cuGraphLaunch",
+                               "cuEventQuery",
+                               "cuEventElapsedTime",
+                               "cuMemcpyDtoHAsync_v2"})
     for (const int after : {0, 1, 3}) {
       fakeCudaFail(function, after, 700);
       bool failed = false;
       try {
         const exec::OpenSession gpu = toy::plans().open({});
         for (int number = 0; number < 4; ++number)
-          run(*gpu.session, number % 2, toy::frame(gpu.session->shape(), number, 1, 2, 3, 4), toy::act(gpu.session->shape(), number, 1, 3));
+          run(*gpu.session, number % 2, toy::frame(gpu.session->shape(), number, 1, 2, 3, 4),
+              toy::act(gpu.session->shape(), number, 1, 3));
       } catch (const Error& error) {
         failed = true;
         const std::string text = error.what();
-        CHECK(text.find("FAKE_ERROR (700), made by a test") != std::string::npos || text.find("TensorRT could not enqueue") == 0);
+        CHECK(text.find("FAKE_ERROR (700), made by a test") != std::string::npos ||
+              text.find("TensorRT could not enqueue") == 0);
       }
       // Some functions are called once or twice only; their later faults never come.
       CHECK(failed || after > 0);

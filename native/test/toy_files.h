@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/mapped_file.h"
-#include "trt/engine_builder.h"
 #include "toy_model.h"
+#include "trt/engine_builder.h"
 
 /// Writes and builds the toy model.
 namespace turbopi::toy {
@@ -22,7 +22,9 @@ inline std::string field(uint32_t number, const std::string& bytes) {
   return out + bytes;
 }
 
-inline std::string entry(const std::string& key, const std::string& value) { return field(13, field(1, key) + field(2, value)); }
+inline std::string entry(const std::string& key, const std::string& value) {
+  return field(13, field(1, key) + field(2, value));
+}
 
 /// A ModelProto whose graph is named "toy:<graph>" and has one external initializer.
 inline std::string onnx(const std::string& graph, const std::string& location, size_t offset, size_t length) {
@@ -60,7 +62,10 @@ inline std::vector<std::vector<trt::InputRange>> profiles(const std::string& gra
   if (graph == "prefix") {
     std::vector<Ranges> out;
     for (const int64_t bucket : buckets())
-      out.push_back({{"image_embeddings", {1, m.imageTokens, m.width}, {kCameras, m.imageTokens, m.width}, {images, m.imageTokens, m.width}},
+      out.push_back({{"image_embeddings",
+                      {1, m.imageTokens, m.width},
+                      {kCameras, m.imageTokens, m.width},
+                      {images, m.imageTokens, m.width}},
                      {"tokens", {bucket}, {bucket}, {kMaxBatch * bucket}},
                      {"source", {1, bucket}, {1, imagePlaces + bucket}, {kMaxBatch, imagePlaces + bucket}},
                      {"lengths", {1}, {1}, {kMaxBatch}}});

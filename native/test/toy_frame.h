@@ -11,8 +11,8 @@
 namespace turbopi::toy {
 
 /// A batch whose pictures hold `number` in every pixel pair; row r uses `cameras` pictures and `tokens` tokens.
-inline pi05::PerceiveInput frame(const pi05::ModelShape& shape, int number, int64_t batch, int64_t cameras, int64_t tokens,
-                                 int64_t bucket) {
+inline pi05::PerceiveInput frame(const pi05::ModelShape& shape, int number, int64_t batch, int64_t cameras,
+                                 int64_t tokens, int64_t bucket) {
   pi05::PerceiveInput input;
   input.batch = batch;
   input.images = batch * cameras;
@@ -27,10 +27,11 @@ inline pi05::PerceiveInput frame(const pi05::ModelShape& shape, int number, int6
   input.tokens.assign(static_cast<size_t>(batch * bucket), 0);
   const int64_t imagePlaces = input.images * shape.imageTokens;
   for (int64_t row = 0; row < batch; ++row) {
-    for (int64_t i = 0; i < tokens; ++i) input.tokens[static_cast<size_t>(row * tokens + i)] = 10 * number % 1000 + row + i;
+    for (int64_t i = 0; i < tokens; ++i)
+      input.tokens[static_cast<size_t>(row * tokens + i)] = 10 * number % 1000 + row + i;
     for (int64_t place = 0; place < input.prefixLength; ++place) {
       const int64_t token = place - cameras * shape.imageTokens;
-      input.source.push_back(token < 0         ? row * cameras * shape.imageTokens + place
+      input.source.push_back(token < 0        ? row * cameras * shape.imageTokens + place
                              : token < tokens ? imagePlaces + row * tokens + token
                                               : 0);
     }
@@ -49,14 +50,17 @@ inline pi05::ActInput act(const pi05::ModelShape& shape, int number, int64_t bat
   pi05::ActInput input;
   input.batch = batch;
   input.steps = steps;
-  for (int64_t i = 0; i < shape.actionFloats(batch); ++i) input.noise.push_back(0.25f * static_cast<float>((number + i) % 7 - 3));
+  for (int64_t i = 0; i < shape.actionFloats(batch); ++i)
+    input.noise.push_back(0.25f * static_cast<float>((number + i) % 7 - 3));
   if (shape.state)
-    for (int64_t i = 0; i < batch * shape.actionDim; ++i) input.state.push_back(0.5f * static_cast<float>((number + i) % 5));
+    for (int64_t i = 0; i < batch * shape.actionDim; ++i)
+      input.state.push_back(0.5f * static_cast<float>((number + i) % 5));
   return input;
 }
 
 /// The whole model on the host.
-inline pi05::Trace reference(const pi05::ModelShape& shape, const pi05::PerceiveInput& input, const pi05::ActInput& act) {
+inline pi05::Trace reference(const pi05::ModelShape& shape, const pi05::PerceiveInput& input,
+                             const pi05::ActInput& act) {
   pi05::Trace out;
   out.imageEmbeddings.resize(static_cast<size_t>(input.images * shape.imageTokens * shape.width));
   vision(shape, input.images, input.pixels.data(), kScale, out.imageEmbeddings.data());
@@ -89,7 +93,8 @@ inline pi05::Trace reference(const pi05::ModelShape& shape, const pi05::Perceive
 
 /// The actions alone, without writing out keys and values: the mean that denoise takes is the mean of the valid places'
 /// first features, since a layer's shift of keys and values cancels.
-inline std::vector<float> actions(const pi05::ModelShape& shape, const pi05::PerceiveInput& input, const pi05::ActInput& act) {
+inline std::vector<float> actions(const pi05::ModelShape& shape, const pi05::PerceiveInput& input,
+                                  const pi05::ActInput& act) {
   const std::vector<float> table = modulation(shape, act.steps);
   const int64_t imagePlaces = input.images * shape.imageTokens;
   std::vector<float> x = act.noise;
@@ -98,19 +103,21 @@ inline std::vector<float> actions(const pi05::ModelShape& shape, const pi05::Per
     const int64_t length = input.lengths[static_cast<size_t>(row)];
     for (int64_t place = 0; place < length; ++place) {
       const int64_t from = input.source[static_cast<size_t>(row * input.prefixLength + place)];
-      sum += from >= imagePlaces
-                 ? static_cast<double>(input.tokens[static_cast<size_t>(from - imagePlaces)])
-                 : static_cast<double>(embedding(shape, input.pixels.data() + from / shape.imageTokens * shape.imageBytes(),
-                                                 from % shape.imageTokens, 0, kScale));
+      sum += from >= imagePlaces ? static_cast<double>(input.tokens[static_cast<size_t>(from - imagePlaces)])
+                                 : static_cast<double>(embedding(
+                                       shape, input.pixels.data() + from / shape.imageTokens * shape.imageBytes(),
+                                       from % shape.imageTokens, 0, kScale));
     }
     const auto mean = static_cast<float>(sum / static_cast<double>(length));
     const int64_t perRow = shape.horizon * shape.actionDim;
     for (int step = 0; step < act.steps; ++step)
       for (int64_t i = 0; i < perRow; ++i) {
         float& value = x[static_cast<size_t>(row * perRow + i)];
-        const float state = act.state.empty() ? 0.0f : act.state[static_cast<size_t>(row * shape.actionDim + i % shape.actionDim)];
-        value -= velocity(value, table[static_cast<size_t>(step * shape.modulation + i % shape.modulation)], mean, state) /
-                 static_cast<float>(act.steps);
+        const float state =
+            act.state.empty() ? 0.0f : act.state[static_cast<size_t>(row * shape.actionDim + i % shape.actionDim)];
+        value -=
+            velocity(value, table[static_cast<size_t>(step * shape.modulation + i % shape.modulation)], mean, state) /
+            static_cast<float>(act.steps);
       }
   }
   return x;

@@ -20,14 +20,16 @@ inline std::string temporaryDirectory() {
 }
 
 struct Plans {
-  explicit Plans(bool state) : library(trt::Library::load()), driver(cuda::Driver::load()), directory(temporaryDirectory()) {
+  explicit Plans(bool state)
+      : library(trt::Library::load()), driver(cuda::Driver::load()), directory(temporaryDirectory()) {
     writeModel(directory);
     const std::atomic<bool> never{false};
     const auto build = [&](const std::string& graph, pi05::PlanSet::Plan& plan) {
       plan.path = directory + "/" + graph + ".plan";
       plan.key.add("graph", graph);
       trt::addMachine(plan.key, *library, *driver, 0);
-      const auto bytes = trt::buildPlan(library, {graph, directory + "/" + graph + ".onnx", profiles(graph, state), 3, {}}, {}, never, {});
+      const auto bytes = trt::buildPlan(
+          library, {graph, directory + "/" + graph + ".onnx", profiles(graph, state), 3, {}}, {}, never, {});
       trt::PlanFile::write(plan.path, plan.key, bytes->data(), bytes->size());
     };
     build("vision", set.vision);

@@ -11,7 +11,8 @@
 namespace turbopi::toy {
 
 /// The value of image token place k: two bytes of the picture, little-endian, plus scale × its place in the row.
-inline float embedding(const pi05::ModelShape& shape, const uint8_t* image, int64_t token, int64_t column, float scale) {
+inline float embedding(const pi05::ModelShape& shape, const uint8_t* image, int64_t token, int64_t column,
+                       float scale) {
   const int64_t pair = (token * shape.width + column) % (shape.imageBytes() / 2);
   return static_cast<float>(image[2 * pair] + 256 * image[2 * pair + 1]) + scale * static_cast<float>(column);
 }
@@ -43,8 +44,8 @@ inline void cache(const pi05::ModelShape& shape, int64_t images, int64_t batch, 
 }
 
 /// The mean of the first column of all layers' keys and values over the valid places of one row.
-inline float context(const pi05::ModelShape& shape, int64_t prefix, int64_t row, int64_t length, const float* const* keys,
-                     const float* const* values) {
+inline float context(const pi05::ModelShape& shape, int64_t prefix, int64_t row, int64_t length,
+                     const float* const* keys, const float* const* values) {
   double sum = 0;
   for (int64_t layer = 0; layer < shape.layers; ++layer)
     for (int64_t place = 0; place < length; ++place) {
@@ -58,9 +59,9 @@ inline float velocity(float x, float modulation, float context, float state) {
   return 0.5f * x + modulation + context / 256.0f + state;
 }
 
-inline void denoise(const pi05::ModelShape& shape, int64_t batch, int64_t prefix, const float* x, const float* modulation,
-                    float dt, const int64_t* lengths, const float* state, const float* const* keys,
-                    const float* const* values, float* next, float* v) {
+inline void denoise(const pi05::ModelShape& shape, int64_t batch, int64_t prefix, const float* x,
+                    const float* modulation, float dt, const int64_t* lengths, const float* state,
+                    const float* const* keys, const float* const* values, float* next, float* v) {
   for (int64_t row = 0; row < batch; ++row) {
     const float mean = context(shape, prefix, row, lengths[row], keys, values);
     for (int64_t i = 0; i < shape.horizon * shape.actionDim; ++i) {

@@ -81,7 +81,7 @@ export class TurboPiClient {
   stream(): ChunkStream {
     if (this.#stream) throw new Error('This client has a stream already; close it first.')
     const stream = new ChunkStream(
-      (observed, flushed) => this.#send(observed, flushed),
+      observed => this.#send(observed),
       () => {
         this.#stream = undefined
       },
@@ -109,14 +109,14 @@ export class TurboPiClient {
     return new Promise((resolve, reject) => {
       const seq = this.#seq
       this.#waiting.set(seq, { resolve, reject })
-      if (this.#send(observed, () => undefined)) return
+      if (this.#send(observed)) return
       this.#waiting.delete(seq)
       reject(new ConnectionError('The connection is not open.'))
     })
   }
 
   /** False when there is no connection. */
-  #send({ observation, options, capturedAt }: Observed, flushed: () => void): boolean {
+  #send({ observation, options, capturedAt }: Observed): boolean {
     const { numSteps, seed, noise, deadlineMs } = options
     const { actionHorizon } = this.metadata
     const sent = this.#link.send(
@@ -133,7 +133,6 @@ export class TurboPiClient {
           ...(noise && { noise: noiseArray(noise, actionHorizon) }),
         },
       }),
-      flushed,
     )
     if (sent) this.#seq += 1
     return sent
@@ -155,6 +154,7 @@ export class TurboPiClient {
     const seq = message['seq'] as number
     const waiting = this.#waiting.get(seq)
     this.#waiting.delete(seq)
+    this.#stream?.settle()
     if (message.type === 'actions') {
       const chunk = chunkOf(message)
       waiting?.resolve(chunk)

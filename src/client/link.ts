@@ -43,11 +43,11 @@ export class Link {
     this.#ended = this.#run()
   }
 
-  /** Sends a frame; `flushed` is called when the network has taken it. False when there is no connection. */
-  send(frame: Uint8Array, flushed: () => void): boolean {
+  /** Sends a frame; false when there is no connection. */
+  send(frame: Uint8Array): boolean {
     const socket = this.#socket
     if (socket?.readyState !== WebSocket.OPEN) return false
-    socket.send(frame, flushed)
+    socket.send(frame)
     return true
   }
 

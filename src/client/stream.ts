@@ -9,30 +9,37 @@ export interface Observed {
 }
 
 /**
- * Latest wins, on the robot's side, too: an observation that the network has not taken is replaced by the next one, and
+ * Observations that may be unanswered: one in the engine, one waiting for it, one on the wire. The one on the wire makes
+ * the server skip the waiting one, so a healthy connection always has room; one that lags does not fill up with
+ * frames that will be stale when they arrive.
+ */
+export const MAX_UNANSWERED = 3
+
+/**
+ * Latest wins, on the robot's side, too: an observation that finds no room on its way is replaced by the next one, and
  * a chunk that nobody has fetched by a newer one. Iterate it for chunks; the iteration ends with `close` and throws
  * what the server reports.
  */
 export class ChunkStream implements AsyncIterable<ActionChunk> {
-  readonly #send: (observed: Observed, flushed: () => void) => boolean
+  readonly #send: (observed: Observed) => boolean
   readonly #onClose: () => void
   #held: Observed | undefined
-  #sending = false
+  #unanswered = 0
   #chunk: ActionChunk | undefined
   #error: Error | undefined
   #closed = false
   #wake: (() => void) | undefined
 
-  constructor(send: (observed: Observed, flushed: () => void) => boolean, onClose: () => void) {
+  constructor(send: (observed: Observed) => boolean, onClose: () => void) {
     this.#send = send
     this.#onClose = onClose
   }
 
-  /** Sends an observation as soon as the network takes it. */
+  /** Sends an observation as soon as there is room. */
   push(observation: ClientObservation, options: ObserveOptions = {}): void {
     if (this.#closed) throw new Error('The stream is closed.')
     this.#held = { observation, options, capturedAt: options.capturedAt ?? performance.now() }
-    if (!this.#sending) this.#flush()
+    this.#flush()
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<ActionChunk> {
@@ -60,7 +67,13 @@ export class ChunkStream implements AsyncIterable<ActionChunk> {
 
   /** A connection is there again: the newest observation goes first. */
   resume(): void {
-    this.#sending = false
+    this.#unanswered = 0
+    this.#flush()
+  }
+
+  /** The server has answered an observation, one way or another. */
+  settle(): void {
+    this.#unanswered = Math.max(0, this.#unanswered - 1)
     this.#flush()
   }
 
@@ -75,12 +88,8 @@ export class ChunkStream implements AsyncIterable<ActionChunk> {
   }
 
   #flush(): void {
-    const held = this.#held
-    if (!held) return
-    this.#sending = this.#send(held, () => {
-      this.#sending = false
-      this.#flush()
-    })
-    if (this.#sending) this.#held = undefined
+    if (!this.#held || this.#unanswered >= MAX_UNANSWERED || !this.#send(this.#held)) return
+    this.#held = undefined
+    this.#unanswered += 1
   }
 }

@@ -6,9 +6,9 @@ import { type ModelConfig, readModelDirectory } from '../model/config.js'
 import { fingerprintOf, type GraphName, type LoweredModel, writeModel } from '../model/lowered-model.js'
 import { OPSET } from '../model/onnx.js'
 import { shapeAt, sizeRanges } from '../model/sizes.js'
+import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 import { takeOptions } from './options.js'
-import { progressBar } from './progress.js'
 
 export const help = `turbo-pi export --output DIR [options]
 
@@ -48,18 +48,11 @@ export async function run(argv: string[]): Promise<number> {
     : await checkpointOf(settings)
   const directory = resolve(own.output)
   prepare(directory, own.force === true)
-  const bar = progressBar('writing')
-  try {
-    const source = { weightsPath, config, precision }
-    const model = writeModel(source, fingerprintOf(source), directory, (done, total) =>
-      bar.update(done, total),
-    )
-    bar.stop()
-    console.log(report(model, directory, settings.maxBatch))
-    return 0
-  } finally {
-    bar.stop()
-  }
+  const source = { weightsPath, config, precision }
+  const onProgress = bytesProgress('Writing the weights')
+  const model = writeModel(source, fingerprintOf(source), directory, onProgress)
+  console.log(report(model, directory, settings.maxBatch))
+  return 0
 }
 
 async function checkpointOf(settings: ReturnType<typeof loadConfig>) {

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { type Config, loadConfig, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { seededNoise } from '../policy/noise.js'
-import { createRuntime } from '../runtime/create.js'
+import { createRuntime, requireRuntime } from '../runtime/create.js'
 import { createServer } from '../server.js'
 import { PolicyService } from '../service/service.js'
 import { bytesProgress } from './bytes-progress.js'
@@ -22,19 +22,23 @@ const endOfProcess = new Promise<never>(() => {})
 /** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
   const config = loadConfig(argv)
+  requireRuntime(config)
   const policy = await configuredPolicy(config)
   const stopping = new AbortController()
+  const notices = new Notices()
   const service = new PolicyService({
     policy,
     runtime: createRuntime(policy, {
       ...config,
       onProgress: bytesProgress('Lowering the checkpoint'),
       signal: stopping.signal,
+      onNotice: text => notices.add(text),
     }),
     seededNoise,
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
   const app = await createServer(service, config, { level: config.logLevel })
+  notices.passTo(text => app.log.info(text))
   const stop = async () => {
     stopping.abort()
     await service.close()
@@ -56,6 +60,22 @@ export async function run(argv: string[]): Promise<number> {
   const residentMegabytes = Math.round(process.memoryUsage.rss() / 1e6)
   app.log.info({ policy: policy.name, ...service.metadata().runtime, residentMegabytes }, 'ready')
   return endOfProcess
+}
+
+/** What the runtime says while it starts; kept until there is a log. */
+class Notices {
+  #early: string[] = []
+  #log: ((text: string) => void) | undefined
+
+  add(text: string): void {
+    if (this.#log) this.#log(text)
+    else this.#early.push(text)
+  }
+
+  passTo(log: (text: string) => void): void {
+    this.#log = log
+    for (const text of this.#early.splice(0)) log(text)
+  }
 }
 
 async function listen(app: FastifyInstance, { host, port }: Config): Promise<void> {

@@ -7,7 +7,7 @@ import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, readModelDirectory } from '../model/config.js'
 import { seededNoise } from '../policy/noise.js'
 import type { Policy } from '../policy/policy.js'
-import { createRuntime, type RuntimeModel, type RuntimeSettings } from '../runtime/create.js'
+import { createRuntime, type RuntimeModel, type RuntimeSettings, requireRuntime } from '../runtime/create.js'
 import { difference } from '../runtime/difference.js'
 import type { PerceiveRow, Runtime } from '../runtime/runtime.js'
 import { bytesProgress } from './bytes-progress.js'
@@ -63,6 +63,7 @@ export interface Agreement {
 export async function run(argv: string[]): Promise<number> {
   const { own, rest } = takeOptions(argv, OPTIONS)
   const config = loadConfig(rest)
+  requireRuntime(config)
   const steps = own.steps.split(',').map(text => integer('--steps', text, 50))
   const limits = { max: limit('--max', own.max), mean: limit('--mean', own.mean) }
   // The reference's names are checked as settings, too.

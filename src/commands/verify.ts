@@ -3,14 +3,12 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, type Precision, readModelDirectory } from '../model/config.js'
-import { loadPolicy } from '../policy/load.js'
 import { createRuntime, type RuntimeSettings } from '../runtime/create.js'
 import { REDUCED_TOLERANCE } from '../runtime/difference.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
 import { help as helpAgainst, run as verifyAgainst } from './verify-against.js'
 import { POLICY_TOLERANCES, verifyPolicies } from './verify-policy.js'
-import { SEEDED_KINDS, verifySeeded } from './verify-seeded.js'
 import {
   allPassed,
   type CaseResult,
@@ -22,18 +20,16 @@ import {
 
 export const help = `turbo-pi verify --model DIR --cases FILE|DIR [options]
 turbo-pi verify --policy-cases DIR --models DIR [options]
-turbo-pi verify --policy DIR [options]
 
-Runs golden cases through the network, or client bytes through whole policies, or inputs made of a seed through a
-policy's network, which are compared with float32 on the CPU. Prints the largest absolute error of each kind of tensor.
-Exits 1 when a tolerance is exceeded or a case was skipped.
+Runs golden cases through the network, or client bytes through whole policies, and prints the largest absolute error of
+each kind of tensor. Exits 1 when a tolerance is exceeded or a case was skipped. Without cases, it does what
+--against random does.
 
   --model DIR         checkpoint directory: config.json and model.safetensors
   --cases FILE|DIR    a golden case (.safetensors), or a folder of them
   --reference NAME    tensor of the cases to compare the actions with, and nothing else [out.actions]
   --policy-cases DIR  folders with obs.msgpack, expected.safetensors, info.json and norm_stats.json
   --models DIR        where the model folders and tokenizers that info.json names lie
-  --policy DIR        policy directory
   --tolerance X       largest error allowed, for every kind of tensor
   --runtime NAME      cpu (default), tensorrt or tensorrt_pipelined
   --precision NAME    fp32 (default on the CPU), bf16 (default on TensorRT), fp16 or int8
@@ -74,7 +70,6 @@ function options(argv: string[]) {
         reference: { type: 'string' },
         'policy-cases': { type: 'string' },
         models: { type: 'string' },
-        policy: { type: 'string' },
         tolerance: { type: 'string' },
         runtime: { type: 'string', default: 'cpu' },
         precision: { type: 'string' },
@@ -90,17 +85,19 @@ function options(argv: string[]) {
 
 /** `turbo-pi verify`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
-  if (argv.some(argument => argument === '--against' || argument.startsWith('--against=')))
-    return verifyAgainst(argv)
+  const names = argv.map(argument => argument.split('=')[0]!)
+  if (names.includes('--against')) return verifyAgainst(argv)
+  if (!names.some(name => ['--cases', '--policy-cases', '--models'].includes(name)))
+    return verifyAgainst(['--against', 'random', ...argv])
   const given = options(argv)
-  const { model, cases, models, policy, reference, tolerance, runtime, emulated, json } = given
+  const { model, cases, models, reference, tolerance, runtime, emulated, json } = given
   const policyCases = given['policy-cases']
   if (!isRuntime(runtime)) throw usage(`--runtime is ${runtime}; expected ${RUNTIMES.join(', ')}`)
   const precision = given.precision ?? (runtime === 'cpu' ? 'fp32' : 'bf16')
   if (!isPrecision(precision)) throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
   if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
   const settings = { runtime, precision, emulated, threads: 0, pipeline: 'auto', maxBatch: 1 } as const
-  const named = [model, cases, policyCases, models, policy].filter(path => path !== undefined).length
+  const named = [model, cases, policyCases, models].filter(path => path !== undefined).length
   if (model && cases && named === 2) {
     const usual = precision === 'fp32' ? FP32 : REDUCED
     const tolerances = tolerancesOf(reference ? { actions: REDUCED_TOLERANCE } : usual, tolerance)
@@ -116,14 +113,7 @@ export async function run(argv: string[]): Promise<number> {
     })
     return report(results, tolerancesOf(usual, tolerance), json)
   }
-  if (policy && named === 1) {
-    const loaded = await loadPolicy(resolve(policy), {})
-    await loaded.close()
-    const each = precision === 'fp32' ? FP32['actions']! : REDUCED_TOLERANCE
-    const usual = Object.fromEntries(SEEDED_KINDS.map(kind => [kind, each]))
-    return report(await verifySeeded(loaded, settings), tolerancesOf(usual, tolerance), json)
-  }
-  throw usage('give --model and --cases, or --policy-cases and --models, or --policy')
+  throw usage('give --model and --cases, or --policy-cases and --models')
 }
 
 function report(results: readonly CaseResult[], tolerances: Tolerances, json: boolean): number {

@@ -43,6 +43,7 @@ class OpenpiSession {
   /** When the server began to wait for the request at hand. */
   #roundStart = performance.now()
   #previousMs: number | undefined
+  #memory = Buffer.alloc(0)
 
   constructor(
     private readonly service: PolicyService,
@@ -91,7 +92,7 @@ class OpenpiSession {
     if (!isBinary)
       throw new TurboPiError('BODY_MALFORMED', 'Requests are binary MessagePack frames, got text.')
     const start = performance.now()
-    const observation = this.parser.observation(decodeMsgpack(frame), 'msgpack')
+    const observation = this.parser.observation(decodeMsgpack(this.#kept(frame)), 'msgpack')
     const answer = await this.service.infer(
       observation,
       {},
@@ -111,6 +112,16 @@ class OpenpiSession {
     const end = performance.now()
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end
+  }
+
+  /**
+   * The frame in memory that serves every request of this connection. A frame that lives as long as its inference would
+   * be freed by full collections alone, which at hundreds of frames a second take a third of the processor.
+   */
+  #kept(frame: Buffer): Buffer {
+    if (this.#memory.length < frame.length) this.#memory = Buffer.allocUnsafeSlow(frame.length)
+    frame.copy(this.#memory)
+    return this.#memory.subarray(0, frame.length)
   }
 
   /** What openpi's clients raise: a text frame, then a close; the next request needs a new connection. */

@@ -15,9 +15,13 @@ export const CLOSE_TIMEOUT_MS = 1000
 
 const GONE = new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.')
 
+/** Connections that read on in one turn of the event loop. */
+const READERS_PER_TURN = 4
+
 /** All WebSocket connections of a server: heartbeat, bounded buffers, and a drain that loses no answer. */
 export class Sockets {
   readonly #connections = new Set<Connection>()
+  readonly #resting: Connection[] = []
   readonly #metrics: Metrics
   readonly #heartbeat: NodeJS.Timeout
 
@@ -40,6 +44,23 @@ export class Sockets {
       this.#metrics.disconnected(protocol)
     })
     return connection
+  }
+
+  /**
+   * Reads no more of a connection until its turn comes. A server that has fallen behind would otherwise spend seconds on
+   * frames that newer ones supersede, while the engine, timers and other clients wait.
+   */
+  rest(connection: Connection): void {
+    // Further frames of what has been read already.
+    if (connection.isPaused) return
+    connection.pause()
+    this.#resting.push(connection)
+    if (this.#resting.length === 1) setImmediate(this.#wake)
+  }
+
+  readonly #wake = () => {
+    for (const connection of this.#resting.splice(0, READERS_PER_TURN)) connection.resume()
+    if (this.#resting.length > 0) setImmediate(this.#wake)
   }
 
   /** Delivers the answers under way, then closes every connection with 1001. */
@@ -95,6 +116,18 @@ export class Connection {
     this.#socket.close(code, reason)
   }
 
+  get isPaused(): boolean {
+    return this.#socket.isPaused
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
   /** Remembers work that must reach the client before a drain closes the connection. It must not reject. */
   track(work: Promise<void>): void {
     this.#work.add(work)
@@ -108,6 +141,8 @@ export class Connection {
   }
 
   beat(): void {
+    // What is not read cannot be heard.
+    if (this.#socket.isPaused) return
     if (!this.#alive) return this.#socket.terminate()
     this.#alive = false
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.ping()

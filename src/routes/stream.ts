@@ -50,7 +50,10 @@ export function streamRoute(
       const connection = sockets.open(socket, socket.protocol)
       const reader = protocol.reader(STREAM_PROTOCOLS[socket.protocol]!)
       const session = new StreamSession(service, connection, reader, request.log)
-      socket.on('message', (frame, isBinary) => session.receive(frame as Buffer, isBinary))
+      socket.on('message', (frame, isBinary) => {
+        session.receive(frame as Buffer, isBinary)
+        sockets.rest(connection)
+      })
       connection.track(
         service.start().then(
           () => session.ready(sockets.limits.heartbeatMs),

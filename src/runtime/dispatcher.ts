@@ -81,7 +81,7 @@ export class Dispatcher implements InferenceQueue {
     if (this.#closing) return Promise.reject(shuttingDown())
     if (signal?.aborted) return Promise.reject(cancelled)
     return new Promise((resolve, reject) => {
-      const onAbort = () => this.#cancel(entry)
+      const onAbort = () => this.#cancel(entry, signal?.reason)
       const detach = () => signal?.removeEventListener('abort', onAbort)
       const entry: Entry = { job, submitted: performance.now(), settled: false, resolve, reject, detach }
       signal?.addEventListener('abort', onAbort, { once: true })
@@ -134,9 +134,11 @@ export class Dispatcher implements InferenceQueue {
     )
   }
 
-  #cancel(entry: Entry): void {
+  /** `reason` is the caller's: one whose deadline passes while it waits counts as expired. */
+  #cancel(entry: Entry, reason: unknown): void {
     this.#queue.remove(entry)
-    this.#drop(entry, 'cancelled', cancelled)
+    const expired = reason instanceof TurboPiError && reason.code === 'DEADLINE_EXCEEDED'
+    this.#drop(entry, expired ? 'expired' : 'cancelled', expired ? reason : cancelled)
     const { batch } = entry
     if (batch?.entries.every(row => row.settled)) batch.controller.abort(cancelled)
     this.#pump()

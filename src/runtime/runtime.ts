@@ -24,6 +24,8 @@ export interface RuntimeInfo {
   /** Hash of weights, config, precision and graph version. */
   fingerprint: string
   config: ModelConfig
+  /** Why this backend, when the choice was left to `auto`. */
+  chosen?: string
 }
 
 /**

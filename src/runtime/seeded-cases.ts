@@ -1,4 +1,5 @@
 import type { ModelConfig } from '../model/config.js'
+import { type Difference, difference, REDUCED_TOLERANCE } from './difference.js'
 import type { PerceiveRow, Runtime } from './runtime.js'
 
 /** Inputs for comparing one runtime with another where no golden data is at hand. */
@@ -7,6 +8,8 @@ export interface SeededCase {
   rows: PerceiveRow[]
   /** [rows, actionHorizon, actionDim]. */
   noise: Float32Array
+  /** Numbers of denoise steps; default `SEEDED_STEPS`. */
+  steps?: readonly number[]
 }
 
 /** An error that one denoise step hides can show after ten. */
@@ -39,12 +42,7 @@ export function seededCases(config: ModelConfig, maxBatch: number, seed = 1): Se
   }))
 }
 
-/** The action chunks that a runtime gives for a case, one for each number of denoise steps. */
-export async function chunksOf(
-  runtime: Runtime,
-  { rows, noise }: SeededCase,
-  steps: readonly number[] = SEEDED_STEPS,
-): Promise<Float32Array[]> {
+async function chunksOf(runtime: Runtime, { rows, noise, steps = SEEDED_STEPS }: SeededCase) {
   const prefix = await runtime.perceive(rows)
   try {
     const chunks: Float32Array[] = []
@@ -53,6 +51,52 @@ export async function chunksOf(
   } finally {
     prefix.release()
   }
+}
+
+/** A case, and the chunks that an engine has to give. */
+export type ExpectedCase = SeededCase & { expected: Float32Array[] }
+
+/** The cases with what `reference` makes of them. */
+export async function expectedOf(reference: Runtime, cases: readonly SeededCase[]): Promise<ExpectedCase[]> {
+  const all: ExpectedCase[] = []
+  for (const one of cases) all.push({ ...one, expected: await chunksOf(reference, one) })
+  return all
+}
+
+/** Differences of the actions of one case at one number of steps. */
+export interface CaseDifference extends Difference {
+  name: string
+  /** What 99 of 100 values stay within. */
+  most: number
+}
+
+/** What `most` and `mean` may be for an engine of 16 or 8 bits. */
+export const SEEDED_TOLERANCE = { most: REDUCED_TOLERANCE.max, mean: REDUCED_TOLERANCE.mean }
+
+/** How far the actions of a runtime are from those expected, for every case and number of steps. */
+export async function differencesFrom(
+  runtime: Runtime,
+  cases: readonly ExpectedCase[],
+): Promise<CaseDifference[]> {
+  const all: CaseDifference[] = []
+  for (const one of cases) {
+    const chunks = await chunksOf(runtime, one)
+    for (const [k, count] of (one.steps ?? SEEDED_STEPS).entries())
+      all.push({
+        name: `${one.name}, ${count} ${count === 1 ? 'step' : 'steps'}`,
+        ...difference(chunks[k]!, one.expected[k]!),
+        most: percentile99(chunks[k]!, one.expected[k]!),
+      })
+  }
+  return all
+}
+
+/** The absolute difference that 99 of 100 elements stay within; NaN when any is NaN. */
+function percentile99(actual: Float32Array, expected: Float32Array): number {
+  const differences = actual.map((value, i) => Math.abs(value - expected[i]!)).sort()
+  return Number.isNaN(differences.at(-1))
+    ? Number.NaN
+    : differences[Math.ceil(0.99 * differences.length) - 1]!
 }
 
 /** Uniform numbers in [0, 1) from a linear congruential generator. */

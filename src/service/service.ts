@@ -35,7 +35,10 @@ export interface ServiceMetadata {
   shape: ActionShape
   defaultSteps: number
   /** Null while the engine is loading. */
-  runtime: Pick<RuntimeInfo, 'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint'> | null
+  runtime: Pick<
+    RuntimeInfo,
+    'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint' | 'chosen'
+  > | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
 }
@@ -249,6 +252,7 @@ function described({
   precision,
   maxBatch,
   fingerprint,
+  chosen,
 }: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, fingerprint }
+  return { backend, device, precision, maxBatch, fingerprint, ...(chosen !== undefined && { chosen }) }
 }

@@ -2,6 +2,7 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import t from 'tap'
+import { bundledPolicy } from '../../src/commands/configured-policy.js'
 import { compareToGolden, openGoldenCase } from '../../src/commands/golden-case.js'
 import { Checkpoint } from '../../src/model/checkpoint.js'
 import { type ModelConfig, readModelDirectory } from '../../src/model/config.js'
@@ -14,11 +15,13 @@ import { Lowering } from '../../src/model/lowering.js'
 import { RoundingGraphBuilder } from '../../src/model/rounding-graph.js'
 import { WeightsFile } from '../../src/model/weights-file.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
-import { difference } from '../../src/runtime/difference.js'
+import { difference, REDUCED_TOLERANCE } from '../../src/runtime/difference.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
+import { differencesFrom, expectedOf, seededCases } from '../../src/runtime/seeded-cases.js'
+import { judge } from '../../src/runtime/tensorrt/gate.js'
 import { golden, numbers } from './models.js'
 
-const [MAX, MEAN] = [0.05, 0.01]
+const { max: MAX, mean: MEAN } = REDUCED_TOLERANCE
 
 const round = {
   float16: (value: number) => toFloat32('F16', bytesOf(toFloat16(value)))[0]!,
@@ -119,6 +122,33 @@ async function everyStepCount(runtime: Runtime, cases: readonly ReturnType<typeo
   }
   return chunks
 }
+
+t.test('the numeric gate passes correct bf16 on a trained policy, forks and all', async t => {
+  const { config, weightsPath } = readModelDirectory(bundledPolicy())
+  const cache = t.testdir()
+  const start = (precision: 'fp32' | 'bf16') =>
+    createCpuRuntime({ weightsPath, config, cache, precision, prefixSlots: 1 })
+  const cases = Array.from({ length: 12 }, (_, i) => seededCases(config, 2, 108 + i)).flat()
+  const wide = await start('fp32')
+  const expected = await expectedOf(wide, cases)
+  await wide.close()
+  const narrow = await start('bf16')
+  const differences = await differencesFrom(narrow, expected)
+  await narrow.close()
+  const perGate = differences.length / 4
+  for (const gate of [0, 1, 2, 3]) {
+    const result = judge(differences.slice(gate * perGate, (gate + 1) * perGate))
+    t.ok(result.passed, `99 % within ${result.most}, mean ${result.mean}, largest ${result.max}`)
+  }
+  t.ok(
+    differences.some(({ max, mean }) => max > MAX && mean > MEAN),
+    'one observation lies at a fork',
+  )
+  const shifted = differences.map(one => ({ ...one, mean: one.mean + MEAN }))
+  t.notOk(judge(shifted).passed, 'a fault shows in every case')
+  const notFinite = differences.map((one, i) => (i === 0 ? { ...one, max: Number.NaN } : one))
+  t.notOk(judge(notFinite).passed, 'a value that is not finite is enough')
+})
 
 /** Notes which operators take 16-bit values. */
 class WatchingBuilder extends GraphBuilder {

@@ -192,7 +192,7 @@ t.test('turbo-pi verify', async t => {
   t.match(printed.pop(), /skipped: it is a case of model_pi05_tiny/)
 
   const mistakes: [string[], RegExp][] = [
-    [[], /give --model and --cases/],
+    [['--cases', good], /give --model and --cases/],
     [['--model', pi0, '--cases', good, '--speed'], /Unknown option/],
     [['--model', pi0, '--cases', good, '--runtime', 'tpu'], /--runtime is tpu/],
     [['--model', pi0, '--cases', good, '--precision', 'fp4'], /--precision is fp4/],

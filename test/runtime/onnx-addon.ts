@@ -26,6 +26,8 @@ export class OnnxAddon implements NativeAddon {
   /** Engines that are built wrong, as a faulty TensorRT would: added to every action. */
   faults: (request: BuildRequest, flags: string) => number = () => 0
   openSessions = 0
+  /** Makes the next session fail to open, as plans do that TensorRT does not take. */
+  refuseOnce = ''
 
   constructor(readonly config: ModelConfig) {}
 
@@ -85,6 +87,9 @@ export class OnnxAddon implements NativeAddon {
       const mismatch = this.planMismatch(plan)
       if (mismatch) throw new Error(`${plan.path} ${mismatch}`)
     }
+    const { refuseOnce } = this
+    this.refuseOnce = ''
+    if (refuseOnce) throw new Error(refuseOnce)
     this.openSessions += 1
     return OnnxSession.open(this, plans, slots)
   }

@@ -1,16 +1,18 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { run as build } from '../../src/commands/build.js'
 import { compareToGolden, openGoldenCase } from '../../src/commands/golden-case.js'
 import { readModelDirectory } from '../../src/model/config.js'
 import { writeModel } from '../../src/model/lowered-model.js'
 import { createRuntime } from '../../src/runtime/create.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
+import { seededCases } from '../../src/runtime/seeded-cases.js'
 import { loadAddon, probe } from '../../src/runtime/tensorrt/addon.js'
 import { cropped, engineBatch } from '../../src/runtime/tensorrt/batch.js'
 import { buildEngines } from '../../src/runtime/tensorrt/build.js'
 import { createTensorRtRuntime } from '../../src/runtime/tensorrt/create.js'
-import { gateCases, settingsFor } from '../../src/runtime/tensorrt/gate.js'
+import { settingsFor } from '../../src/runtime/tensorrt/gate.js'
 import { tokenBuckets } from '../../src/runtime/tensorrt/profiles.js'
 import { golden, smallConfig, writeModelDirectory } from '../model/models.js'
 import { OnnxAddon } from './onnx-addon.js'
@@ -20,7 +22,9 @@ const image = new Uint8Array(config.vision.imageSize ** 2 * 3).fill(9)
 const row: PerceiveRow = { images: [image, null, image], tokens: Int32Array.of(2, 3, 4) }
 const blind: PerceiveRow = { images: [null, null, null], tokens: Int32Array.of(7) }
 // One short case is enough where the gate itself is not what is tested.
-const quick = gateCases(config).slice(0, 1)
+const quick = seededCases(config, 1)
+  .slice(1)
+  .map(one => ({ ...one, steps: [2] }))
 const noise = new Float32Array(config.actionHorizon * config.actionDim).fill(0.5)
 
 t.test('what is missing is said in one paragraph, with the command that mends it', async t => {
@@ -53,7 +57,9 @@ t.test('what is missing is said in one paragraph, with the command that mends it
     { ...settings, runtime: 'auto', cacheDir: folder, onNotice: text => notices.push(text) },
   )
   t.equal(cpu.info.backend, 'cpu')
-  t.match(notices, [/^runtime auto: cpu, since the native addon .* could not be loaded/])
+  t.match(notices, [
+    /^runtime auto: cpu, since TensorRT is not available: the native addon .* could not be loaded/,
+  ])
   await cpu.close()
 
   const found = {
@@ -73,6 +79,17 @@ t.test('what is missing is said in one paragraph, with the command that mends it
       message: /has no int8/,
     },
   )
+})
+
+t.test('turbo-pi build has nothing to do for the CPU, and refuses as serve does', async t => {
+  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /no engines to build/ })
+  const old = process.env['TURBO_PI_NATIVE']
+  process.env['TURBO_PI_NATIVE'] = join(t.testdir(), 'absent.node')
+  t.teardown(() => {
+    if (old === undefined) delete process.env['TURBO_PI_NATIVE']
+    else process.env['TURBO_PI_NATIVE'] = old
+  })
+  await t.rejects(build([]), { code: 'RUNTIME_UNAVAILABLE', message: /npm run build:native/ })
 })
 
 t.test('batches are padded to buckets, and padding points nowhere that counts', t => {
@@ -126,7 +143,7 @@ t.test('golden cases through padding, slots and modulation', async t => {
             name: one.name,
             rows: one.rows.slice(0, 1),
             noise: one.noise.slice(0, one.noise.length / one.rows.length),
-            steps: 2,
+            steps: [2],
           },
         ],
       })
@@ -221,11 +238,21 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   await t.rejects(runtime.perceive([row]), { code: 'SHUTTING_DOWN' })
   t.equal(addon.openSessions, 0)
 
+  addon.refuseOnce = 'TensorRT refused the plan of vision'
+  const refused: string[] = []
+  await (await createTensorRtRuntime({ ...common, onNotice: text => refused.push(text) })).close()
+  t.match(refused, [
+    /agreed with the CPU runtime when built/,
+    /could not be opened: TensorRT refused the plan of vision\. They are built again/,
+    /building the vision/,
+  ])
+  t.equal(addon.built.length, 6, 'a plan that TensorRT does not take is built again')
+
   addon.machine = 'another GPU'
   const again: string[] = []
   await (await createTensorRtRuntime({ ...common, onNotice: text => again.push(text) })).close()
   t.match(again[0], /the vision plan was built for another GPU: one GPU, now another GPU/)
-  t.equal(addon.built.length, 6, 'a plan of another machine is built again')
+  t.equal(addon.built.length, 9, 'a plan of another machine is built again')
 })
 
 t.test('the gate tries settings in turn, and nothing that disagrees is served', async t => {
@@ -248,7 +275,7 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   const verdicts = notices.filter(text => text.startsWith('optimization level'))
   t.match(verdicts, [
     /^optimization level 3: largest error 0\.200/,
-    /level 3 with -peep.*: largest error Infinity/,
+    /level 3 with -peep.*: largest error NaN/,
     /level 2: agrees/,
   ])
   await runtime.close()
@@ -274,7 +301,6 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   await t.rejects(stopped)
   t.equal(settingsFor('11.0')[0]!.optimizationLevel, 2, 'Thor starts where its known faults are avoided')
   t.ok(settingsFor('11.0').every(setting => setting.flags.includes('fc_h_fusion=off')))
-  t.same(gateCases(config)[0]!.rows, gateCases(config)[0]!.rows, 'the same on every machine')
 })
 
 const enginesOf = (folder: string) => readdirSync(join(folder, 'engines'))[0]!

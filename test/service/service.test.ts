@@ -229,7 +229,7 @@ t.test('an error reaches all who share', async t => {
 })
 
 t.test('deadlines', async t => {
-  const { runtime, infer } = await setUp()
+  const { runtime, infer, service } = await setUp()
   const blocker = infer(fakeObservation(1))
   const hasty = codeOf(infer(fakeObservation(2), { deadlineMs: 10 }))
   const patient = infer(fakeObservation(3), { deadlineMs: 10 })
@@ -244,10 +244,12 @@ t.test('deadlines', async t => {
   t.equal((await joined).late, false, 'the later deadline of the two kept the work alive')
   t.equal(await lateCode, 'DEADLINE_EXCEEDED', 'late is not for work that did not start')
   await blocker
+  const line = 'turbo_pi_dropped_total{reason="expired"}'
+  t.equal(await metricOf(service, line), `${line} 2`)
 
-  const started = infer(fakeObservation(5), { deadlineMs: 10 }, { acceptsLate: true })
+  const started = infer(fakeObservation(5), { deadlineMs: 500 }, { acceptsLate: true })
   await settle()
-  await new Promise(resolve => setTimeout(resolve, 20))
+  await new Promise(resolve => setTimeout(resolve, 520))
   await finishAll(runtime)
   t.equal((await started).late, true, 'started in time, answered late, marked so')
 })

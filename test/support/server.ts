@@ -25,12 +25,14 @@ export async function startServer(
     config?: Partial<ServerConfig>
     policy?: Partial<Policy>
     port?: number
+    queueLimit?: number
   } = {},
 ): Promise<TestServer> {
   const runtime = new FakeRuntime(options.runtime)
   const service = new PolicyService({
     policy: fakePolicy(options.policy),
     runtime: Promise.resolve(runtime),
+    ...(options.queueLimit !== undefined && { queue: { maxWaiting: options.queueLimit } }),
     seededNoise: (seed, count) => new Float32Array(count).fill(seed),
   })
   const starting = service.start()

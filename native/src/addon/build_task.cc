@@ -46,7 +46,8 @@ class BuildTask {
       trt::PlanKey key = job.key;
       trt::addMachine(key, *library, *driver, job.device);
       const auto plan = trt::buildPlan(
-          library, job.request, [this](const std::string& phase, int step, int steps) { report(phase, step, steps); }, *cancelled_, {});
+          library, job.request, [this](const std::string& phase, int step, int steps) { report(phase, step, steps); },
+          *cancelled_, {});
       trt::PlanFile::write(job.planPath, key, plan->data(), plan->size());
     } catch (const Cancelled& error) {
       status = "cancelled";
@@ -119,7 +120,8 @@ Napi::Value buildPlan(const Napi::CallbackInfo& info) {
   auto* task = new BuildTask(env, std::move(job), info[1].As<Napi::Function>());
   Napi::Object out = Napi::Object::New(env);
   out.Set("promise", task->promise());
-  out.Set("cancel", Napi::Function::New(env, [cancelled = task->cancelled()](const Napi::CallbackInfo&) { *cancelled = true; }));
+  out.Set("cancel",
+          Napi::Function::New(env, [cancelled = task->cancelled()](const Napi::CallbackInfo&) { *cancelled = true; }));
   return out;
 }
 

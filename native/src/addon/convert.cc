@@ -82,7 +82,8 @@ std::vector<std::vector<trt::InputRange>> profiles(const Napi::Array& list) {
     out.emplace_back();
     for (uint32_t j = 0; j < ranges.Length(); ++j) {
       const Napi::Object range = ranges.Get(j).As<Napi::Object>();
-      out.back().push_back({string(range, "tensor"), shapeAt(range, "min"), shapeAt(range, "opt"), shapeAt(range, "max")});
+      out.back().push_back(
+          {string(range, "tensor"), shapeAt(range, "min"), shapeAt(range, "opt"), shapeAt(range, "max")});
     }
   }
   return out;

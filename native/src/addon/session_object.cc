@@ -52,11 +52,11 @@ Napi::Object argument(const Napi::CallbackInfo& info) {
 }  // namespace
 
 Napi::Function SessionObject::define(Napi::Env env) {
-  return DefineClass(env, "NativeSession",
-                     {InstanceMethod<&SessionObject::perceive>("perceive"), InstanceMethod<&SessionObject::act>("act"),
-                      InstanceMethod<&SessionObject::setModulation>("setModulation"),
-                      InstanceMethod<&SessionObject::trace>("trace"), InstanceMethod<&SessionObject::cancel>("cancel"),
-                      InstanceMethod<&SessionObject::close>("close")});
+  return DefineClass(
+      env, "NativeSession",
+      {InstanceMethod<&SessionObject::perceive>("perceive"), InstanceMethod<&SessionObject::act>("act"),
+       InstanceMethod<&SessionObject::setModulation>("setModulation"), InstanceMethod<&SessionObject::trace>("trace"),
+       InstanceMethod<&SessionObject::cancel>("cancel"), InstanceMethod<&SessionObject::close>("close")});
 }
 
 SessionObject::SessionObject(const Napi::CallbackInfo& info)
@@ -129,7 +129,8 @@ Napi::Value SessionObject::submit(Napi::Env env, exec::Work work, ToValue toValu
 
 Napi::Value SessionObject::perceive(const Napi::CallbackInfo& info) {
   const Napi::Object object = argument(info);
-  return submit(info.Env(), exec::PerceiveJob{static_cast<int>(integer(object, "slot")), perceiveInput(object)}, perceiveResult);
+  return submit(info.Env(), exec::PerceiveJob{static_cast<int>(integer(object, "slot")), perceiveInput(object)},
+                perceiveResult);
 }
 
 Napi::Value SessionObject::act(const Napi::CallbackInfo& info) {
@@ -148,7 +149,8 @@ Napi::Value SessionObject::setModulation(const Napi::CallbackInfo& info) {
 Napi::Value SessionObject::trace(const Napi::CallbackInfo& info) {
   const Napi::Object object = argument(info);
   return submit(info.Env(),
-                exec::TraceJob{static_cast<int>(integer(object, "slot")), perceiveInput(object), actInput(object)}, traceResult);
+                exec::TraceJob{static_cast<int>(integer(object, "slot")), perceiveInput(object), actInput(object)},
+                traceResult);
 }
 
 Napi::Value SessionObject::cancel(const Napi::CallbackInfo& info) {

@@ -20,7 +20,8 @@ void* DynLib::find(const char* symbol) const noexcept { return dlsym(handle_, sy
 
 void* DynLib::address(const char* symbol) const {
   void* found = find(symbol);
-  require(found != nullptr, name_ + " has no symbol " + symbol + ": it is another version than this addon was built for");
+  require(found != nullptr,
+          name_ + " has no symbol " + symbol + ": it is another version than this addon was built for");
   return found;
 }
 

@@ -47,7 +47,7 @@ bool writeAll(int fd, const void* data, size_t size) {
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   require(file.get() >= 0, systemReason(path));
-  struct stat info {};
+  struct stat info{};
   require(::fstat(file.get(), &info) == 0, systemReason(path));
   require(S_ISREG(info.st_mode) && info.st_size > 0, path + ": not a file with content");
   size_ = static_cast<size_t>(info.st_size);
@@ -58,7 +58,8 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
 
 MappedFile::~MappedFile() { ::munmap(const_cast<uint8_t*>(data_), size_); }
 
-void writeFileAtomically(const std::string& path, const void* head, size_t headSize, const void* body, size_t bodySize) {
+void writeFileAtomically(const std::string& path, const void* head, size_t headSize, const void* body,
+                         size_t bodySize) {
   const std::string temporary = path + ".tmp" + std::to_string(::getpid());
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));

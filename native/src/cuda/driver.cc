@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kOldestDriver = 12000;
 constexpr const char* kContainerHint =
-    "start the container with --runtime nvidia --gpus all, and check that nvidia-smi works on the host";
+    "in a container, pass --runtime nvidia --gpus all; check that nvidia-smi works on the host";
 
 }  // namespace
 
@@ -26,13 +26,14 @@ Driver::Driver(DynLib library) : library_(std::move(library)) {
 
 DriverPtr Driver::load() {
   std::shared_ptr<Driver> driver(
-      new Driver(DynLib::open({"libcuda.so.1"}, std::string("install NVIDIA's driver; in a container, ") + kContainerHint)));
+      new Driver(DynLib::open({"libcuda.so.1"}, std::string("install NVIDIA's driver; ") + kContainerHint)));
   const Result started = driver->init(0);
   if (started == kNoDevice) throw Error("the CUDA driver finds no GPU", kContainerHint);
   driver->check(started, "cuInit");
   driver->check(driver->driverGetVersion(&driver->version_), "cuDriverGetVersion");
   require(driver->version_ >= kOldestDriver,
-          "the driver supports CUDA " + versionText(driver->version_) + ", at least " + versionText(kOldestDriver) + " is needed",
+          "the driver supports CUDA " + versionText(driver->version_) + ", at least " + versionText(kOldestDriver) +
+              " is needed",
           "update NVIDIA's driver");
   require(driver->deviceCount() > 0, "the CUDA driver finds no GPU", kContainerHint);
   return driver;
@@ -52,7 +53,8 @@ std::string Driver::description() const {
   // One line such as "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build …".
   std::string word;
   while (file >> word)
-    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos) return word + ", " + cuda;
+    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos)
+      return word + ", " + cuda;
   return cuda;
 }
 

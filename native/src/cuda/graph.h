@@ -36,7 +36,9 @@ class GraphExec {
   GraphExec& operator=(const GraphExec&) = delete;
   GraphExec& operator=(GraphExec&&) = delete;
 
-  void launch(const Stream& stream) const { driver_->check(driver_->graphLaunch(exec_, stream.raw()), "cuGraphLaunch"); }
+  void launch(const Stream& stream) const {
+    driver_->check(driver_->graphLaunch(exec_, stream.raw()), "cuGraphLaunch");
+  }
 
  private:
   struct Template {

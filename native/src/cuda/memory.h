@@ -17,7 +17,8 @@ constexpr size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlig
 class DeviceBuffer {
  public:
   DeviceBuffer(const DriverPtr& driver, size_t bytes) : driver_(driver), bytes_(aligned(bytes == 0 ? 1 : bytes)) {
-    driver_->check(driver_->memAlloc(&address_, bytes_), ("cuMemAlloc of " + std::to_string(bytes_) + " bytes").c_str());
+    driver_->check(driver_->memAlloc(&address_, bytes_),
+                   ("cuMemAlloc of " + std::to_string(bytes_) + " bytes").c_str());
   }
   ~DeviceBuffer() { driver_->release(driver_->memFree(address_)); }
   DeviceBuffer(const DeviceBuffer&) = delete;
@@ -39,7 +40,8 @@ class DeviceArena {
 
   DevicePtr take(size_t bytes) {
     require(used_ + aligned(bytes) <= block_.bytes(), "the device arena is too small: " + std::to_string(bytes) +
-                                                          " bytes asked, " + std::to_string(block_.bytes() - used_) + " left");
+                                                          " bytes asked, " + std::to_string(block_.bytes() - used_) +
+                                                          " left");
     const DevicePtr address = block_.address() + used_;
     used_ += aligned(bytes);
     return address;
@@ -70,7 +72,8 @@ class PinnedBuffer {
   size_t bytes() const noexcept { return bytes_; }
 
   void fill(const void* from, size_t bytes) const {
-    require(bytes <= bytes_, "a pinned buffer of " + std::to_string(bytes_) + " bytes can not take " + std::to_string(bytes));
+    require(bytes <= bytes_,
+            "a pinned buffer of " + std::to_string(bytes_) + " bytes can not take " + std::to_string(bytes));
     if (bytes > 0) std::memcpy(address_, from, bytes);
   }
 

@@ -46,9 +46,9 @@ class Stream {
     int least = 0;
     int greatest = 0;
     driver_->check(driver_->ctxGetStreamPriorityRange(&least, &greatest), "cuCtxGetStreamPriorityRange");
-    driver_->check(driver_->streamCreateWithPriority(&stream_, kStreamNonBlocking,
-                                                     priority == Priority::kHigh ? greatest : least),
-                   "cuStreamCreateWithPriority");
+    driver_->check(
+        driver_->streamCreateWithPriority(&stream_, kStreamNonBlocking, priority == Priority::kHigh ? greatest : least),
+        "cuStreamCreateWithPriority");
   }
   ~Stream() {
     driver_->release(driver_->streamSynchronize(stream_));

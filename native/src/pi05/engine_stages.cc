@@ -7,9 +7,9 @@
 namespace turbopi::pi05 {
 namespace {
 
+using nvinfer1::OptProfileSelector;
 using trt::Engine;
 using trt::ExecutionContext;
-using nvinfer1::OptProfileSelector;
 
 std::string layerName(const char* kind, size_t layer) { return std::string(kind) + "." + std::to_string(layer); }
 
@@ -27,13 +27,16 @@ ElementType elementOf(const Engine& engine, const std::string& tensor) {
 }
 
 void requireType(const Engine& engine, const std::string& tensor, nvinfer1::DataType type) {
-  require(engine.type(tensor) == type, engine.graph() + ": " + tensor + " has an unexpected element type", "export the model again");
+  require(engine.type(tensor) == type, engine.graph() + ": " + tensor + " has an unexpected element type",
+          "export the model again");
 }
 
 int64_t dimension(const Engine& engine, const std::string& tensor, size_t index, size_t rank) {
   const trt::Shape shape = engine.shape(tensor);
-  require(shape.size() == rank, engine.graph() + ": " + tensor + " has shape " + trt::text(shape) + ", expected " +
-                                    std::to_string(rank) + " dimensions", "export the model again");
+  require(shape.size() == rank,
+          engine.graph() + ": " + tensor + " has shape " + trt::text(shape) + ", expected " + std::to_string(rank) +
+              " dimensions",
+          "export the model again");
   return shape[index];
 }
 
@@ -44,8 +47,10 @@ int64_t profileMax(const Engine& engine, const std::string& tensor, int profile,
 }
 
 void requireSame(int64_t inferred, int64_t declared, const std::string& what) {
-  require(inferred < 0 || inferred == declared, "the plans are of different models: " + what + " is " + std::to_string(inferred) + " in one and " + std::to_string(declared) +
-                      " in another", "run turbo-pi build");
+  require(inferred < 0 || inferred == declared,
+          "the plans are of different models: " + what + " is " + std::to_string(inferred) + " in one and " +
+              std::to_string(declared) + " in another",
+          "run turbo-pi build");
 }
 
 ModelShape shapeOf(const Engine& vision, const Engine& prefix, const Engine& denoise) {
@@ -68,25 +73,27 @@ ModelShape shapeOf(const Engine& vision, const Engine& prefix, const Engine& den
   requireSame(dimension(vision, "image_embeddings", 2, 3), shape.width, "the prefix width");
   requireSame(dimension(prefix, "keys.0", 1, 4), shape.kvHeads, "the number of K/V heads");
   requireSame(dimension(prefix, "keys.0", 3, 4), shape.headDim, "the head size");
-  require(denoise.has(layerName("keys", static_cast<size_t>(shape.layers - 1))) &&
-              !denoise.has(layerName("keys", static_cast<size_t>(shape.layers))),
-          "the plans are of different models: the prefix has " + std::to_string(shape.layers) + " layers, denoise has not",
-          "run turbo-pi build");
-  require(elementOf(vision, "image_embeddings") == shape.element && elementOf(prefix, "image_embeddings") == shape.element &&
-              elementOf(denoise, "keys.0") == shape.element,
+  require(
+      denoise.has(layerName("keys", static_cast<size_t>(shape.layers - 1))) &&
+          !denoise.has(layerName("keys", static_cast<size_t>(shape.layers))),
+      "the plans are of different models: the prefix has " + std::to_string(shape.layers) + " layers, denoise has not",
+      "run turbo-pi build");
+  require(elementOf(vision, "image_embeddings") == shape.element &&
+              elementOf(prefix, "image_embeddings") == shape.element && elementOf(denoise, "keys.0") == shape.element,
           "the plans are of different precisions", "run turbo-pi build");
   requireType(vision, "images", nvinfer1::DataType::kUINT8);
   for (const char* name : {"tokens", "source", "lengths"}) requireType(prefix, name, nvinfer1::DataType::kINT64);
   requireType(denoise, "lengths", nvinfer1::DataType::kINT64);
-  for (const char* name : {"x", "x_next", "velocity", "modulation", "dt"}) requireType(denoise, name, nvinfer1::DataType::kFLOAT);
+  for (const char* name : {"x", "x_next", "velocity", "modulation", "dt"})
+    requireType(denoise, name, nvinfer1::DataType::kFLOAT);
 
   shape.maxBatch = std::min(profileMax(denoise, "x", 0, 0), profileMax(prefix, "source", 0, 0));
   shape.maxImages = profileMax(vision, "images", 0, 0);
   shape.maxPrefix = profileMax(denoise, "keys.0", 0, 2);
   for (int profile = 0; profile < prefix.profiles(); ++profile)
     shape.tokenBuckets.push_back(profileMax(prefix, "tokens", profile, 0) / shape.maxBatch);
-  require(std::is_sorted(shape.tokenBuckets.begin(), shape.tokenBuckets.end()), "the prefix profiles are not in ascending order",
-          "run turbo-pi build");
+  require(std::is_sorted(shape.tokenBuckets.begin(), shape.tokenBuckets.end()),
+          "the prefix profiles are not in ascending order", "run turbo-pi build");
   return shape;
 }
 
@@ -120,7 +127,8 @@ class DenoiseStage final : public Stage {
   DenoiseCall call_;
 };
 
-void bindCache(ExecutionContext& context, const std::vector<cuda::DevicePtr>& keys, const std::vector<cuda::DevicePtr>& values) {
+void bindCache(ExecutionContext& context, const std::vector<cuda::DevicePtr>& keys,
+               const std::vector<cuda::DevicePtr>& values) {
   for (size_t layer = 0; layer < keys.size(); ++layer) {
     context.bind(layerName("keys", layer), keys[layer]);
     context.bind(layerName("values", layer), values[layer]);
@@ -190,7 +198,8 @@ class EngineStages final : public StageMaker {
   ModelShape shape_;
 };
 
-std::unique_ptr<Engine> openEngine(const trt::LibraryPtr& library, const char* graph, const PlanSet::Plan& plan, const LogSink& log) {
+std::unique_ptr<Engine> openEngine(const trt::LibraryPtr& library, const char* graph, const PlanSet::Plan& plan,
+                                   const LogSink& log) {
   const trt::PlanFile file(plan.path, plan.key);
   return std::make_unique<Engine>(library, graph, file.plan(), file.size(), log);
 }

@@ -97,8 +97,9 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   const size_t state = bytes(model.maxBatch * model.actionDim, sizeof(float));
   const size_t lengths = bytes(model.maxBatch, sizeof(int64_t));
   const size_t slot = cuda::aligned(lengths) + 2 * static_cast<size_t>(model.layers) * cuda::aligned(cache);
-  arena_.emplace(driver_, cuda::aligned(pixels) + cuda::aligned(embeddings) + cuda::aligned(tokens) + cuda::aligned(source) +
-                              3 * cuda::aligned(x) + cuda::aligned(state) + static_cast<size_t>(options.slots) * slot);
+  arena_.emplace(driver_, cuda::aligned(pixels) + cuda::aligned(embeddings) + cuda::aligned(tokens) +
+                              cuda::aligned(source) + 3 * cuda::aligned(x) + cuda::aligned(state) +
+                              static_cast<size_t>(options.slots) * slot);
   pixels_ = arena_->take(pixels);
   embeddings_ = arena_->take(embeddings);
   tokens_ = arena_->take(tokens);
@@ -120,7 +121,8 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
 
   const size_t perceive = std::max(stages_->visionScratch(), stages_->prefixScratch());
   const size_t act = stages_->denoiseScratch();
-  scratch_.push_back(std::make_unique<cuda::DeviceBuffer>(driver_, options.lanes == 2 ? perceive : std::max(perceive, act)));
+  scratch_.push_back(
+      std::make_unique<cuda::DeviceBuffer>(driver_, options.lanes == 2 ? perceive : std::max(perceive, act)));
   if (options.lanes == 2) scratch_.push_back(std::make_unique<cuda::DeviceBuffer>(driver_, act));
   perceiveStream().clear(arena_->base(), arena_->bytes());
   perceiveStream().synchronize();
@@ -143,14 +145,16 @@ Scratch Session::perceiveScratch() const { return {scratch_.front()->address(), 
 Scratch Session::actScratch() const { return {scratch_.back()->address(), scratch_.back()->bytes()}; }
 
 Session::Slot& Session::slotAt(int slot) {
-  requireInput(slot >= 0 && slot < options_.slots, "slot " + std::to_string(slot) + " is not one of " + std::to_string(options_.slots));
+  requireInput(slot >= 0 && slot < options_.slots,
+               "slot " + std::to_string(slot) + " is not one of " + std::to_string(options_.slots));
   return *slots_[static_cast<size_t>(slot)];
 }
 
 const Session::Slot& Session::slotAt(int slot) const { return const_cast<Session*>(this)->slotAt(slot); }
 
 void Session::setModulation(int steps, const std::vector<float>& table) {
-  requireInput(steps >= 1 && steps <= kMostSteps, "steps is " + std::to_string(steps) + ", expected 1…" + std::to_string(kMostSteps));
+  requireInput(steps >= 1 && steps <= kMostSteps,
+               "steps is " + std::to_string(steps) + ", expected 1…" + std::to_string(kMostSteps));
   const auto width = static_cast<size_t>(shape().modulation);
   requireCount(table.size(), steps * shape().modulation, "modulation");
   if (tables_.count(steps) != 0) return;
@@ -173,7 +177,8 @@ void Session::check(const PerceiveInput& input) const {
   requireInput(input.images >= 1 && input.images <= model.maxImages,
                "images is " + std::to_string(input.images) + ", expected 1…" + std::to_string(model.maxImages));
   requireInput(input.prefixLength >= 1 && input.prefixLength <= model.maxPrefix,
-               "the prefix has " + std::to_string(input.prefixLength) + " places, expected 1…" + std::to_string(model.maxPrefix));
+               "the prefix has " + std::to_string(input.prefixLength) + " places, expected 1…" +
+                   std::to_string(model.maxPrefix));
   requireCount(input.pixels.size(), input.images * model.imageBytes(), "images");
   requireCount(input.source.size(), input.batch * input.prefixLength, "source");
   requireCount(input.lengths.size(), input.batch, "lengths");
@@ -182,14 +187,16 @@ void Session::check(const PerceiveInput& input) const {
                "tokens has " + std::to_string(tokens) + " elements, which is not batch × a bucket");
   const int64_t places = input.images * model.imageTokens + tokens;
   for (const int64_t place : input.source)
-    requireInput(place >= 0 && place < places, "source names place " + std::to_string(place) + " of " + std::to_string(places));
+    requireInput(place >= 0 && place < places,
+                 "source names place " + std::to_string(place) + " of " + std::to_string(places));
   for (const int64_t length : input.lengths)
     requireInput(length >= 1 && length <= input.prefixLength, "a row's length is " + std::to_string(length));
 }
 
 void Session::check(const Slot& slot, const ActInput& input) const {
-  requireInput(input.batch >= 1 && input.batch == slot.batch, "the slot holds a prefix of " + std::to_string(slot.batch) +
-                                                                 " rows, the act has " + std::to_string(input.batch));
+  requireInput(
+      input.batch >= 1 && input.batch == slot.batch,
+      "the slot holds a prefix of " + std::to_string(slot.batch) + " rows, the act has " + std::to_string(input.batch));
   requireInput(tables_.count(input.steps) == 1, "no modulation was set for " + std::to_string(input.steps) + " steps");
   requireCount(input.noise.size(), shape().actionFloats(input.batch), "noise");
   requireCount(input.state.size(), shape().state ? input.batch * shape().actionDim : 0, "state");
@@ -310,10 +317,12 @@ ActResult Session::finishAct(int index) {
   Slot& slot = slotAt(index);
   slot.acting = false;
   const auto* actions = slot.actions.as<float>();
-  return {slot.denoiseEnd.since(slot.actStart), std::vector<float>(actions, actions + shape().actionFloats(slot.actBatch))};
+  return {slot.denoiseEnd.since(slot.actStart),
+          std::vector<float>(actions, actions + shape().actionFloats(slot.actBatch))};
 }
 
-std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr from, int64_t elements, ElementType type) const {
+std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr from, int64_t elements,
+                                 ElementType type) const {
   const cuda::PinnedBuffer staging(driver_, bytes(elements, bytesOf(type)));
   stream.download(staging.as<char>(), from, staging.bytes());
   stream.synchronize();

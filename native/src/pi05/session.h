@@ -67,7 +67,8 @@ struct Trace {
 /// Vision, prefix and denoise of one model on one GPU, with their buffers, slots, streams and captured graphs.
 /// start… puts work into a stream and returns; …Done asks whether it has ended; finish… reads the result. A slot takes
 /// one perceive and one act at a time. The streams are ordered by events: an act waits for its slot's keys and values,
-/// a perceive for the last act that reads what it will overwrite. All calls come from one thread, with the context current.
+/// a perceive for the last act that reads what it will overwrite. All calls come from one thread, with the context
+/// current.
 class Session {
  public:
   Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stages, const SessionOptions& options);

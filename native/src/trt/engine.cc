@@ -28,12 +28,14 @@ Engine::Engine(LibraryPtr library, const std::string& graph, const void* plan, s
       runtime_(library_->createRuntime(*logger_)) {
   runtime_->setErrorRecorder(errors_.get());
   engine_.reset(runtime_->deserializeCudaEngine(plan, bytes));
-  require(engine_ != nullptr, errors_->explain("TensorRT refused the plan of " + graph), "run turbo-pi build to make a new plan");
+  require(engine_ != nullptr, errors_->explain("TensorRT refused the plan of " + graph),
+          "run turbo-pi build to make a new plan");
   engine_->setErrorRecorder(errors_.get());
   for (int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
     const char* name = engine_->getIOTensorName(i);
     require(engine_->getTensorLocation(name) == nvinfer1::TensorLocation::kDEVICE,
-            graph + ": TensorRT wants " + name + " in host memory, as a shape; such a graph can not be captured", "export the model again");
+            graph + ": TensorRT wants " + name + " in host memory, as a shape; such a graph can not be captured",
+            "export the model again");
   }
 }
 
@@ -68,14 +70,15 @@ size_t Engine::scratchBytes(int profile) const {
   return static_cast<size_t>(bytes);
 }
 
-ExecutionContext::ExecutionContext(const Engine& engine, int profile, const cuda::Stream& stream, cuda::DevicePtr scratch,
-                                   size_t bytes)
+ExecutionContext::ExecutionContext(const Engine& engine, int profile, const cuda::Stream& stream,
+                                   cuda::DevicePtr scratch, size_t bytes)
     : engine_(engine),
       context_(engine.raw().createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED)) {
   check(context_ != nullptr, "make an execution context");
   context_->setErrorRecorder(&engine.errors());
   context_->setDeviceMemoryV2(reinterpret_cast<void*>(scratch), static_cast<int64_t>(bytes));
-  check(context_->setOptimizationProfileAsync(profile, stream.raw()), "select optimization profile " + std::to_string(profile));
+  check(context_->setOptimizationProfileAsync(profile, stream.raw()),
+        "select optimization profile " + std::to_string(profile));
 }
 
 void ExecutionContext::check(bool ok, const std::string& what) const {

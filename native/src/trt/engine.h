@@ -49,7 +49,8 @@ class Engine {
 /// One fixed use of an engine: its profile, shapes and addresses. The engine and the scratch must outlive it.
 class ExecutionContext {
  public:
-  ExecutionContext(const Engine& engine, int profile, const cuda::Stream& stream, cuda::DevicePtr scratch, size_t bytes);
+  ExecutionContext(const Engine& engine, int profile, const cuda::Stream& stream, cuda::DevicePtr scratch,
+                   size_t bytes);
 
   void shape(const std::string& tensor, const Shape& shape);
   void bind(const std::string& tensor, cuda::DevicePtr address);

@@ -11,7 +11,8 @@ namespace {
 
 // From TensorRT 11 on every network is strongly typed and the flag is deprecated.
 #if NV_TENSORRT_MAJOR < 11
-constexpr uint32_t kNetworkFlags = 1U << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
+constexpr uint32_t kNetworkFlags =
+    1U << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
 #else
 constexpr uint32_t kNetworkFlags = 0;
 #endif
@@ -85,7 +86,8 @@ void addProfiles(nvinfer1::IBuilder& builder, nvinfer1::IBuilderConfig& config, 
                       profile->setDimensions(name, nvinfer1::OptProfileSelector::kMAX, dimsOf(range.max));
       require(ok, "TensorRT refused the shapes " + text(range.min) + " … " + text(range.max) + " of " + range.tensor);
     }
-    require(config.addOptimizationProfile(profile) >= 0, "TensorRT refused an optimization profile of " + request.graph);
+    require(config.addOptimizationProfile(profile) >= 0,
+            "TensorRT refused an optimization profile of " + request.graph);
   }
 }
 
@@ -125,8 +127,7 @@ std::unique_ptr<nvinfer1::IHostMemory> buildPlan(const LibraryPtr& library, cons
   ProgressMonitor monitor(progress, cancelled);
   const auto builder = library->createBuilder(logger);
   builder->setErrorRecorder(&errors);
-  const std::unique_ptr<nvinfer1::INetworkDefinition> network(
-      builder->createNetworkV2(kNetworkFlags));
+  const std::unique_ptr<nvinfer1::INetworkDefinition> network(builder->createNetworkV2(kNetworkFlags));
   require(network != nullptr, errors.explain("TensorRT could not make a network"));
   const std::unique_ptr<nvinfer1::IBuilderConfig> config(builder->createBuilderConfig());
   require(config != nullptr, errors.explain("TensorRT could not make a builder configuration"));

@@ -30,7 +30,8 @@ std::unique_ptr<Object> made(void* object, const char* what) {
 }  // namespace
 
 std::string Library::headerVersion() {
-  return std::to_string(NV_TENSORRT_MAJOR) + "." + std::to_string(NV_TENSORRT_MINOR) + "." + std::to_string(NV_TENSORRT_PATCH);
+  return std::to_string(NV_TENSORRT_MAJOR) + "." + std::to_string(NV_TENSORRT_MINOR) + "." +
+         std::to_string(NV_TENSORRT_PATCH);
 }
 
 LibraryPtr Library::load() {
@@ -40,8 +41,9 @@ LibraryPtr Library::load() {
   const DynLib& library = loaded->library_;
   const bool fake = library.find("turboPiFakeTensorRt") != nullptr;
   require(fake == kBuiltAgainstMock,
-          kBuiltAgainstMock ? "this addon was built without TensorRT's headers, so it can not call the installed TensorRT"
-                            : library.name() + " is the tests' stand-in for TensorRT, not TensorRT",
+          kBuiltAgainstMock
+              ? "this addon was built without TensorRT's headers, so it can not call the installed TensorRT"
+              : library.name() + " is the tests' stand-in for TensorRT, not TensorRT",
           kBuiltAgainstMock ? kRebuildHint : "take the tests' folder out of LD_LIBRARY_PATH");
 
   const int version = library.get<int32_t()>("getInferLibVersion")();
@@ -51,8 +53,9 @@ LibraryPtr Library::load() {
   if (void* build = library.find("getInferLibBuildVersion"))
     loaded->version_ += "." + std::to_string(reinterpret_cast<int32_t (*)()>(build)());
   require(major == NV_TENSORRT_MAJOR && minor >= NV_TENSORRT_MINOR,
-          "the installed TensorRT is " + loaded->version_ + ", this addon was built for " + std::to_string(NV_TENSORRT_MAJOR) +
-              "." + std::to_string(NV_TENSORRT_MINOR) + " or a later " + std::to_string(NV_TENSORRT_MAJOR) + ".x",
+          "the installed TensorRT is " + loaded->version_ + ", this addon was built for " +
+              std::to_string(NV_TENSORRT_MAJOR) + "." + std::to_string(NV_TENSORRT_MINOR) + " or a later " +
+              std::to_string(NV_TENSORRT_MAJOR) + ".x",
           kRebuildHint);
   return loaded;
 }

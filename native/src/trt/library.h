@@ -25,7 +25,8 @@ class Library {
   std::unique_ptr<nvinfer1::IRuntime> createRuntime(nvinfer1::ILogger& logger) const;
   std::unique_ptr<nvinfer1::IBuilder> createBuilder(nvinfer1::ILogger& logger) const;
   /// Loads libnvonnxparser on first use: serving needs no parser.
-  std::unique_ptr<nvonnxparser::IParser> createParser(nvinfer1::INetworkDefinition& network, nvinfer1::ILogger& logger) const;
+  std::unique_ptr<nvonnxparser::IParser> createParser(nvinfer1::INetworkDefinition& network,
+                                                      nvinfer1::ILogger& logger) const;
 
  private:
   explicit Library(DynLib library) : library_(std::move(library)) {}

@@ -19,7 +19,7 @@ class Logger final : public nvinfer1::ILogger {
 
   void log(Severity severity, const char* message) noexcept override {
     if (!sink_ || severity > Severity::kINFO || message == nullptr) return;
-    const LogLevel level = severity <= Severity::kERROR      ? LogLevel::kError
+    const LogLevel level = severity <= Severity::kERROR     ? LogLevel::kError
                            : severity == Severity::kWARNING ? LogLevel::kWarning
                                                             : LogLevel::kInfo;
     try {

@@ -71,7 +71,8 @@ size_t checkedOffset(const MappedFile& file, const PlanKey& key) {
     const std::string was = found == header.fields.end() ? "nothing" : found->second;
     require(was == field.second, "was built for another " + field.first + ": " + was + ", now " + field.second);
   }
-  require(file.size() >= header.bytes && header.fields[kBytes] == std::to_string(file.size() - header.bytes), "is cut short");
+  require(file.size() >= header.bytes && header.fields[kBytes] == std::to_string(file.size() - header.bytes),
+          "is cut short");
   require(header.fields[kChecksum] == checksum(file.data() + header.bytes, file.size() - header.bytes), "is damaged");
   return header.bytes;
 }

@@ -55,7 +55,9 @@ class MessageReader {
     }
   }
 
-  std::string text() const { return data == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(data), size); }
+  std::string text() const {
+    return data == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(data), size);
+  }
   MessageReader message() const { return data == nullptr ? MessageReader(next_, 0) : MessageReader(data, size); }
 
  private:
@@ -85,7 +87,8 @@ uint64_t parseNumber(const std::string& text, const std::string& weight) {
   for (const char digit : text) {
     require(digit >= '0' && digit <= '9', weight + ": external_data number " + text + " is not a number");
     const auto add = static_cast<uint64_t>(digit - '0');
-    require(value <= (std::numeric_limits<uint64_t>::max() - add) / 10, weight + ": external_data number " + text + " is too large");
+    require(value <= (std::numeric_limits<uint64_t>::max() - add) / 10,
+            weight + ": external_data number " + text + " is too large");
     value = value * 10 + add;
   }
   return value;
@@ -136,8 +139,9 @@ WeightSource::WeightSource(const std::string& onnxPath) : model_(onnxPath) {
   const std::string directory = onnxPath.substr(0, onnxPath.find_last_of('/') + 1);
   std::map<std::string, const MappedFile*> byLocation;
   for (const ExternalWeight& weight : externalWeights(model_.data(), model_.size())) {
-    require(!weight.location.empty() && weight.location.front() != '/' && weight.location.find("..") == std::string::npos,
-            onnxPath + ": weight " + weight.name + " lies outside the model's directory, in " + weight.location);
+    require(
+        !weight.location.empty() && weight.location.front() != '/' && weight.location.find("..") == std::string::npos,
+        onnxPath + ": weight " + weight.name + " lies outside the model's directory, in " + weight.location);
     const MappedFile*& file = byLocation[weight.location];
     if (file == nullptr) {
       files_.push_back(std::make_unique<MappedFile>(directory + weight.location));

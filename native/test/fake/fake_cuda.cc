@@ -1,89 +1,16 @@
 #include "fake_cuda.h"
 
-#include <algorithm>
-#include <chrono>
-#include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <functional>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <string>
-#include <thread>
-#include <vector>
 
-#include "cuda/driver_api.h"
+#include "fake_cuda_objects.h"
 
 using namespace turbopi::cuda;
+using namespace fake;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-using Op = std::function<void()>;
-
-constexpr Result kInvalidValue = 1;
-constexpr Result kNotSupported = 801;
-constexpr Result kCaptureUnsupported = 900;
-constexpr Result kCaptureInvalidated = 901;
-
-int environment(const char* name, int otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::atoi(text);
-}
-
-struct State {
-  std::mutex mutex;
-  std::string log;
-  std::string shown;
-  std::map<std::string, std::pair<int, int>> faults;
-  int broken = 0;
-  int live = 0;
-  int delay = environment("FAKE_CUDA_DELAY_US", 0);
-  int capturing = 0;
-  int nextName = 0;
-};
-
-/// Never destroyed: streams may still be at work when the process leaves.
-State& state() {
-  static State* const made = new State;
-  return *made;
-}
-
-void note(const std::string& line) {
-  const std::lock_guard<std::mutex> lock(state().mutex);
-  if (state().log.size() < (1u << 22)) state().log += line + "\n";
-}
-
-/// Notes the call and says what it must return before doing anything.
-Result enter(const char* function, const std::string& detail = {}) {
-  note(detail.empty() ? function : std::string(function) + " " + detail);
-  const std::lock_guard<std::mutex> lock(state().mutex);
-  const auto fault = state().faults.find(function);
-  if (fault != state().faults.end() && fault->second.first-- == 0) {
-    const int code = fault->second.second;
-    state().faults.erase(fault);
-    return code;
-  }
-  return state().broken;
-}
-
-void count(int change) {
-  const std::lock_guard<std::mutex> lock(state().mutex);
-  state().live += change;
-}
-
-bool broken() {
-  const std::lock_guard<std::mutex> lock(state().mutex);
-  return state().broken != 0;
-}
-
-std::string named(const char* kind) {
-  const std::lock_guard<std::mutex> lock(state().mutex);
-  return kind + std::to_string(state().nextName++);
-}
+CUctx_st primaryContext;
 
 /// Leaves the counts where a parent process can read them.
 struct Reporter {
@@ -96,102 +23,6 @@ struct Reporter {
     }
   }
 } reporter;
-
-}  // namespace
-
-struct CUctx_st {};
-static CUctx_st primaryContext;
-
-struct CUevent_st {
-  std::string name = named("event");
-  std::mutex mutex;
-  std::condition_variable changed;
-  unsigned long recorded = 0;
-  unsigned long completed = 0;
-  Clock::time_point at;
-
-  void complete(unsigned long number) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    completed = std::max(completed, number);
-    at = Clock::now();
-    changed.notify_all();
-  }
-  /// A broken device never gets there, so the wait looks up now and then.
-  void await(unsigned long number) {
-    std::unique_lock<std::mutex> lock(mutex);
-    while (!changed.wait_for(lock, std::chrono::milliseconds(1), [&] { return completed >= number; }) && !broken()) {
-    }
-  }
-};
-using EventPtr = std::shared_ptr<CUevent_st>;
-
-struct CUgraph_st {
-  std::vector<Op> ops;
-};
-struct CUgraphExec_st {
-  std::shared_ptr<std::vector<Op>> ops;
-};
-
-struct CUstream_st {
-  std::string name = named("stream");
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::deque<Op> ops;
-  bool busy = false;
-  bool ending = false;
-  std::unique_ptr<CUgraph_st> capture;
-  bool invalidated = false;
-  std::thread thread{[this] { work(); }};
-
-  void work() {
-    std::unique_lock<std::mutex> lock(mutex);
-    for (;;) {
-      changed.wait(lock, [&] { return ending || !ops.empty(); });
-      if (ops.empty()) return;
-      const Op op = std::move(ops.front());
-      ops.pop_front();
-      busy = true;
-      lock.unlock();
-      int delay;
-      {
-        const std::lock_guard<std::mutex> hold(state().mutex);
-        delay = state().delay;
-      }
-      if (delay > 0) std::this_thread::sleep_for(std::chrono::microseconds(delay));
-      if (!broken()) op();
-      lock.lock();
-      busy = false;
-      changed.notify_all();
-    }
-  }
-  void push(Op op) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (capture) {
-      capture->ops.push_back(std::move(op));
-    } else {
-      ops.push_back(std::move(op));
-      changed.notify_all();
-    }
-  }
-  void drain() {
-    std::unique_lock<std::mutex> lock(mutex);
-    changed.wait(lock, [&] { return ops.empty() && !busy; });
-  }
-};
-
-namespace {
-
-/// Events are shared with ops that are still queued when the program destroys them.
-std::mutex eventsMutex;
-std::map<RawEvent, EventPtr>& events() {
-  static auto* const made = new std::map<RawEvent, EventPtr>;
-  return *made;
-}
-EventPtr shared(RawEvent event) {
-  const std::lock_guard<std::mutex> lock(eventsMutex);
-  const auto found = events().find(event);
-  return found == events().end() ? nullptr : found->second;
-}
 
 /// A call that CUDA forbids while a stream of the calling thread is capturing.
 Result forbiddenInCapture() {
@@ -277,9 +108,7 @@ Result cuDeviceGetName(char* name, int length, DeviceId) {
   return enter("cuDeviceGetName");
 }
 Result cuDeviceGetAttribute(int* value, int attribute, DeviceId) {
-  *value = attribute == kAttributeComputeCapabilityMajor   ? 11
-           : attribute == kAttributeComputeCapabilityMinor ? 0
-                                                           : 20;
+  *value = attribute == kAttributeComputeCapabilityMajor ? 11 : attribute == kAttributeComputeCapabilityMinor ? 0 : 20;
   return enter("cuDeviceGetAttribute");
 }
 Result cuDeviceTotalMem_v2(size_t* bytes, DeviceId) {
@@ -353,8 +182,14 @@ Result cuStreamCreateWithPriority(RawStream* stream, unsigned, int) {
   return kSuccess;
 }
 Result cuStreamDestroy_v2(RawStream stream) {
+  const bool faulty = broken();
   {
     const std::lock_guard<std::mutex> lock(stream->mutex);
+    // CUDA allows it and lets the work run on, over memory that its owner is about to free.
+    if (!faulty && (stream->busy || !stream->ops.empty())) {
+      std::fprintf(stderr, "a stream was destroyed with work in flight\n");
+      std::abort();
+    }
     stream->ending = true;
     stream->changed.notify_all();
   }
@@ -491,8 +326,8 @@ Result cuGraphExecDestroy(RawGraphExec exec) {
 Result cuModuleLoadData(RawModule*, const void*) { return kNotSupported; }
 Result cuModuleUnload(RawModule) { return kNotSupported; }
 Result cuModuleGetFunction(RawFunction*, RawModule, const char*) { return kNotSupported; }
-Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**,
-                      void**) {
+Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream,
+                      void**, void**) {
   return kNotSupported;
 }
 

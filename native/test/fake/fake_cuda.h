@@ -1,9 +1,9 @@
 #pragma once
 
-/// The controls of the stand-in libcuda.so.1: a CUDA driver of this project's own writing, in which a stream is a thread
-/// and device memory is heap. Ops of one stream run in order; ops of two streams run at the same time unless events order
-/// them, so that a missing event is a data race that the thread sanitizer sees. Copies read and write their memory when
-/// they run, not when they are called. Only what this project calls is there.
+/// The controls of the stand-in libcuda.so.1: a CUDA driver of this project's own writing, in which a stream is a
+/// thread and device memory is heap. Ops of one stream run in order; ops of two streams run at the same time unless
+/// events order them, so that a missing event is a data race that the thread sanitizer sees. Copies read and write
+/// their memory when they run, not when they are called. Only what this project calls is there.
 
 extern "C" {
 /// The call number `after` + 1 of `function` (counted from now) returns `code`.

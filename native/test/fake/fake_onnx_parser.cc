@@ -26,7 +26,9 @@ class FakeParser final : public nvonnxparser::IParser {
   explicit FakeParser(FakeNetwork& network) : network_(network) {}
 
   int getNbErrors() const noexcept override { return static_cast<int>(errors_.size()); }
-  const nvonnxparser::IParserError* getError(int index) const noexcept override { return &errors_[static_cast<size_t>(index)]; }
+  const nvonnxparser::IParserError* getError(int index) const noexcept override {
+    return &errors_[static_cast<size_t>(index)];
+  }
 
   bool loadModelProto(const void* model, std::size_t size, const char*) noexcept override {
     const std::string_view text(static_cast<const char*>(model), size);
@@ -35,7 +37,8 @@ class FakeParser final : public nvonnxparser::IParser {
     return !graph_.empty() || refuse("the model has no toy graph");
   }
   bool loadInitializer(const char* name, const void* data, std::size_t size) noexcept override {
-    if (std::strcmp(name, "scale") != 0 || size != sizeof(float)) return refuse("unexpected initializer " + std::string(name));
+    if (std::strcmp(name, "scale") != 0 || size != sizeof(float))
+      return refuse("unexpected initializer " + std::string(name));
     weight_ = data;
     return true;
   }
@@ -61,5 +64,6 @@ class FakeParser final : public nvonnxparser::IParser {
 }  // namespace
 
 extern "C" void* createNvOnnxParser_INTERNAL(void* network, void*, int) {
-  return static_cast<nvonnxparser::IParser*>(new FakeParser(static_cast<FakeNetwork&>(*static_cast<nvinfer1::INetworkDefinition*>(network))));
+  return static_cast<nvonnxparser::IParser*>(
+      new FakeParser(static_cast<FakeNetwork&>(*static_cast<nvinfer1::INetworkDefinition*>(network))));
 }

@@ -15,8 +15,9 @@
 #include "fake_network.h"
 #include "toy_model.h"
 
-/// The stand-in libnvinfer.so.10: builds "plans" that are a few lines of text and runs the toy model in them. It is strict
-/// where TensorRT is: shapes outside the profile, missing addresses, and a capture before the first enqueue are refused.
+/// The stand-in libnvinfer.so.10: builds "plans" that are a few lines of text and runs the toy model in them. It is
+/// strict where TensorRT is: shapes outside the profile, missing addresses, and a capture before the first enqueue are
+/// refused.
 
 using namespace nvinfer1;
 using turbopi::pi05::ModelShape;
@@ -154,13 +155,14 @@ struct Launch {
     // Two contexts that share scratch and run at the same time would find one another's marks.
     std::memset(scratchAt, static_cast<int>(plan.graph[0]), kScratchBytes);
     if (plan.graph == "vision") {
-      turbopi::toy::vision(model, shapes.at("images")[0], at<uint8_t>("images"), plan.scale, at<float>("image_embeddings"));
+      turbopi::toy::vision(model, shapes.at("images")[0], at<uint8_t>("images"), plan.scale,
+                           at<float>("image_embeddings"));
     } else if (plan.graph == "prefix") {
       const auto& source = shapes.at("source");
       for (int64_t layer = 0; layer < model.layers; ++layer)
         for (const float sign : {1.0f, -1.0f})
-          turbopi::toy::cache(model, shapes.at("image_embeddings")[0], source[0], source[1], at<float>("image_embeddings"),
-                              at<int64_t>("tokens"), at<int64_t>("source"), layer, sign,
+          turbopi::toy::cache(model, shapes.at("image_embeddings")[0], source[0], source[1],
+                              at<float>("image_embeddings"), at<int64_t>("tokens"), at<int64_t>("source"), layer, sign,
                               at<float>((sign > 0 ? "keys." : "values.") + std::to_string(layer)));
     } else {
       std::vector<const float*> keys;
@@ -188,7 +190,8 @@ class FakeContext final : public IExecutionContext {
     scratch_ = size >= kScratchBytes ? static_cast<std::byte*>(memory) : nullptr;
   }
   bool setOptimizationProfileAsync(int32_t profile, cudaStream_t) noexcept override {
-    if (profile < 0 || static_cast<size_t>(profile) >= plan_.profiles.size()) return refuse(recorder_, "no such profile");
+    if (profile < 0 || static_cast<size_t>(profile) >= plan_.profiles.size())
+      return refuse(recorder_, "no such profile");
     profile_ = profile;
     return true;
   }
@@ -215,10 +218,12 @@ class FakeContext final : public IExecutionContext {
     for (const Tensor& tensor : tensors_) {
       if (addresses_.count(tensor.name) == 0) return refuse(recorder_, tensor.name + " has no address");
       const bool dynamic = plan_.profiles[static_cast<size_t>(profile_)].count(tensor.name) != 0;
-      if (tensor.input && dynamic && shapes_.count(tensor.name) == 0) return refuse(recorder_, tensor.name + " has no shape");
+      if (tensor.input && dynamic && shapes_.count(tensor.name) == 0)
+        return refuse(recorder_, tensor.name + " has no shape");
     }
     if (scratch_ == nullptr) return refuse(recorder_, "no device memory was set");
-    if (fresh_ && fakeCudaUncapturable(stream)) return refuse(recorder_, "the first enqueue after a new shape can not be captured");
+    if (fresh_ && fakeCudaUncapturable(stream))
+      return refuse(recorder_, "the first enqueue after a new shape can not be captured");
     fresh_ = false;
     auto* launch = new Launch{plan_, model_, addresses_, shapes_, scratch_};
     const int status = fakeCudaKernel(
@@ -247,7 +252,9 @@ class FakeEngine final : public ICudaEngine {
   }
   void setErrorRecorder(IErrorRecorder*) noexcept override {}
   int32_t getNbIOTensors() const noexcept override { return static_cast<int32_t>(tensors_.size()); }
-  const char* getIOTensorName(int32_t index) const noexcept override { return tensors_[static_cast<size_t>(index)].name.c_str(); }
+  const char* getIOTensorName(int32_t index) const noexcept override {
+    return tensors_[static_cast<size_t>(index)].name.c_str();
+  }
   Dims getTensorShape(const char* name) const noexcept override { return dimsOf(find(name).shape); }
   DataType getTensorDataType(const char* name) const noexcept override { return find(name).type; }
   TensorLocation getTensorLocation(const char*) const noexcept override { return TensorLocation::kDEVICE; }

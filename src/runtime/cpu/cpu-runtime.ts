@@ -257,7 +257,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     await Promise.all([perceiveLane.close(), actLane.close()])
     throw error
   }
-  const device = `${cpus()[0]?.model.trim() ?? 'CPU'}, ${threads * lanes} threads`
+  const device = `${cpus()[0]?.model.trim() ?? 'CPU'}, ${threads * lanes} threads${emulated ? `, ${precision} emulated` : ''}`
   return new CpuRuntime(
     { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, fingerprint, config },
     float,

@@ -6,6 +6,7 @@ import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import type { Runtime } from '../runtime.js'
+import type { SeededCase } from '../seeded-cases.js'
 import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
 import {
   allProfiles,
@@ -17,7 +18,7 @@ import {
   planReferences,
   readExportedModel,
 } from './build.js'
-import { describe, type GateCase, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
+import { describe, errorsOf, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
 import { lower, modulationTable } from './host.js'
 import { shapesDigest } from './profiles.js'
 import { TensorRtRuntime } from './tensorrt-runtime.js'
@@ -35,7 +36,7 @@ export interface TensorRtOptions {
   /** Default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
   /** Batches for the numeric gate; seeded ones by default. */
-  cases?: readonly GateCase[]
+  cases?: readonly SeededCase[]
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
   onBuild?: (progress: BuildProgress) => void
@@ -83,7 +84,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   const open = async (plans: Record<EngineName, PlanReference>): Promise<Runtime> => {
     const lanes = pipelined ? 2 : 1
     const session = await addon.openSession({ plans, lanes, slots: lanes, device: 0 }).catch(error => {
-      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}`)
+      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}.`)
     })
     const info = {
       backend: pipelined ? 'tensorrt_pipelined' : 'tensorrt',
@@ -99,42 +100,55 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
   }
 
   const usable = gatedPlans(addon, directory, output, options, maxBatch)
-  if (usable) return open(usable)
+  if (usable) {
+    try {
+      return await open(usable)
+    } catch (error) {
+      // The key fits and TensorRT still does not take them: they are no good.
+      options.onNotice?.(`${reasonOf(error)} They are built again.`)
+      for (const engine of ENGINES) rmSync(usable[engine].path, { force: true })
+    }
+  }
 
   rmSync(join(output, GATE_FILE), { force: true })
-  const common = { weightsPath, config, cache, ...(signal && { signal }) }
-  const reference = await createCpuRuntime({ ...common, precision: 'fp32', maxBatch: 1, prefixSlots: 1 })
-  try {
-    const build = (setting: BuildSetting) =>
-      buildEngines(
-        directory,
-        {
-          addon,
-          config,
-          maxBatch,
-          output,
-          setting,
-          onRebuild: (engine, reason) =>
-            options.onNotice?.(`building the ${engine} engine: the plan ${reason}`),
-          ...(options.builder && { builder: options.builder }),
-        },
-        options.onBuild,
-        signal,
-      )
-    const { setting, result } = await passingSetting({
-      settings: settingsFor(found.computeCapability ?? ''),
-      reference,
-      cases: options.cases ?? gateCases(config),
-      open: async setting => open(await build(setting)),
-      onAttempt: attempt =>
-        options.onNotice?.(`${describe(attempt)}: ${attempt.refused ?? 'agrees with the CPU runtime'}`),
-    })
-    const record: GateRecord = { setting, result }
-    writeFileSync(join(output, GATE_FILE), `${JSON.stringify(record, null, 2)}\n`)
-    return await open(planReferences(directory, { config, maxBatch, output, setting }))
-  } finally {
-    await reference.close()
-  }
+  const build = (setting: BuildSetting) =>
+    buildEngines(
+      directory,
+      {
+        addon,
+        config,
+        maxBatch,
+        output,
+        setting,
+        onRebuild: (engine, reason) =>
+          options.onNotice?.(`building the ${engine} engine: the plan ${reason}`),
+        ...(options.builder && { builder: options.builder }),
+      },
+      options.onBuild,
+      signal,
+    )
+  const { setting, result } = await passingSetting({
+    settings: settingsFor(found.computeCapability ?? ''),
+    reference: () =>
+      createCpuRuntime({
+        weightsPath,
+        config,
+        cache,
+        precision: 'fp32',
+        maxBatch: Math.min(2, maxBatch),
+        prefixSlots: 1,
+        ...(signal && { signal }),
+      }),
+    cases: options.cases ?? gateCases(config, maxBatch),
+    open: async setting => open(await build(setting)),
+    onAttempt: attempt =>
+      options.onNotice?.(
+        `${describe(attempt)}: ${attempt.refused ?? `agrees with the CPU runtime, ${errorsOf(attempt.result!)}`}`,
+      ),
+  })
+  const record: GateRecord = { setting, result }
+  writeFileSync(join(output, GATE_FILE), `${JSON.stringify(record, null, 2)}\n`)
+  return open(planReferences(directory, { config, maxBatch, output, setting }))
 }
 
 /** Plans that passed the gate and still fit; undefined, with a notice, when they have to be built. */
@@ -159,5 +173,8 @@ function gatedPlans(
     onNotice?.(`the ${engine} plan ${mismatch}`)
     return undefined
   }
+  onNotice?.(
+    `${describe(record.setting)}: agreed with the CPU runtime when built, ${errorsOf(record.result)}`,
+  )
   return plans
 }

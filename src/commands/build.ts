@@ -1,0 +1,54 @@
+import { loadConfig, settingsHelp } from '../config.js'
+import { TurboPiError } from '../errors.js'
+import { createRuntime, requireRuntime } from '../runtime/create.js'
+import { bytesProgress } from './bytes-progress.js'
+import { configuredPolicy } from './configured-policy.js'
+import { progressBar } from './progress.js'
+
+export const help = `turbo-pi build [--policy DIR] [--precision bf16|fp16|fp32] [--max-batch N] [options of serve]
+
+Builds the TensorRT engines that serve --runtime tensorrt uses with the same options, and keeps them in the cache.
+Engines that are there are built again only when machine, model, shapes or TensorRT have changed, and it says what
+changed. Engines must agree with float32 on the CPU, after 1 and 10 denoise steps, before they may serve: where they do
+not, it goes on with lower optimization levels and without the fusions that are known to be faulty, and says which
+setting passed. Exits 1 when none did, or when TensorRT cannot run here.
+
+${settingsHelp()}`
+
+/** `turbo-pi build`: the exit code. */
+export async function run(argv: string[]): Promise<number> {
+  const config = loadConfig(argv)
+  if (config.runtime === 'cpu')
+    throw new TurboPiError('CONFIG_INVALID', '--runtime cpu has no engines to build; use tensorrt.')
+  const runtime = config.runtime === 'auto' ? 'tensorrt_pipelined' : config.runtime
+  requireRuntime({ runtime })
+  const policy = await configuredPolicy(config)
+  const stopping = new AbortController()
+  const stop = () => stopping.abort()
+  process.once('SIGINT', stop)
+  process.once('SIGTERM', stop)
+  const bar = progressBar('building')
+  try {
+    const built = await createRuntime(policy, {
+      ...config,
+      runtime,
+      onProgress: bytesProgress('Lowering the checkpoint'),
+      onBuild: ({ engine, phase, done, total }) => bar.update(done, total, `${engine}: ${phase}`),
+      onNotice: text => {
+        bar.stop()
+        console.log(text)
+      },
+      signal: stopping.signal,
+    })
+    bar.stop()
+    const { device, precision, maxBatch } = built.info
+    await built.close()
+    console.log(`engines ready: ${precision}, up to ${maxBatch} observations a call, ${device}`)
+    return 0
+  } finally {
+    bar.stop()
+    process.removeListener('SIGINT', stop)
+    process.removeListener('SIGTERM', stop)
+    await policy.close()
+  }
+}
