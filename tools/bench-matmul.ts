@@ -1,7 +1,7 @@
 /**
  * Times the ways in which ONNX Runtime can multiply float32 activations [M, K] by 8-bit or 4-bit weights [K, N]:
  * `npx tsx tools/bench-matmul.ts 576x2048x4096 512x1152x4304`. Prints operations a second of processor time, which other
- * work on the machine changes little; docs/reference/precision.md quotes it.
+ * work on the machine changes little; docs/reference/int8.md quotes it.
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { CONTRIB_DOMAIN, encodeModel, type Graph, type Initializer, type Node } from '../src/model/onnx.js'
