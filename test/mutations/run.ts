@@ -37,8 +37,8 @@ const mutations: Mutation[] = [
     file: 'src/model/graphs/modulation.ts',
     edits: [
       [
-        "g.swish(dense(site, hidden, 'time_mlp_out', 'float32'))",
-        "dense(site, hidden, 'time_mlp_out', 'float32')",
+        "g.swish(dense(site, hidden, 'time_mlp_out', { type: 'float32' }))",
+        "dense(site, hidden, 'time_mlp_out', { type: 'float32' })",
       ],
     ],
     test: NETWORK,
@@ -156,7 +156,7 @@ function plant({ name, file, edits }: Mutation): () => void {
 }
 
 try {
-  for (const name of ['src', 'test', 'package.json', 'tsconfig.json'])
+  for (const name of ['src', 'test', 'policies', 'package.json', 'tsconfig.json'])
     cpSync(join(root, name), join(copy, name), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
   for (const test of new Set(mutations.map(mutation => mutation.test)))
