@@ -1,14 +1,15 @@
 /**
  * The import rules of the house: data goes routes → service → policy/runtime → model, and no room knows
- * one further left. src/errors.ts belongs to everybody.
+ * one further left. src/errors.ts and src/cancellation.ts belong to everybody.
  */
+const SHARED = '^src/(errors|cancellation)\\.ts$'
 const room = name => `^src/${name}/`
 const only = (from, ...allowed) => ({
   name: `${from}-imports`,
   severity: 'error',
-  comment: `src/${from} may import ${allowed.join(', ') || 'no other room'} and src/errors.ts`,
+  comment: `src/${from} may import ${allowed.join(', ') || 'no other room'} and the shared files`,
   from: { path: room(from) },
-  to: { path: '^src/', pathNot: [room(from), '^src/errors\\.ts$', ...allowed.map(room)] },
+  to: { path: '^src/', pathNot: [room(from), SHARED, ...allowed.map(room)] },
 })
 
 module.exports = {
@@ -28,13 +29,7 @@ module.exports = {
       from: { path: '^src/routes/' },
       to: {
         path: '^src/',
-        pathNot: [
-          '^src/routes/',
-          '^src/errors\\.ts$',
-          '^src/contract/',
-          '^src/service/',
-          '^src/config\\.ts$',
-        ],
+        pathNot: ['^src/routes/', SHARED, '^src/contract/', '^src/service/', '^src/config\\.ts$'],
       },
     },
     {

@@ -12,9 +12,16 @@ const DEFAULT_LIMITS: DecodeLimits = { maxDepth: 32, maxValues: 100_000 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+/** A map without inherited keys, not even `__proto__`. Object.create(null) would give a hash table, several times slower. */
+class Entries {
+  [key: string]: MsgpackValue
+}
+Reflect.deleteProperty(Entries.prototype, 'constructor')
+Object.setPrototypeOf(Entries.prototype, null)
+
 /**
- * Reads one MessagePack message in openpi's msgpack-numpy dialect (pi05-spec §5). Maps become objects without a
- * prototype, arrays of NumPy become NdArray (no copy), NumPy scalars their plain value, bin a Uint8Array (no copy);
+ * Reads one MessagePack message in openpi's msgpack-numpy dialect (pi05-spec §5). Maps become objects without
+ * inherited keys, arrays of NumPy become NdArray (no copy), NumPy scalars their plain value, bin a Uint8Array (no copy);
  * integers beyond 2⁵³ become bigint. Throws BODY_MALFORMED for anything else than one complete message within `limits`.
  */
 export function decodeMsgpack(bytes: Uint8Array, limits: Partial<DecodeLimits> = {}): MsgpackValue {
@@ -22,14 +29,14 @@ export function decodeMsgpack(bytes: Uint8Array, limits: Partial<DecodeLimits> =
 }
 
 class Decoder {
-  readonly #bytes: Uint8Array
+  readonly #bytes: Buffer
   readonly #view: DataView
   readonly #limits: DecodeLimits
   #at = 0
   #values = 0
 
   constructor(bytes: Uint8Array, limits: DecodeLimits) {
-    this.#bytes = bytes
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#limits = limits
   }
@@ -118,24 +125,18 @@ class Decoder {
   }
 
   #binary(length: number): Uint8Array {
-    const start = this.#take(length)
-    return this.#bytes.subarray(start, start + length)
+    const { buffer, byteOffset } = this.#bytes
+    return new Uint8Array(buffer, byteOffset + this.#take(length), length)
   }
 
   #text(length: number): string {
     const start = this.#take(length)
-    if (length < 32) {
-      let text = ''
-      let at = start
-      for (; at < start + length; at++) {
-        const byte = this.#bytes[at] as number
-        if (byte >= 0x80) break
-        text += String.fromCharCode(byte)
-      }
-      if (at === start + length) return text
-    }
+    const end = start + length
+    let at = start
+    while (at < end && (this.#bytes[at] as number) < 0x80) at++
+    if (at === end) return this.#bytes.toString('latin1', start, end)
     try {
-      return utf8.decode(this.#bytes.subarray(start, start + length))
+      return utf8.decode(this.#bytes.subarray(start, end))
     } catch {
       throw this.#malformed('a string is not UTF-8')
     }
@@ -159,7 +160,7 @@ class Decoder {
 
   #map(count: number, depth: number): MsgpackValue {
     const inner = this.#deeper(depth, count)
-    const entries: Record<string, MsgpackValue> = Object.create(null)
+    const entries = new Entries()
     for (let i = 0; i < count; i++) {
       const key = this.#key()
       if (key in entries) throw this.#malformed(`the key ${JSON.stringify(key)} occurs twice in a map`)

@@ -27,7 +27,7 @@ const DTYPE_KEY = Buffer.concat([Buffer.from([0xc4, 5]), Buffer.from('dtype')])
 const SHAPE_KEY = Buffer.concat([Buffer.from([0xc4, 5]), Buffer.from('shape')])
 
 class Encoder {
-  #buffer = Buffer.allocUnsafeSlow(1024)
+  #buffer = Buffer.allocUnsafe(2048)
   #at = 0
 
   finish(): Uint8Array {
@@ -165,8 +165,9 @@ class Encoder {
   }
 }
 
+/** A literal or what the decoder makes of a map, but no instance of a class. */
 const isRecord = (value: unknown): value is Record<string, MsgpackValue> => {
   if (typeof value !== 'object' || value === null) return false
   const prototype = Object.getPrototypeOf(value)
-  return prototype === null || prototype === Object.prototype
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }

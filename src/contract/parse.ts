@@ -28,7 +28,9 @@ export interface InferRequest {
  * embodiment, nothing is coerced, dropped or defaulted, and each error names its field.
  */
 export class RequestParser {
-  readonly #spec: ObservationSpec
+  readonly #cameras: readonly Field[]
+  readonly #state: readonly (Field & { size: number })[]
+  readonly #prompt: Field
   readonly #shape: ActionShape
   readonly #limits: ObservationLimits
   readonly #requests: Record<Wire, Check>
@@ -36,7 +38,9 @@ export class RequestParser {
   readonly #options: Record<Wire, Check>
 
   constructor(spec: ObservationSpec, shape: ActionShape, limits: ObservationLimits) {
-    this.#spec = spec
+    this.#cameras = spec.cameras.map(({ key }) => fieldOf(key))
+    this.#state = spec.state.map(({ key, size }) => ({ ...fieldOf(key), size }))
+    this.#prompt = fieldOf(spec.prompt.key)
     this.#shape = shape
     this.#limits = limits
     const both = (make: (wire: Wire) => Check): Record<Wire, Check> => ({
@@ -73,30 +77,44 @@ export class RequestParser {
   #observation(value: Record<string, unknown>): Observation {
     const images: Record<string, ObservationImage> = {}
     const state: Record<string, Float64Array> = {}
-    for (const camera of this.#spec.cameras) {
-      const image = at(value, camera.key)
-      if (image !== undefined) images[camera.key] = imageOf(image, keyPointer(camera.key))
+    let count = 0
+    for (const { key, path, pointer } of this.#cameras) {
+      const image = at(value, path)
+      if (image === undefined) continue
+      images[key] = imageOf(image, pointer)
+      count += 1
     }
-    const count = Object.keys(images).length
     if (count > this.#limits.maxImages)
       throw new TurboPiError(
         'OBSERVATION_INVALID',
         `The observation carries ${count} images; this server accepts ${this.#limits.maxImages} (--max-images).`,
       )
-    for (const part of this.#spec.state)
-      state[part.key] = stateOf(at(value, part.key), part.size, keyPointer(part.key))
-    const prompt = at(value, this.#spec.prompt.key)
+    for (const { key, path, pointer, size } of this.#state)
+      state[key] = stateOf(at(value, path), size, pointer)
+    const prompt = at(value, this.#prompt.path)
     return prompt === undefined
       ? { images, state }
-      : { images, state, prompt: promptOf(prompt, keyPointer(this.#spec.prompt.key)) }
+      : { images, state, prompt: promptOf(prompt, this.#prompt.pointer) }
   }
 }
 
-/** `images.cam_high` stands inside `images`; `observation/image` is one key. */
-const keyPointer = (key: string) => pointerTo(...key.split('.'))
+/** A key of the observation, and where it stands: `images.cam_high` inside `images`, `observation/image` as one key. */
+interface Field {
+  key: string
+  path: readonly string[]
+  pointer: string
+}
 
-const at = (value: Record<string, unknown>, key: string): unknown =>
-  key.split('.').reduce<unknown>((node, name) => (node as Record<string, unknown> | undefined)?.[name], value)
+function fieldOf(key: string): Field {
+  const path = key.split('.')
+  return { key, path, pointer: pointerTo(...path) }
+}
+
+function at(value: Record<string, unknown>, path: readonly string[]): unknown {
+  let node: unknown = value
+  for (const name of path) node = (node as Record<string, unknown> | undefined)?.[name]
+  return node
+}
 
 const invalid = (
   pointer: string,

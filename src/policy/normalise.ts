@@ -43,17 +43,18 @@ export class Normaliser {
   }
 
   /**
-   * Rows [rows, width]. Columns past the statistics pass through (quantile) or count as mean 0, deviation 1 (z-score).
-   * NumPy keeps float32 input in float32 for the quantile form's first two operations, and so does this.
+   * The first `kept` columns of rows [rows, width]. Columns past the statistics pass through (quantile) or count as mean 0,
+   * deviation 1 (z-score). NumPy keeps float32 input in float32 for the quantile form's first two operations, and so does
+   * this.
    */
-  unnormalise(rows: Float32Array | Float64Array, width: number): Float64Array {
+  unnormalise(rows: Float32Array | Float64Array, width: number, kept = width): Float64Array {
     const { offset, inverseSpread } = this.#scale
     const quantile = this.#kind === 'quantile'
     const single = rows instanceof Float32Array
-    const out = new Float64Array(rows.length)
-    for (let i = 0; i < rows.length; i++) {
-      const column = i % width
-      const value = rows[i] as number
+    const out = new Float64Array((rows.length / width) * kept)
+    for (let i = 0; i < out.length; i++) {
+      const column = i % kept
+      const value = rows[((i - column) / kept) * width + column] as number
       if (column >= this.size) out[i] = quantile ? value : value * (1 + 1e-6)
       else {
         const share = single ? Math.fround(Math.fround(value + 1) / 2) : (value + 1) / 2

@@ -1,10 +1,10 @@
-import type { Observation, ObservationSpec } from '../contract/observation.js'
+import type { CameraSpec, Observation, ObservationSpec } from '../contract/observation.js'
 import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../model/config.js'
 import { type Embodiment, observationSpec } from './embodiment.js'
 import { Guard, type GuardSettings } from './guard.js'
-import { ImageDecoder } from './images/decoder.js'
+import { ImageDecoder, type ImagePlace } from './images/decoder.js'
 import type { ResizeMethod } from './images/resize.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
 import type { NormStats } from './norm-stats.js'
@@ -45,6 +45,8 @@ export class RobotPolicy implements Policy {
   readonly metadata: Readonly<Record<string, unknown>>
   readonly #parts: PolicyParts
   readonly #decoder: ImageDecoder
+  /** The camera of each slot, and where its image stands; undefined where the embodiment has none. */
+  readonly #slots: readonly ((CameraSpec & ImagePlace) | undefined)[]
   readonly #stateNormaliser: Normaliser
   readonly #actionNormaliser: Normaliser
   readonly #guard: Guard
@@ -64,6 +66,10 @@ export class RobotPolicy implements Policy {
       size: model.vision.imageSize,
       maxPixels: parts.maxImagePixels,
       resize: parts.resize,
+    })
+    this.#slots = model.cameraSlots.map(slot => {
+      const camera = this.spec.cameras.find(camera => camera.slot === slot)
+      return camera && { ...camera, pointer: pointerOf(camera.key) }
     })
     this.#stateNormaliser = new Normaliser(stats.state, normalisation.state, normalisation.convention)
     this.#actionNormaliser = new Normaliser(stats.actions, normalisation.actions, normalisation.convention)
@@ -95,13 +101,9 @@ export class RobotPolicy implements Policy {
         'RUNTIME_FAILED',
         `The runtime gave ${actions.length} action values, expected ${actionHorizon} × ${actionDim}.`,
       )
-    const wide = this.#actionNormaliser.unnormalise(actions, actionDim)
-    const chunk = new Float64Array(actionHorizon * actionSize)
-    for (let row = 0; row < actionHorizon; row++)
-      chunk.set(wide.subarray(row * actionDim, row * actionDim + actionSize), row * actionSize)
+    const chunk = this.#actionNormaliser.unnormalise(actions, actionDim, actionSize)
     const guard = this.#guard.watch(chunk, actionSize)
-    for (let row = 0; row < actionHorizon; row++)
-      this.#toRobot(chunk.subarray(row * actionSize, (row + 1) * actionSize), prepared.state)
+    this.#toRobot(chunk, prepared.state)
     return { actions: chunk, guard }
   }
 
@@ -110,23 +112,32 @@ export class RobotPolicy implements Policy {
   }
 
   /** Offsets become absolute in training joint space, then the joints are the robot's (pi05-spec §4.4). */
-  #toRobot(row: Float64Array, state: Float64Array): void {
-    this.#parts.embodiment.deltaMask?.forEach((isDelta, i) => {
-      if (isDelta) row[i] = (row[i] as number) + (state[i] as number)
-    })
-    this.#joints?.action(row)
+  #toRobot(chunk: Float64Array, state: Float64Array): void {
+    const { deltaMask } = this.#parts.embodiment
+    if (!deltaMask && !this.#joints) return
+    for (let start = 0; start < chunk.length; start += this.actionSize) {
+      const row = chunk.subarray(start, start + this.actionSize)
+      deltaMask?.forEach((isDelta, i) => {
+        if (isDelta) row[i] = (row[i] as number) + (state[i] as number)
+      })
+      this.#joints?.action(row)
+    }
   }
 
   #state(observation: Observation): Float64Array {
-    const parts = this.spec.state.map(({ key, size }) => {
+    const state = new Float64Array(this.spec.state.reduce((sum, { size }) => sum + size, 0))
+    let filled = 0
+    for (const { key, size } of this.spec.state) {
       const values = observation.state[key]
-      if (values?.length === size) return values
-      throw invalid(
-        key,
-        values ? `must hold ${size} numbers, got ${values.length}` : 'is required and missing',
-      )
-    })
-    const state = Float64Array.from(parts.flatMap(values => [...values]))
+      if (values?.length !== size) {
+        throw invalid(
+          key,
+          values ? `must hold ${size} numbers, got ${values.length}` : 'is required and missing',
+        )
+      }
+      state.set(values, filled)
+      filled += size
+    }
     return this.#joints ? this.#joints.state(state) : state
   }
 
@@ -145,12 +156,10 @@ export class RobotPolicy implements Policy {
 
   #images(observation: Observation): Promise<(Uint8Array | null)[]> {
     return Promise.all(
-      this.model.cameraSlots.map(async slot => {
-        const camera = this.spec.cameras.find(camera => camera.slot === slot)
+      this.#slots.map(async camera => {
         if (!camera) return null
         const image = observation.images[camera.key]
-        if (image)
-          return this.#decoder.decode(image, { pointer: pointerOf(camera.key), layout: camera.layout })
+        if (image) return this.#decoder.decode(image, camera)
         if (camera.required) throw invalid(camera.key, 'is required and missing')
         return null
       }),

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack } from '../contract/msgpack.js'
 import type { RequestParser } from '../contract/parse.js'
@@ -53,7 +54,7 @@ export function inferRoute(app: FastifyInstance, service: PolicyService, parser:
     async (request, reply) => {
       const wire = request.headers['content-type']?.includes('msgpack') ? 'msgpack' : 'json'
       const { observation, options } = parser.request(request.body, wire)
-      const gone = new AbortController()
+      const gone = new Cancellation()
       const onClose = () => {
         if (!reply.raw.writableFinished)
           gone.abort(new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.'))
@@ -61,7 +62,7 @@ export function inferRoute(app: FastifyInstance, service: PolicyService, parser:
       reply.raw.once('close', onClose)
       const answer = await service.infer(observation, options, {
         session: `${request.ip}:${request.socket.remotePort}`,
-        signal: gone.signal,
+        signal: gone,
       })
       if (wire === 'json') return jsonReply(answer)
       return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))

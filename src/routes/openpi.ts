@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
+import { Cancellation } from '../cancellation.js'
 import { actionArray } from '../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../contract/msgpack.js'
 import type { RequestParser } from '../contract/parse.js'
@@ -43,7 +44,8 @@ class OpenpiSession {
   /** When the server began to wait for the request at hand. */
   #roundStart = performance.now()
   #previousMs: number | undefined
-  #memory = Buffer.alloc(0)
+  /** The request at hand. */
+  #request = new Cancellation()
 
   constructor(
     private readonly service: PolicyService,
@@ -51,7 +53,9 @@ class OpenpiSession {
     private readonly connection: Connection,
     private readonly socket: WebSocket,
     private readonly log: (error: unknown) => void,
-  ) {}
+  ) {
+    connection.gone.addEventListener('abort', () => this.#request.abort(connection.gone.reason))
+  }
 
   /** Sends the metadata as soon as the service can answer; clients wait for it before they ask. */
   async greet(): Promise<void> {
@@ -92,11 +96,13 @@ class OpenpiSession {
     if (!isBinary)
       throw new TurboPiError('BODY_MALFORMED', 'Requests are binary MessagePack frames, got text.')
     const start = performance.now()
-    const observation = this.parser.observation(decodeMsgpack(this.#kept(frame)), 'msgpack')
+    // A signal of its own: what listened to a signal of the connection would live as long as that does.
+    this.#request = new Cancellation()
+    const observation = this.parser.observation(decodeMsgpack(frame), 'msgpack')
     const answer = await this.service.infer(
       observation,
       {},
-      { session: this.connection.session, signal: this.connection.gone },
+      { session: this.connection.session, signal: this.#request },
     )
     const { visionMs, prefixMs, denoiseMs } = answer.timing
     this.connection.send(
@@ -112,16 +118,6 @@ class OpenpiSession {
     const end = performance.now()
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end
-  }
-
-  /**
-   * The frame in memory that serves every request of this connection. A frame that lives as long as its inference would
-   * be freed by full collections alone, which at hundreds of frames a second take a third of the processor.
-   */
-  #kept(frame: Buffer): Buffer {
-    if (this.#memory.length < frame.length) this.#memory = Buffer.allocUnsafeSlow(frame.length)
-    frame.copy(this.#memory)
-    return this.#memory.subarray(0, frame.length)
   }
 
   /** What openpi's clients raise: a text frame, then a close; the next request needs a new connection. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { WebSocket } from 'ws'
+import { Cancellation } from '../cancellation.js'
 import { TurboPiError } from '../errors.js'
 import type { Metrics } from '../service/metrics.js'
 
@@ -76,9 +77,11 @@ export class Connection {
   readonly session = randomUUID()
   readonly #socket: WebSocket
   readonly #sendBufferBytes: number
-  readonly #gone = new AbortController()
+  readonly #gone = new Cancellation()
   readonly #closed: Promise<void>
-  readonly #work = new Set<Promise<unknown>>()
+  /** Answers under way, and who waits for the last of them. */
+  #work = 0
+  #idle: (() => void) | undefined
   #alive = true
 
   constructor(socket: WebSocket, sendBufferBytes: number) {
@@ -99,7 +102,7 @@ export class Connection {
 
   /** Aborted when the connection is gone. */
   get gone(): AbortSignal {
-    return this.#gone.signal
+    return this.#gone
   }
 
   /** Sends a frame: text as text, bytes as binary. A client that does not keep up with reading is dropped. */
@@ -128,14 +131,21 @@ export class Connection {
     this.#socket.resume()
   }
 
-  /** Remembers work that must reach the client before a drain closes the connection. It must not reject. */
+  /** Counts work that must reach the client before a drain closes the connection. It must not reject. */
   track(work: Promise<void>): void {
-    this.#work.add(work)
-    void work.then(() => this.#work.delete(work))
+    this.#work += 1
+    void work.then(() => {
+      this.#work -= 1
+      if (this.#work === 0) this.#idle?.()
+    })
   }
 
   async drain(): Promise<void> {
-    await Promise.all(this.#work)
+    if (this.#work > 0) {
+      await new Promise<void>(resolve => {
+        this.#idle = resolve
+      })
+    }
     this.close(1001, 'The server is shutting down.')
     await this.#closed
   }

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { Cancellation } from '../cancellation.js'
 import { problemOf } from '../contract/problem.js'
 import {
   encodeActions,
@@ -18,7 +19,7 @@ const SKIPPED = new TurboPiError('REQUEST_CANCELLED', 'The observation was skipp
 /** An observation without an answer yet. */
 interface Pending {
   seq: number
-  controller: AbortController
+  cancellation: Cancellation
   /** Set when it is answered by `skipped` before its inference ends. */
   skipped?: SkipReason
 }
@@ -34,7 +35,7 @@ export class StreamSession {
   readonly #log: FastifyBaseLogger
   /** What the engine has not taken up. */
   #waiting: Pending | undefined
-  readonly #pending = new Set<Pending>()
+  readonly #pending: Pending[] = []
   #newestSeq = -1
   #answeredSeq = -1
   #chunks = 0
@@ -45,7 +46,7 @@ export class StreamSession {
     this.#reader = reader
     this.#log = log
     connection.gone.addEventListener('abort', () => {
-      for (const pending of this.#pending) pending.controller.abort(connection.gone.reason)
+      for (const pending of this.#pending) pending.cancellation.abort(connection.gone.reason)
     })
   }
 
@@ -103,17 +104,17 @@ export class StreamSession {
     const { observation, options } = this.#reader.observation(message)
     this.#newestSeq = seq
     const ageOnArrival = capturedAt === undefined ? 0 : Math.max(0, sentAt - capturedAt)
-    const pending: Pending = { seq, controller: new AbortController() }
+    const pending: Pending = { seq, cancellation: new Cancellation() }
     this.#supersede()
     if (deadlineMs !== undefined && deadlineMs <= ageOnArrival) return this.#skip(pending, 'expired')
     this.#waiting = pending
-    this.#pending.add(pending)
+    this.#pending.push(pending)
     const inference = this.#service.infer(
       observation,
       { ...options, ...(deadlineMs !== undefined && { deadlineMs: deadlineMs - ageOnArrival }) },
       {
         session: this.#connection.session,
-        signal: pending.controller.signal,
+        signal: pending.cancellation,
         acceptsLate: true,
         onStart: () => {
           if (this.#waiting === pending) this.#waiting = undefined
@@ -143,7 +144,7 @@ export class StreamSession {
           else this.#fail(seq, error)
         })
         .finally(() => {
-          this.#pending.delete(pending)
+          this.#pending.splice(this.#pending.indexOf(pending), 1)
           if (this.#waiting === pending) this.#waiting = undefined
         }),
     )
@@ -157,7 +158,7 @@ export class StreamSession {
 
   #skip(pending: Pending, reason: SkipReason): void {
     pending.skipped = reason
-    pending.controller.abort(SKIPPED)
+    pending.cancellation.abort(SKIPPED)
     if (reason === 'superseded') this.#service.metrics.superseded()
     this.#send({ type: 'skipped', seq: pending.seq, reason })
   }

@@ -1,3 +1,4 @@
+import { Cancellation } from '../cancellation.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import type { InferenceJob, InferenceQueue, InferenceResult } from './job.js'
 import type { DropReason, RuntimeObserver } from './observer.js'
@@ -31,7 +32,7 @@ interface Entry {
 
 interface RunningBatch {
   entries: readonly Entry[]
-  controller: AbortController
+  cancellation: Cancellation
 }
 
 const cancelled = new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
@@ -51,7 +52,7 @@ export class Dispatcher implements InferenceQueue {
   readonly #maxWaiting: number
   readonly #drainMs: number
   readonly #queue = new FairQueue<Entry>()
-  readonly #running = new Set<RunningBatch>()
+  readonly #running: RunningBatch[] = []
   #closing: Promise<void> | undefined
   #drained: (() => void) | undefined
   /** Recent milliseconds per row, for Retry-After. */
@@ -97,7 +98,7 @@ export class Dispatcher implements InferenceQueue {
   }
 
   async #close(): Promise<void> {
-    if (this.#queue.size > 0 || this.#running.size > 0) {
+    if (this.#queue.size > 0 || this.#running.length > 0) {
       await new Promise<void>(resolve => {
         const timer = setTimeout(resolve, this.#drainMs)
         this.#drained = () => {
@@ -109,7 +110,7 @@ export class Dispatcher implements InferenceQueue {
     for (const entry of this.#queue.takeAll()) this.#drop(entry, 'cancelled', shuttingDown())
     for (const batch of this.#running) {
       for (const entry of batch.entries) this.#drop(entry, 'cancelled', shuttingDown())
-      batch.controller.abort(shuttingDown())
+      batch.cancellation.abort(shuttingDown())
     }
     await this.#runtime.close()
   }
@@ -140,7 +141,7 @@ export class Dispatcher implements InferenceQueue {
     const expired = reason instanceof TurboPiError && reason.code === 'DEADLINE_EXCEEDED'
     this.#drop(entry, expired ? 'expired' : 'cancelled', expired ? reason : cancelled)
     const { batch } = entry
-    if (batch?.entries.every(row => row.settled)) batch.controller.abort(cancelled)
+    if (batch?.entries.every(row => row.settled)) batch.cancellation.abort(cancelled)
     this.#pump()
   }
 
@@ -187,14 +188,14 @@ export class Dispatcher implements InferenceQueue {
       void this.#run(entries)
     }
     this.#observer.depth?.(this.#queue.size)
-    if (this.#queue.size === 0 && this.#running.size === 0) this.#drained?.()
+    if (this.#queue.size === 0 && this.#running.length === 0) this.#drained?.()
   }
 
   async #run(entries: Entry[]): Promise<void> {
-    const batch: RunningBatch = { entries, controller: new AbortController() }
+    const batch: RunningBatch = { entries, cancellation: new Cancellation() }
     const jobs = entries.map(entry => entry.job)
     const start = performance.now()
-    this.#running.add(batch)
+    this.#running.push(batch)
     for (const entry of entries) {
       entry.batch = batch
       entry.job.onStart?.()
@@ -206,7 +207,7 @@ export class Dispatcher implements InferenceQueue {
           rows: jobs.map(job => job.row),
           noise: concatenate(jobs.map(job => job.noise)),
           steps: jobs[0]!.steps,
-          signal: batch.controller.signal,
+          signal: batch.cancellation,
         },
         () => this.#pump(),
       )
@@ -222,7 +223,7 @@ export class Dispatcher implements InferenceQueue {
             })
       for (const entry of entries) this.#drop(entry, 'failed', failure)
     } finally {
-      this.#running.delete(batch)
+      this.#running.splice(this.#running.indexOf(batch), 1)
       this.#pump()
     }
   }

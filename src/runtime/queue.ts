@@ -1,12 +1,26 @@
 import type { InferenceJob } from './job.js'
 
 interface Session<T> {
+  readonly name: string
   /** The round in which this session is next served. */
   round: number
   waiting: T[]
 }
 
-const deadlineOf = (entry: { job: InferenceJob }) => entry.job.deadline ?? Number.POSITIVE_INFINITY
+/** A job that waits since `submitted`, in performance.now() milliseconds. */
+interface Waiting {
+  job: InferenceJob
+  submitted: number
+}
+
+const deadlineOf = (entry: Waiting) => entry.job.deadline ?? Number.POSITIVE_INFINITY
+
+/** Negative when `a` goes before `b`: the earlier deadline does, then what has waited longer. */
+function inOrder(a: Waiting, b: Waiting): number {
+  const first = deadlineOf(a)
+  const second = deadlineOf(b)
+  return first === second ? a.submitted - b.submitted : first - second
+}
 
 /**
  * The waiting room of the dispatcher: fair between sessions, earliest deadline first within that.
@@ -17,8 +31,9 @@ const deadlineOf = (entry: { job: InferenceJob }) => entry.job.deadline ?? Numbe
  * earns no credit and a flood delays its own session alone. A job that is removed unserved costs its session
  * nothing: a robot that replaces its observation keeps its turn.
  */
-export class FairQueue<T extends { job: InferenceJob }> {
-  readonly #sessions = new Map<string, Session<T>>()
+export class FairQueue<T extends Waiting> {
+  // A list, not a map: what a map has grown out of would be left to full collections, with the frames of its jobs.
+  readonly #sessions: Session<T>[] = []
   #round = 0
   #size = 0
 
@@ -28,15 +43,16 @@ export class FairQueue<T extends { job: InferenceJob }> {
 
   /** Jobs of one session that wait. */
   waitingOf(session: string): number {
-    return this.#sessions.get(session)?.waiting.length ?? 0
+    return this.#session(session)?.waiting.length ?? 0
   }
 
   push(entry: T): void {
     const name = entry.job.session
-    let session = this.#sessions.get(name)
+    let session = this.#session(name)
     if (!session) {
-      session = { round: this.#round, waiting: [] }
-      this.#sessions.set(name, session)
+      this.#forget()
+      session = { name, round: this.#round, waiting: [] }
+      this.#sessions.push(session)
     }
     session.round = Math.max(session.round, this.#round)
     session.waiting.push(entry)
@@ -47,15 +63,10 @@ export class FairQueue<T extends { job: InferenceJob }> {
   take(fits: (job: InferenceJob) => boolean = () => true): T | undefined {
     let next: T | undefined
     let from: Session<T> | undefined
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#sessions) {
       for (const entry of session.waiting) {
         if (!fits(entry.job)) continue
-        const sooner =
-          !next ||
-          !from ||
-          session.round < from.round ||
-          (session.round === from.round && deadlineOf(entry) < deadlineOf(next))
-        if (!sooner) continue
+        if (next && from && (session.round - from.round || inOrder(entry, next)) >= 0) continue
         next = entry
         from = session
       }
@@ -69,7 +80,7 @@ export class FairQueue<T extends { job: InferenceJob }> {
 
   /** Removes a job that waits; false when it no longer does. */
   remove(entry: T): boolean {
-    const session = this.#sessions.get(entry.job.session)
+    const session = this.#session(entry.job.session)
     if (!session?.waiting.includes(entry)) return false
     this.#drop(session, entry)
     return true
@@ -88,7 +99,7 @@ export class FairQueue<T extends { job: InferenceJob }> {
   /** Removes and returns the newest job of the session that has most of them waiting, if it has more than `limit`. */
   takeFromLongest(limit: number): T | undefined {
     let longest: Session<T> | undefined
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#sessions) {
       if (!longest || session.waiting.length > longest.waiting.length) longest = session
     }
     const newest = longest?.waiting.at(-1)
@@ -99,7 +110,7 @@ export class FairQueue<T extends { job: InferenceJob }> {
 
   #takeAll(leaves: (entry: T) => boolean): T[] {
     const taken: T[] = []
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#sessions) {
       for (const entry of session.waiting.filter(leaves)) {
         this.#drop(session, entry)
         taken.push(entry)
@@ -108,12 +119,21 @@ export class FairQueue<T extends { job: InferenceJob }> {
     return taken
   }
 
+  #session(name: string): Session<T> | undefined {
+    return this.#sessions.find(session => session.name === name)
+  }
+
   #drop(session: Session<T>, entry: T): void {
     session.waiting.splice(session.waiting.indexOf(entry), 1)
     this.#size -= 1
-    // Sessions that have gone are forgotten once the round they were served in has passed.
-    for (const [name, other] of this.#sessions) {
-      if (other.waiting.length === 0 && other.round <= this.#round) this.#sessions.delete(name)
+  }
+
+  /** Sessions that have gone are forgotten once the round they were served in has passed. */
+  #forget(): void {
+    let kept = 0
+    for (const session of this.#sessions) {
+      if (session.waiting.length > 0 || session.round > this.#round) this.#sessions[kept++] = session
     }
+    this.#sessions.length = kept
   }
 }

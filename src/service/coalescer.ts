@@ -1,6 +1,7 @@
+import { Cancellation } from '../cancellation.js'
 import type { InferOptions, Observation } from '../contract/observation.js'
 import { TurboPiError } from '../errors.js'
-import { candidateKey, isSameInference } from './same-inference.js'
+import { inferenceKey, isSameInference } from './same-inference.js'
 
 const MAX_TIMER_MS = 2 ** 31 - 1
 
@@ -28,13 +29,14 @@ export interface SharedWork {
 const cancelled = new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
 
 class Flight<A> implements SharedWork {
-  readonly waiting = new Set<Caller>()
-  readonly controller = new AbortController()
+  readonly waiting: Caller[] = []
+  readonly signal = new Cancellation()
   readonly answer: Promise<A>
   deadline: number | undefined
   #started = false
 
   constructor(
+    readonly key: number,
     readonly observation: Observation,
     readonly options: InferOptions,
     caller: Caller,
@@ -42,10 +44,6 @@ class Flight<A> implements SharedWork {
   ) {
     this.deadline = caller.deadline
     this.answer = start(this)
-  }
-
-  get signal(): AbortSignal {
-    return this.controller.signal
   }
 
   started(): void {
@@ -65,7 +63,9 @@ class Flight<A> implements SharedWork {
  * whose deadline passes leaves alone; the last one to leave cancels the inference. An error reaches all.
  */
 export class Coalescer<A> {
-  readonly #flights = new Map<string, Flight<A>[]>()
+  // A list, for a hash table that grows and shrinks at every request leaves its old tables to full collections, and with
+  // them the frames that they hold.
+  readonly #flights: Flight<A>[] = []
 
   /** `start` is called if nothing equal is in flight. */
   async run(
@@ -74,27 +74,29 @@ export class Coalescer<A> {
     caller: Caller,
     start: (work: SharedWork) => Promise<A>,
   ): Promise<{ answer: A; coalesced: boolean }> {
-    const key = candidateKey(observation, options)
-    const shared = this.#flights.get(key)?.find(flight => isSameInference(flight, { observation, options }))
+    const key = inferenceKey(observation, options)
+    const shared = this.#flights.find(
+      flight => flight.key === key && isSameInference(flight, { observation, options }),
+    )
     if (shared) {
       shared.join(caller)
-      return { answer: await this.#wait(key, shared, caller), coalesced: true }
+      return { answer: await this.#wait(shared, caller), coalesced: true }
     }
-    const flight = new Flight(observation, options, caller, start)
-    this.#flights.set(key, [...(this.#flights.get(key) ?? []), flight])
-    return { answer: await this.#wait(key, flight, caller), coalesced: false }
+    const flight = new Flight(key, observation, options, caller, start)
+    this.#flights.push(flight)
+    return { answer: await this.#wait(flight, caller), coalesced: false }
   }
 
-  #wait(key: string, flight: Flight<A>, caller: Caller): Promise<A> {
+  #wait(flight: Flight<A>, caller: Caller): Promise<A> {
     const { signal, deadline, acceptsLate } = caller
-    flight.waiting.add(caller)
+    flight.waiting.push(caller)
     return new Promise<A>((resolve, reject) => {
       const leave = (error: TurboPiError) => {
         detach()
         reject(error)
-        if (flight.waiting.size > 0) return
-        this.#land(key, flight)
-        flight.controller.abort(error)
+        if (flight.waiting.length > 0) return
+        this.#land(flight)
+        flight.signal.abort(error)
       }
       const onAbort = () => leave(cancelled)
       const onDeadline = () =>
@@ -104,18 +106,18 @@ export class Coalescer<A> {
           ? undefined
           : setTimeout(onDeadline, Math.min(MAX_TIMER_MS, Math.max(0, deadline - performance.now())))
       const detach = () => {
-        flight.waiting.delete(caller)
+        flight.waiting.splice(flight.waiting.indexOf(caller), 1)
         clearTimeout(timer)
         signal?.removeEventListener('abort', onAbort)
       }
       flight.answer.then(
         answer => {
-          this.#land(key, flight)
+          this.#land(flight)
           detach()
           resolve(answer)
         },
         error => {
-          this.#land(key, flight)
+          this.#land(flight)
           detach()
           reject(error)
         },
@@ -126,9 +128,8 @@ export class Coalescer<A> {
   }
 
   /** Nobody joins a flight that has landed or was cancelled. */
-  #land(key: string, flight: Flight<A>): void {
-    const others = this.#flights.get(key)?.filter(other => other !== flight)
-    if (others && others.length > 0) this.#flights.set(key, others)
-    else this.#flights.delete(key)
+  #land(flight: Flight<A>): void {
+    const at = this.#flights.indexOf(flight)
+    if (at >= 0) this.#flights.splice(at, 1)
   }
 }

@@ -8,27 +8,33 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Bytes) => Buffer.from(buffe
 
 const payloadOf = (image: ObservationImage): Bytes => (image.kind === 'encoded' ? image.bytes : image.data)
 
+/** One step of FNV-1a, on words instead of bytes. */
+const mix = (hash: number, word: number) => Math.imul(hash ^ word, 0x01000193)
+
 /**
  * A cheap key for "could be the same inference": equal inferences have equal keys, and different ones rarely do. Of
  * images only the lengths and a few sampled bytes count, so a key costs microseconds whatever the frames weigh.
  */
-export function candidateKey(observation: Observation, options: InferOptions): string {
-  const parts: (string | number | undefined)[] = [
-    observation.prompt,
-    options.numSteps,
-    options.seed,
-    options.noise?.length,
-    options.noise?.[0],
-  ]
-  for (const [key, state] of Object.entries(observation.state).sort(byName)) parts.push(key, ...state)
-  for (const [key, image] of Object.entries(observation.images).sort(byName)) {
-    const payload = payloadOf(image)
-    parts.push(key, payload.length)
-    for (let sample = 0; sample < SAMPLES; sample += 1) {
-      parts.push(payload[Math.floor((payload.length * sample) / SAMPLES)])
-    }
+export function inferenceKey({ prompt, state, images }: Observation, options: InferOptions): number {
+  let key = mix(options.numSteps ?? 0, options.seed ?? -1)
+  key = mix(mix(key, options.noise?.length ?? 0), prompt?.length ?? -1)
+  // Sums, so that the order of the fields does not matter.
+  for (const name in state) {
+    const { buffer, byteOffset, length } = state[name] as Float64Array
+    const words = new Uint32Array(buffer, byteOffset, 2 * length)
+    let hash = 0
+    for (const word of words) hash = mix(hash, word)
+    key += hash
   }
-  return parts.join('|')
+  for (const name in images) {
+    const payload = payloadOf(images[name] as ObservationImage)
+    let hash = payload.length
+    for (let sample = 0; sample < SAMPLES; sample += 1) {
+      hash = mix(hash, payload[Math.floor((payload.length * sample) / SAMPLES)] as number)
+    }
+    key += hash
+  }
+  return key
 }
 
 /** Exact: same fields, same bytes, same steps, same seed or noise. Deadlines do not count, they change no answer. */
@@ -45,8 +51,6 @@ export function isSameInference(
     sameRecord(a.observation.images, b.observation.images, sameImage)
   )
 }
-
-const byName = (a: [string, unknown], b: [string, unknown]) => (a[0] < b[0] ? -1 : 1)
 
 const sameBytes = (a: Bytes, b: Bytes) => a.byteLength === b.byteLength && bytesOf(a).equals(bytesOf(b))
 

@@ -1,11 +1,13 @@
+import { Cancellation } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
+import { randomSeed } from '../policy/noise.js'
 import type { Policy, PreparedObservation } from '../policy/policy.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
 import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
-import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import type { PerceiveRow, Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Coalescer, type SharedWork } from './coalescer.js'
 import { Metrics } from './metrics.js'
 import { syntheticObservation } from './self-test.js'
@@ -67,7 +69,9 @@ export class PolicyService {
   readonly metrics = new Metrics()
   readonly #parts: ServiceParts
   readonly #watchers: Watcher[] = []
-  readonly #preparing = new Set<Promise<unknown>>()
+  /** Observations that are being prepared, and who waits for the last of them. */
+  #preparing = 0
+  #prepared: (() => void) | undefined
   #engine: Engine | undefined
   #starting: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -99,7 +103,7 @@ export class PolicyService {
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
     this.#engine = { queue, runtime: runtime.info }
     if (this.#phase === 'closed') return queue.close()
-    const work = { signal: new AbortController().signal, deadline: undefined, started: () => {} }
+    const work = { signal: new Cancellation(), deadline: undefined, started: () => {} }
     try {
       await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
@@ -134,11 +138,22 @@ export class PolicyService {
     options: InferOptions,
     context: InferContext,
   ): Promise<InferenceAnswer> {
+    const start = performance.now()
     try {
-      const answer = await this.#answer(observation, options, context)
-      this.metrics.answered(answer)
-      for (const watcher of this.#watchers) watcher(observation, answer, context.session)
-      return answer
+      this.#requireReady()
+      const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
+      const { answer, coalesced } = await this.#coalescer.run(
+        observation,
+        options,
+        { ...context, deadline },
+        work => this.#run(observation, options, context.session, work),
+      )
+      const end = performance.now()
+      const late = deadline !== undefined && end > deadline
+      const own = { ...answer, coalesced, late, timing: { ...answer.timing, totalMs: end - start } }
+      this.metrics.answered(own)
+      for (const watcher of this.#watchers) watcher(observation, own, context.session)
+      return own
     } catch (error) {
       this.metrics.failed(error)
       throw error
@@ -157,33 +172,22 @@ export class PolicyService {
 
   async #close(): Promise<void> {
     this.#phase = 'closed'
-    await Promise.allSettled(this.#preparing)
+    if (this.#preparing > 0) {
+      await new Promise<void>(resolve => {
+        this.#prepared = resolve
+      })
+    }
     await this.#engine?.queue.close()
     await this.#parts.policy.close()
   }
 
-  async #answer(
-    observation: Observation,
-    options: InferOptions,
-    context: InferContext,
-  ): Promise<InferenceAnswer> {
+  #requireReady(): void {
     if (this.#phase === 'starting') {
       throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
     }
     if (this.#phase === 'closed') {
       throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
     }
-    const start = performance.now()
-    const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
-    const { answer, coalesced } = await this.#coalescer.run(
-      observation,
-      options,
-      { ...context, deadline },
-      work => this.#run(observation, options, context.session, work),
-    )
-    const end = performance.now()
-    const late = deadline !== undefined && end > deadline
-    return { ...answer, coalesced, late, timing: { ...answer.timing, totalMs: end - start } }
   }
 
   async #run(
@@ -192,14 +196,12 @@ export class PolicyService {
     session: string,
     work: SharedWork,
   ): Promise<SharedAnswer> {
-    const { policy } = this.#parts
+    const { policy, seededNoise } = this.#parts
     const { actionHorizon: horizon, actionDim } = policy.model
     const start = performance.now()
-    const seed = options.noise ? null : (options.seed ?? Math.floor(Math.random() * 2 ** 32))
-    const noise = options.noise ?? this.#parts.seededNoise(seed as number, horizon * actionDim)
-    const preparing = this.#submit(observation, options, session, noise, work)
-    this.#preparing.add(preparing)
-    const { prepared, submitted } = await preparing.finally(() => this.#preparing.delete(preparing))
+    const seed = options.noise ? null : (options.seed ?? randomSeed())
+    const noise = options.noise ?? seededNoise(seed as number, horizon * actionDim)
+    const { prepared, submitted } = await this.#submit(observation, options, session, noise, work)
     const result = await submitted
     const { actions, guard } = policy.finish(result.actions, prepared)
     const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
@@ -222,7 +224,7 @@ export class PolicyService {
     }
   }
 
-  /** Ends when the job is in the queue, so that `close` does not shut the queue before accepted work has reached it. */
+  /** Prepares and queues; counted, so that `close` does not shut the queue before accepted work has reached it. */
   async #submit(
     observation: Observation,
     options: InferOptions,
@@ -230,19 +232,36 @@ export class PolicyService {
     noise: Float32Array,
     work: SharedWork,
   ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
-    const prepared = await this.#parts.policy.prepare(observation)
-    const { images, tokens, normalisedState } = prepared
-    const job: InferenceJob = {
-      row: { images, tokens, state: new Float32Array(normalisedState) },
-      noise,
-      steps: options.numSteps ?? this.#parts.policy.defaultSteps,
-      session,
-      get deadline() {
-        return work.deadline
-      },
-      onStart: () => work.started(),
+    this.#preparing += 1
+    try {
+      const prepared = await this.#parts.policy.prepare(observation)
+      const { images, tokens, normalisedState } = prepared
+      const row = { images, tokens, state: new Float32Array(normalisedState) }
+      const job = new Job(row, noise, options.numSteps ?? this.#parts.policy.defaultSteps, session, work)
+      return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
+    } finally {
+      this.#preparing -= 1
+      if (this.#preparing === 0) this.#prepared?.()
     }
-    return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
+  }
+}
+
+/** A shared inference in the queue. Its deadline moves with its callers. */
+class Job implements InferenceJob {
+  constructor(
+    readonly row: PerceiveRow,
+    readonly noise: Float32Array,
+    readonly steps: number,
+    readonly session: string,
+    private readonly work: SharedWork,
+  ) {}
+
+  get deadline(): number | undefined {
+    return this.work.deadline
+  }
+
+  onStart(): void {
+    this.work.started()
   }
 }
 

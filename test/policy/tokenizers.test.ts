@@ -182,6 +182,22 @@ t.test('byte-pair merging: best score first, then leftmost', async t => {
   t.same(split('a'.repeat(5000)).length, 2500)
 })
 
+t.test('words are encoded apart only where no piece reaches from one into the next', async t => {
+  const letters = [...SPECIAL, piece('▁', -9), piece('a', -9), piece('b', -9)]
+  const apart = new SentencePieceTokenizer(model([...letters, piece('▁a', -2), piece('ab', -1)]), 'x')
+  // ▁a of the first word is kept, but a merges with b first in the second.
+  const once = apart.encode(' a ab a')
+  t.same(once, [5, 2, 6, 5])
+  t.same(apart.encode(' a ab a'), once, 'words seen before give the same ids')
+  t.same(apart.encode('?? ??'), [0, 2, 0], 'unknown characters are one token in each word')
+  const across = new SentencePieceTokenizer(model([...letters, piece('▁a', -2), piece('b▁', -1)]), 'x')
+  t.same(across.encode('b a'), [6, 3], 'a piece that ends in a space takes it from the next word')
+  const spaceless = new SentencePieceTokenizer(model([...SPECIAL, piece('a')]), 'x')
+  t.same(spaceless.encode('a? ?a'), [2, 0, 2], 'an unknown space is one token with what is around it')
+  const long = `${'ab'.repeat(2000)} a`
+  t.same(apart.encode(long).length, 2001)
+})
+
 t.test('unused and user-defined pieces, spaces, byte fallback', async t => {
   const unused = new SentencePieceTokenizer(
     model([

@@ -99,6 +99,19 @@ t.test('earliest deadline first, those without one last, then in order of arriva
   t.same(order().flat(), [1, 7, 3, 2, 5, 4, 6])
 })
 
+t.test('between equals, what has waited longest', async t => {
+  const { runtime, dispatcher, order } = setUp()
+  const answers = [1, 2, 3].map(token => dispatcher.submit(job(token)))
+  await finishAll(runtime)
+  // All three have been served as often; their sessions are known in the order 1, 2, 3.
+  runtime.hold = true
+  answers.push(...[0, 3, 1, 2].map(token => dispatcher.submit(job(token))))
+  runtime.hold = false
+  await finishAll(runtime)
+  await Promise.all(answers)
+  t.same(order().flat(), [1, 2, 3, 0, 3, 1, 2])
+})
+
 t.test('a flood starves nobody', async t => {
   const { runtime, dispatcher, order } = setUp({}, { maxWaiting: 500 })
   const flood = Array.from({ length: 200 }, () => dispatcher.submit(job(0, { session: 'flood' })))

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { InferOptions, Observation } from '../../src/contract/observation.js'
 import { TurboPiError } from '../../src/errors.js'
 import type { Policy } from '../../src/policy/policy.js'
-import { candidateKey, isSameInference } from '../../src/service/same-inference.js'
+import { inferenceKey, isSameInference } from '../../src/service/same-inference.js'
 import { type InferContext, PolicyService } from '../../src/service/service.js'
 import { fakeObservation, fakePolicy } from '../support/fake-policy.js'
 import { FakeRuntime, type FakeRuntimeOptions, finishAll, settle } from '../support/fake-runtime.js'
@@ -169,7 +169,7 @@ t.test('equality is exact, the key only a hint', t => {
       'observation/image': { kind: 'array', dtype: 'uint8', shape: [2, 8, 3], data: new Uint8Array(48) },
     },
   }
-  t.equal(candidateKey(frame(1), {}), candidateKey(frame(2), {}), 'neither byte is sampled')
+  t.equal(inferenceKey(frame(1), {}), inferenceKey(frame(2), {}), 'neither byte is sampled')
   t.notOk(isSameInference(request(frame(1)), request(frame(2))))
   t.ok(isSameInference(request(frame(1)), request(frame(1))))
   t.notOk(isSameInference(request(fakeObservation(1)), request(reshaped)))

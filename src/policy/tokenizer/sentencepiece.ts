@@ -3,6 +3,7 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import { byteToken, mergePairs } from './bpe.js'
 import { PrefixMatcher } from './prefix-matcher.js'
 import type { Tokenizer } from './tokenizer.js'
+import { SPACE, WordEncoder } from './words.js'
 
 /** Piece types of SentencePiece's model format. */
 const NORMAL = 1
@@ -10,8 +11,6 @@ const UNKNOWN = 2
 const USER_DEFINED = 4
 const UNUSED = 5
 const BPE = 2
-
-const SPACE = '\u2581'
 
 interface Piece {
   text: string
@@ -43,6 +42,7 @@ export class SentencePieceTokenizer implements Tokenizer {
   readonly #byteIds: number[] = []
   readonly #unknownId: number
   readonly #userDefined: PrefixMatcher
+  readonly #words: WordEncoder
 
   /** `name` is the file, for messages. Throws TOKENIZER_INVALID. */
   constructor(bytes: Uint8Array, name: string) {
@@ -81,10 +81,21 @@ export class SentencePieceTokenizer implements Tokenizer {
     this.#userDefined = new PrefixMatcher(
       pieces.filter(piece => piece.type === USER_DEFINED).map(piece => piece.text),
     )
+    this.#words = new WordEncoder(this.#pieces.keys(), word => this.#encodeWord(word))
   }
 
   encode(text: string): number[] {
-    const points = Array.from(this.#normalise(text))
+    const ids: number[] = []
+    for (const word of this.#words.words(this.#normalise(text))) {
+      // Unknown characters that follow each other are one token, also from one word to the next.
+      const fused = word[0] === this.#unknownId && ids.at(-1) === this.#unknownId
+      ids.push(...(fused ? word.slice(1) : word))
+    }
+    return ids
+  }
+
+  #encodeWord(word: string): number[] {
+    const points = Array.from(word)
     const pieces: string[] = []
     const frozen: boolean[] = []
     for (let at = 0; at < points.length; ) {

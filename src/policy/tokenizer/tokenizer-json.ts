@@ -2,6 +2,7 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import { byteToken, mergePairs } from './bpe.js'
 import { PrefixMatcher } from './prefix-matcher.js'
 import type { Tokenizer } from './tokenizer.js'
+import { WordEncoder } from './words.js'
 
 /** The parts of a `tokenizer.json` (Hugging Face tokenizers) that byte-fallback BPE has. */
 interface TokenizerJson {
@@ -53,6 +54,7 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   readonly #byteIds: readonly (number | undefined)[]
   readonly #unknownId: number
   readonly #fuseUnknown: boolean
+  readonly #words: WordEncoder
 
   /** `name` is the file, for messages. Throws TOKENIZER_INVALID for what it does not know. */
   constructor(text: string, name: string) {
@@ -97,6 +99,7 @@ export class TokenizerJsonTokenizer implements Tokenizer {
     const unknownId = this.#vocab.get(model.unk_token ?? '')
     if (unknownId === undefined) throw refuse('the model has no unknown token.')
     this.#unknownId = unknownId
+    this.#words = new WordEncoder(this.#vocab.keys(), word => this.#encodeWord(word))
   }
 
   encode(text: string): number[] {
@@ -117,8 +120,15 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   }
 
   #encodePlain(text: string, ids: number[]): void {
-    if (text === '') return
-    const pieces = Array.from(this.#replacements(text))
+    for (const word of this.#words.words(this.#replacements(text))) {
+      const fused = this.#fuseUnknown && word[0] === this.#unknownId && ids.at(-1) === this.#unknownId
+      ids.push(...(fused ? word.slice(1) : word))
+    }
+  }
+
+  #encodeWord(word: string): number[] {
+    const ids: number[] = []
+    const pieces = Array.from(word)
     const frozen = pieces.map(piece => !this.#vocab.has(piece))
     const merged = mergePairs({ pieces, frozen }, (left, right) => {
       const [leftId, rightId] = [this.#vocab.get(left), this.#vocab.get(right)]
@@ -131,6 +141,7 @@ export class TokenizerJsonTokenizer implements Tokenizer {
       if (id !== undefined) ids.push(id)
       else this.#pushUnknown(piece, ids)
     }
+    return ids
   }
 
   /** Bytes of a character that is no piece, or the unknown token when the vocabulary lacks one of them. */

@@ -1,0 +1,56 @@
+import { LRUCache } from 'lru-cache'
+
+/** What SentencePiece writes for a space. */
+export const SPACE = '\u2581'
+
+/** Words whose ids are kept: prompts repeat theirs, and a state has at most 257 different numbers. */
+const KEPT_WORDS = 4096
+/** Longer ones are no words. */
+const KEPT_LENGTH = 64
+
+/**
+ * Encodes normalised text word by word and keeps what words became, since a robot's prompts differ in a few numbers
+ * alone. A word begins with a space. Where no piece reaches from a word into the next, nothing merges across, so that
+ * the ids are those of the whole text; where one does, the text is not split.
+ */
+export class WordEncoder {
+  readonly #encode: (text: string) => readonly number[]
+  readonly #splits: boolean
+  readonly #kept = new LRUCache<string, readonly number[]>({ max: KEPT_WORDS })
+
+  /** `pieces` are all that text may become; `encode` gives the ids of a text. */
+  constructor(pieces: Iterable<string>, encode: (text: string) => readonly number[]) {
+    this.#encode = encode
+    this.#splits = Array.from(pieces).every(piece => nextWord(piece, 0) === piece.length)
+  }
+
+  /** The ids of each word, in order. */
+  *words(text: string): Iterable<readonly number[]> {
+    if (!this.#splits) {
+      yield this.#encode(text)
+      return
+    }
+    for (let start = 0; start < text.length; ) {
+      const end = nextWord(text, start)
+      yield this.#word(text.slice(start, end))
+      start = end
+    }
+  }
+
+  #word(word: string): readonly number[] {
+    if (word.length > KEPT_LENGTH) return this.#encode(word)
+    const kept = this.#kept.get(word)
+    if (kept) return kept
+    const ids = this.#encode(word)
+    this.#kept.set(word, ids)
+    return ids
+  }
+}
+
+/** Where the next word begins: at the first space that follows something else. */
+function nextWord(text: string, start: number): number {
+  let at = start
+  while (text[at] === SPACE) at++
+  const next = text.indexOf(SPACE, at)
+  return next < 0 ? text.length : next
+}
