@@ -2,23 +2,36 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Engine } from './engines.js'
+import type { Target } from './load-socket.js'
 
-/** A server of ours in a process of its own. */
+const start = (file: string, args: readonly string[], nodeArgs: readonly string[] = []) =>
+  fork(fileURLToPath(new URL(file, import.meta.url)), args, { execArgv: ['--import=tsx', ...nodeArgs] })
+
+/** What a child says first. */
+async function greeting(child: ChildProcess): Promise<unknown> {
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`${child.spawnargs.at(-1)} ended with ${code}`)
+  })
+  return (await Promise.race([once(child, 'message'), ended]))[0]
+}
+
+/** A server in a process of its own. */
 export class ServerProcess {
   private constructor(
     private readonly child: ChildProcess,
     readonly url: string,
   ) {}
 
+  /** A server of ours over an engine. */
   static async start(engine: Engine, nodeArgs: readonly string[]): Promise<ServerProcess> {
-    const child = fork(fileURLToPath(new URL('server.ts', import.meta.url)), [JSON.stringify(engine)], {
-      execArgv: ['--import=tsx', ...nodeArgs],
-    })
-    const url = await new Promise<string>((resolve, reject) => {
-      child.once('message', message => resolve(String(message)))
-      child.once('exit', code => reject(new Error(`the server ended with ${code}`)))
-    })
-    return new ServerProcess(child, url)
+    const child = start('server.ts', [JSON.stringify(engine)], nodeArgs)
+    return new ServerProcess(child, String(await greeting(child)))
+  }
+
+  /** The WebSocket library alone. */
+  static async bare(nodeArgs: readonly string[]): Promise<ServerProcess> {
+    const child = start('bare.ts', [], nodeArgs)
+    return new ServerProcess(child, String(await greeting(child)))
   }
 
   /** Processor time used so far, in milliseconds. */
@@ -30,5 +43,17 @@ export class ServerProcess {
 
   stop(): void {
     this.child.disconnect()
+  }
+}
+
+/** Asks /healthz all the while; `stop` gives the 99th percentile in milliseconds. */
+export async function watchHealth({ url }: Target): Promise<{ stop(): Promise<number> }> {
+  const child = start('health.ts', [url])
+  await greeting(child)
+  return {
+    stop: async () => {
+      child.send('stop')
+      return Number(await greeting(child))
+    },
   }
 }

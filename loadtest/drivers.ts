@@ -1,53 +1,40 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { WebSocket } from 'ws'
 import { MAX_UNANSWERED } from '../src/client/stream.js'
 import { decodeMsgpack, encodeMsgpack, Float } from '../src/contract/msgpack.js'
+import { frameOf, LoadSocket, type Target } from './load-socket.js'
 import type { RobotFrames } from './observations.js'
 import { Tally } from './tally.js'
 
-export interface Target {
-  /** For example `http://127.0.0.1:8000`. */
-  url: string
-  apiKey: string | undefined
-}
-
 const MAX_ROUND_TRIPS = 1_000_000
 
-function connect({ url, apiKey }: Target, path: string, protocols: string[] = []): WebSocket {
-  return new WebSocket(url.replace(/^http/, 'ws') + path, protocols, {
-    perMessageDeflate: false,
-    ...(apiKey !== undefined && { headers: { authorization: `Api-Key ${apiKey}` } }),
-  })
-}
-
-const closed = (socket: WebSocket) => new Promise(resolve => socket.once('close', resolve))
-
 /** Each connection of `WS /` asks again as soon as it is answered. */
-export async function closedLoop(target: Target, robots: RobotFrames[], seconds: number): Promise<Tally> {
-  const tally = new Tally()
+export async function closedLoop(
+  target: Target,
+  robots: readonly Pick<RobotFrames, 'msgpack'>[],
+  seconds: number,
+  tally = new Tally(),
+): Promise<Tally> {
+  const frames = robots.map(({ msgpack }) => frameOf(msgpack))
   const end = performance.now() + seconds * 1000
   await Promise.all(
-    robots.map(async ({ msgpack }, robot) => {
-      const socket = connect(target, '/')
+    frames.map((frame, robot) => {
+      const client = new LoadSocket(target, '/')
       let asked = 0
-      const ask = () => {
-        asked = performance.now()
-        tally.sent += 1
-        socket.send(msgpack)
-      }
       let greeted = false
-      socket.on('message', (_frame, isBinary) => {
+      client.socket.on('message', (_frame, isBinary) => {
         const now = performance.now()
         if (!isBinary) tally.errors += 1
         else if (greeted) tally.answered(robot, now - asked)
         greeted = true
-        if (now < end && isBinary && tally.sent < MAX_ROUND_TRIPS) ask()
-        else socket.close()
+        if (now >= end || !isBinary || tally.answers >= MAX_ROUND_TRIPS) return client.socket.close()
+        asked = performance.now()
+        tally.sent += 1
+        client.write(frame)
       })
-      socket.on('error', () => {
+      client.socket.on('error', () => {
         tally.errors += 1
       })
-      await closed(socket)
+      return client.closed()
     }),
   )
   return tally
@@ -68,7 +55,7 @@ export interface OpenLoop {
 async function openLoop(
   robots: RobotFrames[],
   { seconds, hertz }: OpenLoop,
-  open: (robot: number) => { socket: WebSocket; send(): void },
+  open: (robot: number) => { client: LoadSocket; send(): void },
   tally: Tally,
 ): Promise<Tally> {
   const periodMs = 1000 / hertz
@@ -76,17 +63,18 @@ async function openLoop(
   const end = start + seconds * 1000
   await Promise.all(
     robots.map(async (_, robot) => {
-      const { socket, send } = open(robot)
+      const { client, send } = open(robot)
+      const { socket } = client
       socket.on('error', () => {
         tally.errors += 1
       })
-      const gone = closed(socket)
+      const gone = client.closed()
       const phase = (periodMs * robot) / robots.length
       for (let tick = 0; ; tick += 1) {
         const due = start + phase + tick * periodMs
         if (due >= end) break
         await sleep(Math.max(0, due - performance.now()))
-        if (socket.readyState !== WebSocket.OPEN) continue
+        if (socket.readyState !== socket.OPEN) continue
         tally.sent += 1
         send()
       }
@@ -105,11 +93,11 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
     robots,
     load,
     robot => {
-      const socket = connect(target, '/stream', ['turbo-pi.v1+msgpack'])
+      const client = new LoadSocket(target, '/stream', ['turbo-pi.v1+msgpack'])
       const captured: number[] = []
       let held: number | undefined
       let unanswered = 0
-      socket.on('message', frame => {
+      client.socket.on('message', frame => {
         const message = decodeMsgpack(frame as Buffer) as Record<string, unknown>
         const seq = message['seq'] as number
         if (message['type'] === 'actions') {
@@ -125,7 +113,7 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
       // As turbo-pi/client does it: what finds no room on its way is replaced by what is newer.
       const flush = () => {
         if (held === undefined || unanswered >= MAX_UNANSWERED) return
-        const frame = encodeMsgpack({
+        const message = encodeMsgpack({
           type: 'observation',
           seq: captured.length,
           observation: robots[robot]!.observation(captured.length),
@@ -135,14 +123,14 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
         captured.push(held)
         held = undefined
         unanswered += 1
-        socket.send(frame)
+        client.write(frameOf(message))
       }
       const send = () => {
         if (held !== undefined) tally.superseded += 1
         held = performance.now()
         flush()
       }
-      return { socket, send }
+      return { client, send }
     },
     tally,
   )
@@ -155,19 +143,20 @@ export function fifoLoad(target: Target, robots: RobotFrames[], load: OpenLoop):
     robots,
     load,
     robot => {
-      const socket = connect(target, '/')
+      const client = new LoadSocket(target, '/')
+      const frame = frameOf(robots[robot]!.msgpack)
       const captured: number[] = []
       let greeted = false
-      socket.on('message', (_frame, isBinary) => {
+      client.socket.on('message', (_frame, isBinary) => {
         if (!isBinary) tally.errors += 1
         else if (greeted) tally.answered(robot, performance.now() - captured.shift()!, load.staleAfterMs)
         greeted = true
       })
       const send = () => {
         captured.push(performance.now())
-        socket.send(robots[robot]!.msgpack)
+        client.write(frame)
       }
-      return { socket, send }
+      return { client, send }
     },
     tally,
   )
@@ -201,26 +190,4 @@ export async function burstLoad(
     )
   }
   return tally
-}
-
-/** Asks /healthz every 20 ms until stopped; gives its times. */
-export function watchHealth({ url }: Target): { stop(): Promise<Tally> } {
-  const tally = new Tally()
-  let going = true
-  const done = (async () => {
-    while (going) {
-      const asked = performance.now()
-      const response = await fetch(`${url}/healthz`)
-      await response.text()
-      tally.answered(0, performance.now() - asked)
-      await sleep(20)
-    }
-  })()
-  return {
-    stop: async () => {
-      going = false
-      await done
-      return tally
-    },
-  }
 }

@@ -3,14 +3,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ModelConfig } from '../src/model/config.js'
-import { writeRandomCheckpoint } from '../src/model/random-weights.js'
-import { Checks } from '../src/policy/checks.js'
-import { inspectPolicy } from '../src/policy/inspect.js'
 import type { Policy } from '../src/policy/policy.js'
-import { RobotPolicy } from '../src/policy/robot-policy.js'
-import { createRuntime } from '../src/runtime/create.js'
 import type { Runtime } from '../src/runtime/runtime.js'
+import { built } from './built.js'
 import { MeasuringRuntime } from './measuring-runtime.js'
+
+const { writeRandomCheckpoint } =
+  await built<typeof import('../src/model/random-weights.js')>('model/random-weights.js')
+const { Checks } = await built<typeof import('../src/policy/checks.js')>('policy/checks.js')
+const { inspectPolicy } = await built<typeof import('../src/policy/inspect.js')>('policy/inspect.js')
+const { RobotPolicy } = await built<typeof import('../src/policy/robot-policy.js')>('policy/robot-policy.js')
+const { createRuntime } = await built<typeof import('../src/runtime/create.js')>('runtime/create.js')
 
 /** What stands behind the server of a load test. */
 export interface Engine {

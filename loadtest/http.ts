@@ -1,5 +1,5 @@
 import autocannon from 'autocannon'
-import type { Target } from './drivers.js'
+import type { Target } from './load-socket.js'
 import type { RobotFrames } from './observations.js'
 
 export interface HttpResult {

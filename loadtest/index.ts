@@ -92,7 +92,7 @@ async function main(): Promise<void> {
     add: row => rows.push(row),
   }
   if (chosen.includes('http')) await scenarios.http(bench)
-  if (chosen.includes('closed')) await scenarios.closed(bench)
+  if (chosen.includes('closed')) await scenarios.closed(bench, nodeArgs)
   if (chosen.includes('robots')) await scenarios.robots(bench, counts)
   if (chosen.includes('burst')) await scenarios.burst(bench)
   own?.stop()

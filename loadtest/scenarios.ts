@@ -1,17 +1,10 @@
-import { ServerProcess } from './child.js'
-import {
-  burstLoad,
-  closedLoop,
-  fifoLoad,
-  type OpenLoop,
-  streamLoad,
-  type Target,
-  watchHealth,
-} from './drivers.js'
+import { ServerProcess, watchHealth } from './child.js'
+import { burstLoad, closedLoop, fifoLoad, type OpenLoop, streamLoad } from './drivers.js'
 import { httpLoad } from './http.js'
+import type { Target } from './load-socket.js'
 import type { RobotFrames } from './observations.js'
 import { column, type Row } from './table.js'
-import type { Tally } from './tally.js'
+import { Tally } from './tally.js'
 
 type Measurement = Partial<Row> & { answers: number }
 
@@ -53,7 +46,7 @@ async function measure(
   run: () => Promise<Measurement>,
 ): Promise<void> {
   process.stderr.write(`${scenario}, ${robots} …\n`)
-  const health = watchHealth(target)
+  const health = await watchHealth(target)
   const before = await own?.cpuMs()
   const { answers, ...row } = await run()
   const cpu = own && { cpu: column(((await own.cpuMs()) - before!) / answers) }
@@ -62,7 +55,7 @@ async function measure(
     robots: String(robots),
     ...row,
     ...cpu,
-    health: column((await health.stop()).percentile(99)),
+    health: column(await health.stop()),
   })
 }
 
@@ -86,14 +79,24 @@ export async function http(bench: Bench): Promise<void> {
   }
 }
 
-/** openpi's protocol, each connection asking as fast as it is answered. */
-export async function closed(bench: Bench): Promise<void> {
-  const { target, frames, load } = bench
+/**
+ * openpi's protocol, each connection asking as fast as it is answered; and the WebSocket library alone under the same load, in
+ * turns, for what a frame of this size costs on this machine at its cheapest.
+ */
+export async function closed(bench: Bench, nodeArgs: readonly string[]): Promise<void> {
+  const { target, own, frames, load } = bench
   for (const connections of [1, 8, 32]) {
     await measure(bench, 'WS / closed loop, raw', connections, async () =>
       rowOf(await closedLoop(target, frames.slice(0, connections), load.seconds), load.seconds),
     )
   }
+  if (!own) return
+  const bare = await ServerProcess.bare(nodeArgs)
+  await compare(bench, [
+    { name: 'WS / closed loop, a server that answers unread', server: bare, connections: 8 },
+    { name: 'WS / closed loop, this server', server: own, connections: 8 },
+  ])
+  bare.stop()
 }
 
 /** Robots at a constant rate: latest-wins, and beside it the same load answered in order. */
@@ -132,20 +135,23 @@ async function compare(
   { add, frames, load }: Bench,
   ways: readonly { name: string; server: ServerProcess; connections: number }[],
 ): Promise<void> {
-  const answers = ways.map(() => 0)
+  const tallies = ways.map(() => new Tally())
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const [at, { name, server, connections }] of ways.entries()) {
       process.stderr.write(`${name}, ${connections} …\n`)
       const target = { url: server.url, apiKey: undefined }
-      answers[at]! += (await closedLoop(target, frames.slice(0, connections), load.seconds)).answers
+      await closedLoop(target, frames.slice(0, connections), load.seconds, tallies[at])
     }
   }
   for (const [at, { name, connections }] of ways.entries()) {
+    const tally = tallies[at]!
+    const { answers: _, ...row } = rowOf(tally, ROUNDS * load.seconds)
+    const ratio = tally.answers / tallies[0]!.answers
     add({
       scenario: name,
       robots: String(connections),
-      rate: column(answers[at]! / ROUNDS / load.seconds, 0),
-      ...(at > 0 && { compared: `rate ${column(answers[at]! / answers[0]!)} × the line above` }),
+      ...row,
+      ...(at > 0 && { compared: `rate ${column(ratio)} × the line above` }),
     })
   }
 }
