@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MAX_UNANSWERED } from '../src/client/stream.js'
-import { decodeMsgpack, encodeMsgpack, Float } from '../src/contract/msgpack.js'
-import { frameOf, LoadSocket, type Target } from './load-socket.js'
+import { decodeMsgpack } from '../src/contract/msgpack.js'
+import { FrameTemplate, frameOf, LoadSocket, type Target } from './load-socket.js'
 import type { RobotFrames } from './observations.js'
 import { Tally } from './tally.js'
 
@@ -94,6 +94,13 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
     load,
     robot => {
       const client = new LoadSocket(target, '/stream', ['turbo-pi.v1+msgpack'])
+      const template = new FrameTemplate(4, ([seq, capturedAt, sentAt, moving]) => ({
+        type: 'observation',
+        seq: seq!,
+        captured_at: capturedAt!,
+        sent_at: sentAt!,
+        observation: robots[robot]!.observation(moving!),
+      }))
       const captured: number[] = []
       let held: number | undefined
       let unanswered = 0
@@ -113,17 +120,11 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
       // As turbo-pi/client does it: what finds no room on its way is replaced by what is newer.
       const flush = () => {
         if (held === undefined || unanswered >= MAX_UNANSWERED) return
-        const message = encodeMsgpack({
-          type: 'observation',
-          seq: captured.length,
-          observation: robots[robot]!.observation(captured.length),
-          captured_at: new Float(held),
-          sent_at: new Float(performance.now()),
-        })
+        const seq = captured.length
+        client.write(...template.frame([seq, held, performance.now(), seq / 1000]))
         captured.push(held)
         held = undefined
         unanswered += 1
-        client.write(frameOf(message))
       }
       const send = () => {
         if (held !== undefined) tally.superseded += 1

@@ -1,5 +1,5 @@
 import sharp from 'sharp'
-import { encodeMsgpack, type MsgpackValue, NdArray } from '../src/contract/msgpack.js'
+import { encodeMsgpack, type Float, type MsgpackValue, NdArray } from '../src/contract/msgpack.js'
 import type { ObservationSpec } from '../src/contract/observation.js'
 
 const SIDE = 224
@@ -10,43 +10,42 @@ export interface RobotFrames {
   json: string
   /** Body of POST /infer in MessagePack with raw images, which is openpi's frame, too. */
   msgpack: Uint8Array
-  /** What the robot sees at a tick, with raw images: no two ticks are the same. */
-  observation(tick: number): Record<string, MsgpackValue>
+  /** What the robot sees, with raw images, which come last; `moving` is the first number of its state. */
+  observation(moving: Float): Record<string, MsgpackValue>
 }
 
 /** Frames of `robot` for whatever policy the server serves. */
 export async function framesFor(spec: ObservationSpec, robot: number): Promise<RobotFrames> {
-  const json: Record<string, unknown> = {}
-  const observation: Record<string, MsgpackValue> = {}
-  for (const [index, camera] of spec.cameras.entries()) {
-    const pixels = picture(robot * 16 + index)
-    const jpeg = await sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } })
-      .jpeg({ quality: 85 })
-      .toBuffer()
-    put(json, camera.key, jpeg.toString('base64'))
-    put(observation, camera.key, new NdArray('|u1', [SIDE, SIDE, 3], pixels))
+  const pictures = spec.cameras.map((_, index) => picture(robot * 16 + index))
+  const jpegs = await Promise.all(
+    pictures.map(pixels =>
+      sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } })
+        .jpeg({ quality: 85 })
+        .toBuffer(),
+    ),
+  )
+  /** The first number of the state is `moving`; images come last. */
+  const observation = <T>(images: readonly T[], moving: T) => {
+    const fields: Record<string, MsgpackValue | T> = {}
+    for (const [index, { key, size }] of spec.state.entries()) {
+      const state: (number | T)[] = Array.from({ length: size }, (_, at) => (robot + at) / 1000)
+      if (index === 0) state[0] = moving
+      put(fields, key, state)
+    }
+    put(fields, spec.prompt.key, 'pick up the black bowl')
+    for (const [index, { key }] of spec.cameras.entries()) put(fields, key, images[index])
+    return fields
   }
-  for (const { key, size } of spec.state) {
-    const state = Array.from({ length: size }, (_, at) => (robot + at) / 1000)
-    put(json, key, state)
-    put(observation, key, state)
-  }
-  put(json, spec.prompt.key, 'pick up the black bowl')
-  put(observation, spec.prompt.key, 'pick up the black bowl')
-  const [moving] = spec.state
+  const raw = pictures.map(pixels => new NdArray('|u1', [SIDE, SIDE, 3], pixels))
   return {
-    json: JSON.stringify(json),
-    msgpack: encodeMsgpack(observation),
-    observation: tick => {
-      if (!moving) return observation
-      const moved = { ...observation }
-      put(
-        moved,
-        moving.key,
-        Array.from({ length: moving.size }, () => tick / 1000),
-      )
-      return moved
-    },
+    json: JSON.stringify(
+      observation<unknown>(
+        jpegs.map(jpeg => jpeg.toString('base64')),
+        robot / 1000,
+      ),
+    ),
+    msgpack: encodeMsgpack(observation<MsgpackValue>(raw, robot / 1000)),
+    observation: moving => observation<MsgpackValue>(raw, moving),
   }
 }
 

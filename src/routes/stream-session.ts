@@ -116,6 +116,7 @@ export class StreamSession {
         session: this.#connection.session,
         signal: pending.cancellation,
         acceptsLate: true,
+        replaceable: true,
         onStart: () => {
           if (this.#waiting === pending) this.#waiting = undefined
         },

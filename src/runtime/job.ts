@@ -13,6 +13,11 @@ export interface InferenceJob {
   readonly deadline?: number | undefined
   /** Whose work it is; the queue is fair between sessions. */
   session: string
+  /**
+   * Its caller will put a newer observation in its place if it waits long enough. Of such jobs the freshest goes first: those
+   * passed over are fresh themselves when their turn comes.
+   */
+  readonly replaceable?: boolean | undefined
   /** Called when the job leaves the queue for the engine. */
   onStart?: () => void
 }

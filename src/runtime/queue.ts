@@ -15,11 +15,16 @@ interface Waiting {
 
 const deadlineOf = (entry: Waiting) => entry.job.deadline ?? Number.POSITIVE_INFINITY
 
-/** Negative when `a` goes before `b`: the earlier deadline does, then what has waited longer. */
-function inOrder(a: Waiting, b: Waiting): number {
-  const first = deadlineOf(a)
-  const second = deadlineOf(b)
-  return first === second ? a.submitted - b.submitted : first - second
+/**
+ * Whether `a` goes before `b`: the earlier deadline does, then what nothing will replace; of this what has waited longest, of
+ * the replaceable the freshest.
+ */
+function precedes(a: Waiting, b: Waiting): boolean {
+  const [first, second] = [deadlineOf(a), deadlineOf(b)]
+  if (first !== second) return first < second
+  const replaceable = a.job.replaceable ?? false
+  if (replaceable !== (b.job.replaceable ?? false)) return !replaceable
+  return replaceable ? a.submitted > b.submitted : a.submitted < b.submitted
 }
 
 /**
@@ -27,7 +32,7 @@ function inOrder(a: Waiting, b: Waiting): number {
  *
  * Start-time fair queueing with jobs of equal weight. Service goes in rounds, and a session is served once a round:
  * the session of the lowest round is next; between sessions of one round, and between the jobs of one session, the
- * earliest deadline is; then the longest waiting. A session that comes back joins the round in progress, so idling
+ * earliest deadline is, then as `precedes` tells. A session that comes back joins the round in progress, so idling
  * earns no credit and a flood delays its own session alone. A job that is removed unserved costs its session
  * nothing: a robot that replaces its observation keeps its turn.
  */
@@ -66,7 +71,10 @@ export class FairQueue<T extends Waiting> {
     for (const session of this.#sessions) {
       for (const entry of session.waiting) {
         if (!fits(entry.job)) continue
-        if (next && from && (session.round - from.round || inOrder(entry, next)) >= 0) continue
+        if (next && from) {
+          if (session.round > from.round) continue
+          if (session.round === from.round && !precedes(entry, next)) continue
+        }
         next = entry
         from = session
       }

@@ -12,6 +12,8 @@ export interface Caller {
   deadline?: number | undefined
   /** Takes an answer that comes after the deadline; otherwise the caller is refused the moment it passes. */
   acceptsLate?: boolean | undefined
+  /** A newer observation will take its place while it waits. */
+  replaceable?: boolean | undefined
   /** Called when the engine takes up the inference; at once if it already has. */
   onStart?: (() => void) | undefined
 }
@@ -22,6 +24,8 @@ export interface SharedWork {
   readonly signal: AbortSignal
   /** The latest deadline of all callers; undefined as soon as one has none. */
   readonly deadline: number | undefined
+  /** Whether it is to all callers. */
+  readonly replaceable: boolean
   /** To be called when the engine takes up the work. */
   started(): void
 }
@@ -33,6 +37,7 @@ class Flight<A> implements SharedWork {
   readonly signal = new Cancellation()
   readonly answer: Promise<A>
   deadline: number | undefined
+  replaceable: boolean
   #started = false
 
   constructor(
@@ -43,6 +48,7 @@ class Flight<A> implements SharedWork {
     start: (work: SharedWork) => Promise<A>,
   ) {
     this.deadline = caller.deadline
+    this.replaceable = caller.replaceable ?? false
     this.answer = start(this)
   }
 
@@ -53,6 +59,7 @@ class Flight<A> implements SharedWork {
 
   join(caller: Caller): void {
     if (this.#started) caller.onStart?.()
+    this.replaceable &&= caller.replaceable ?? false
     if (this.deadline === undefined || caller.deadline === undefined) this.deadline = undefined
     else this.deadline = Math.max(this.deadline, caller.deadline)
   }

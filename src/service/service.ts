@@ -23,6 +23,8 @@ export interface InferContext {
    * moment the deadline passes. Work past its deadline is not started either way.
    */
   acceptsLate?: boolean
+  /** A newer observation of the session will take its place while it waits: see InferenceJob. */
+  replaceable?: boolean
   /** Called when the engine takes up the inference: from here on its answer will be the freshest to be had. */
   onStart?: () => void
 }
@@ -103,7 +105,7 @@ export class PolicyService {
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
     this.#engine = { queue, runtime: runtime.info }
     if (this.#phase === 'closed') return queue.close()
-    const work = { signal: new Cancellation(), deadline: undefined, started: () => {} }
+    const work = { signal: new Cancellation(), deadline: undefined, replaceable: false, started: () => {} }
     try {
       await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
     } catch (error) {
@@ -246,7 +248,7 @@ export class PolicyService {
   }
 }
 
-/** A shared inference in the queue. Its deadline moves with its callers. */
+/** A shared inference in the queue. Its deadline and whether it is replaceable move with its callers. */
 class Job implements InferenceJob {
   constructor(
     readonly row: PerceiveRow,
@@ -258,6 +260,10 @@ class Job implements InferenceJob {
 
   get deadline(): number | undefined {
     return this.work.deadline
+  }
+
+  get replaceable(): boolean {
+    return this.work.replaceable
   }
 
   onStart(): void {
