@@ -218,6 +218,28 @@ t.test('who leaves does not cancel it for the others; the last one does', async 
   t.equal(await codeOf(infer(fakeObservation(1), {}, { signal: AbortSignal.abort() })), 'REQUEST_CANCELLED')
 })
 
+t.test('what one caller would replace is not replaceable while another waits for it', async t => {
+  const { runtime, infer } = await setUp()
+  const busy = infer(fakeObservation(0))
+  await settle()
+  const robot = (value: number) =>
+    infer(fakeObservation(value), {}, { session: `robot ${value}`, replaceable: true })
+  const older = robot(1)
+  await settle()
+  const fresher = robot(2)
+  await settle()
+  const strict = infer(fakeObservation(1))
+  const order: string[] = []
+  await Promise.all([
+    older.then(() => order.push('older')),
+    fresher.then(() => order.push('fresher')),
+    finishAll(runtime),
+  ])
+  t.same(order, ['older', 'fresher'])
+  t.ok((await strict).coalesced)
+  await busy
+})
+
 t.test('an error reaches all who share', async t => {
   const { runtime, infer, service } = await setUp()
   const all = Array.from({ length: 3 }, () => codeOf(infer(fakeObservation(1))))
