@@ -22,9 +22,9 @@ export class ServerProcess {
     readonly url: string,
   ) {}
 
-  /** A server of ours over an engine. */
+  /** A server of ours over an engine, with the options of node that `npm start` gives. */
   static async start(engine: Engine, nodeArgs: readonly string[]): Promise<ServerProcess> {
-    const child = start('server.ts', [JSON.stringify(engine)], nodeArgs)
+    const child = start('server.ts', [JSON.stringify(engine)], ['--v8-pool-size=1', ...nodeArgs])
     return new ServerProcess(child, String(await greeting(child)))
   }
 

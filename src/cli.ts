@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --v8-pool-size=1
 import { reasonOf, TurboPiError } from './errors.js'
 
 interface Command {

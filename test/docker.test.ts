@@ -145,7 +145,7 @@ for (const file of files) {
     })
 
     t.test('it starts the server, and every setting that it gives is one', async t => {
-      t.same(texts(runtime, 'ENTRYPOINT'), ['["node", "dist/cli.js"]'])
+      t.same(texts(runtime, 'ENTRYPOINT'), ['["node", "--v8-pool-size=1", "dist/cli.js"]'])
       t.same(texts(runtime, 'CMD'), ['["serve"]'])
       const settings = Object.values(SETTINGS)
       const given = [

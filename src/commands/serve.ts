@@ -1,5 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
+import { collectSeldom } from '../collector.js'
 import { type Config, loadConfig, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { seededNoise } from '../policy/noise.js'
@@ -21,6 +22,7 @@ const endOfProcess = new Promise<never>(() => {})
 
 /** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
+  collectSeldom()
   const config = loadConfig(argv)
   requireRuntime(config)
   const policy = await configuredPolicy(config)
