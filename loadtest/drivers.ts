@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { Agent, type IncomingMessage, request } from 'node:http'
+import { buffer } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MAX_UNANSWERED } from '../src/client/stream.js'
 import { decodeMsgpack } from '../src/contract/msgpack.js'
@@ -163,32 +166,35 @@ export function fifoLoad(target: Target, robots: RobotFrames[], load: OpenLoop):
   )
 }
 
-/** All robots send the same observation at once, round after round. */
+/** All robots send the same observation at once, round after round, each over a connection of its own. */
 export async function burstLoad(
-  target: Target,
+  { url, apiKey }: Target,
   frames: RobotFrames,
   connections: number,
   rounds: number,
 ): Promise<Tally> {
   const tally = new Tally()
+  const agent = new Agent({ keepAlive: true, maxSockets: connections })
   const headers = {
     'content-type': 'application/msgpack',
-    ...(target.apiKey !== undefined && { authorization: `Api-Key ${target.apiKey}` }),
+    'content-length': frames.msgpack.byteLength,
+    ...(apiKey !== undefined && { authorization: `Api-Key ${apiKey}` }),
+  }
+  const post = async (robot: number) => {
+    const asked = performance.now()
+    tally.sent += 1
+    const sent = request(`${url}/infer`, { method: 'POST', agent, headers }).end(frames.msgpack)
+    const [response] = (await once(sent, 'response')) as [IncomingMessage]
+    const body = await buffer(response)
+    if (response.statusCode !== 200) tally.errors += 1
+    else {
+      tally.answered(robot, performance.now() - asked)
+      if ((decodeMsgpack(body) as Record<string, unknown>)['coalesced']) tally.coalesced += 1
+    }
   }
   for (let round = 0; round < rounds; round += 1) {
-    await Promise.all(
-      Array.from({ length: connections }, async (_, robot) => {
-        const asked = performance.now()
-        tally.sent += 1
-        const response = await fetch(`${target.url}/infer`, { method: 'POST', headers, body: frames.msgpack })
-        const body = new Uint8Array(await response.arrayBuffer())
-        if (!response.ok) tally.errors += 1
-        else {
-          tally.answered(robot, performance.now() - asked)
-          if ((decodeMsgpack(body) as Record<string, unknown>)['coalesced']) tally.coalesced += 1
-        }
-      }),
-    )
+    await Promise.all(Array.from({ length: connections }, (_, robot) => post(robot)))
   }
+  agent.destroy()
   return tally
 }

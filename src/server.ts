@@ -13,6 +13,7 @@ import { pageRoutes } from './routes/page.js'
 import { problemReplies } from './routes/problems.js'
 import { sameOriginSockets } from './routes/same-origin.js'
 import { streamRoute } from './routes/stream.js'
+import { Turns } from './routes/turns.js'
 import { dropUnusedConnections } from './routes/unused-connections.js'
 import { webSockets } from './routes/websocket.js'
 import type { PolicyService } from './service/service.js'
@@ -39,7 +40,8 @@ export async function createServer(
   const { observation: spec, shape } = service.metadata()
   const parser = new RequestParser(spec, shape, config)
 
-  const sockets = await webSockets(app, service.metrics, {
+  const turns = new Turns()
+  const sockets = await webSockets(app, service.metrics, turns, {
     maxFrameBytes: config.bodyLimit,
     heartbeatMs: config.heartbeat,
     sendBufferBytes: config.sendBuffer,
@@ -75,7 +77,7 @@ export async function createServer(
   await app.register(async routes => {
     healthRoutes(routes, service)
     metadataRoute(routes, service)
-    inferRoute(routes, service, parser)
+    inferRoute(routes, service, parser, turns)
     metricsRoute(routes, service)
     streamRoute(routes, service, parser, sockets)
     openpiRoute(routes, service, parser, sockets)

@@ -6,11 +6,17 @@ import type { RequestParser } from '../contract/parse.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
+import type { Turns } from './turns.js'
 
 const MSGPACK = 'application/msgpack'
 
 /** POST /infer: one observation in, one action chunk out, as JSON or in openpi's msgpack-numpy. */
-export function inferRoute(app: FastifyInstance, service: PolicyService, parser: RequestParser): void {
+export function inferRoute(
+  app: FastifyInstance,
+  service: PolicyService,
+  parser: RequestParser,
+  turns: Turns,
+): void {
   const { observation: spec, shape } = service.metadata()
   const problem = { 'application/problem+json': { schema: Problem } }
 
@@ -47,6 +53,10 @@ export function inferRoute(app: FastifyInstance, service: PolicyService, parser:
           '4xx': { description: 'The request is at fault; nothing was computed.', content: problem },
           '5xx': { description: 'The server is at fault, overloaded or too late.', content: problem },
         },
+      },
+      // Before the body is read.
+      onRequest: (_request, _reply, done) => {
+        if (turns.take(done)) done()
       },
       // RequestParser validates both wires, the sockets' too: one place, one form of error.
       validatorCompiler: () => () => true,

@@ -30,7 +30,10 @@ export function openpiRoute(
       const session = new OpenpiSession(service, parser, connection, socket, error =>
         request.log.error({ err: error }, 'A request of an openpi client failed'),
       )
-      socket.on('message', (frame, isBinary) => session.receive(frame as Buffer, isBinary))
+      socket.on('message', (frame, isBinary) => {
+        session.receive(frame as Buffer, isBinary)
+        sockets.took(connection)
+      })
       connection.track(session.greet())
     },
   })

@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws'
 import { Cancellation } from '../cancellation.js'
 import { TurboPiError } from '../errors.js'
 import type { Metrics } from '../service/metrics.js'
+import type { Turns } from './turns.js'
 
 export interface SocketLimits {
   /** Milliseconds between pings; a connection that is silent from one to the next is dropped. */
@@ -16,21 +17,20 @@ export const CLOSE_TIMEOUT_MS = 1000
 
 const GONE = new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.')
 
-/** Connections that read on in one turn of the event loop. */
-const READERS_PER_TURN = 4
-
 /** All WebSocket connections of a server: heartbeat, bounded buffers, and a drain that loses no answer. */
 export class Sockets {
   readonly #connections = new Set<Connection>()
-  readonly #resting: Connection[] = []
   readonly #metrics: Metrics
+  readonly #turns: Turns
   readonly #heartbeat: NodeJS.Timeout
 
   constructor(
     metrics: Metrics,
+    turns: Turns,
     readonly limits: SocketLimits,
   ) {
     this.#metrics = metrics
+    this.#turns = turns
     this.#heartbeat = setInterval(() => {
       for (const connection of this.#connections) connection.beat()
     }, limits.heartbeatMs).unref()
@@ -47,21 +47,10 @@ export class Sockets {
     return connection
   }
 
-  /**
-   * Reads no more of a connection until its turn comes. A server that has fallen behind would otherwise spend seconds on
-   * frames that newer ones supersede, while the engine, timers and other clients wait.
-   */
-  rest(connection: Connection): void {
-    // Further frames of what has been read already.
-    if (connection.isPaused) return
-    connection.pause()
-    this.#resting.push(connection)
-    if (this.#resting.length === 1) setImmediate(this.#wake)
-  }
-
-  readonly #wake = () => {
-    for (const connection of this.#resting.splice(0, READERS_PER_TURN)) connection.resume()
-    if (this.#resting.length > 0) setImmediate(this.#wake)
+  /** To be called after each message: reads no more of a connection until it may have a turn. */
+  took(connection: Connection): void {
+    // A connection that is paused has sent further frames with what has been read already.
+    if (!connection.isPaused && !this.#turns.take(() => connection.resume())) connection.pause()
   }
 
   /** Delivers the answers under way, then closes every connection with 1001. */

@@ -52,7 +52,7 @@ export function streamRoute(
       const session = new StreamSession(service, connection, reader, request.log)
       socket.on('message', (frame, isBinary) => {
         session.receive(frame as Buffer, isBinary)
-        sockets.rest(connection)
+        sockets.took(connection)
       })
       connection.track(
         service.start().then(

@@ -1,4 +1,6 @@
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import pLimit from 'p-limit'
 import { Piscina } from 'piscina'
 import sharp from 'sharp'
 import type { ObservationImage } from '../../contract/observation.js'
@@ -26,6 +28,9 @@ export interface ImagePlace {
 sharp.concurrency(1)
 sharp.cache(false)
 
+// Every further decode only takes the processor from the thread that serves; one above the cores keeps them busy.
+const decoding = pLimit(availableParallelism() + 1)
+
 /**
  * Turns images into what the network takes: 8-bit RGB [size, size, 3]. Files are decoded off the main thread as Pillow's
  * convert('RGB') would (alpha dropped, EXIF orientation and colour profiles not applied); sizes are changed in a worker
@@ -43,7 +48,7 @@ export class ImageDecoder {
   async decode(image: ObservationImage, place: ImagePlace): Promise<Uint8Array> {
     const { size } = this.#options
     if (image.kind === 'array') return this.#array(image, place)
-    const rgb = await this.#file(image.bytes, place)
+    const rgb = await decoding(() => this.#file(image.bytes, place))
     return rgb.width === size && rgb.height === size ? rgb.pixels : this.#resize(rgb)
   }
 
