@@ -2,9 +2,9 @@
 const PER_TURN = 8
 
 /**
- * Spreads the observations of all clients over turns of the event loop, first come first served. A server that has fallen
- * behind would otherwise spend long turns, or seconds on frames that newer ones supersede, while the engine, timers and
- * other clients wait.
+ * Spreads the observations of all clients over turns of the event loop; those that must wait go in the order in which they
+ * came. A server that has fallen behind would otherwise spend long turns, or seconds on frames that newer ones supersede,
+ * while the engine, timers and other clients wait.
  */
 export class Turns {
   #taken = 0

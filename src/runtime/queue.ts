@@ -16,14 +16,15 @@ interface Waiting {
 const deadlineOf = (entry: Waiting) => entry.job.deadline ?? Number.POSITIVE_INFINITY
 
 /**
- * Whether `a` goes before `b`: the earlier deadline does, then what nothing will replace; of this what has waited longest, of
- * the replaceable the freshest.
+ * Whether `a` goes before `b`: the earlier deadline does, then the replaceable, of which the freshest, then what has waited
+ * longest. The replaceable go before the rest because only sessions that stay have them: callers that come anew for each
+ * request would join every round before its end.
  */
 function precedes(a: Waiting, b: Waiting): boolean {
   const [first, second] = [deadlineOf(a), deadlineOf(b)]
   if (first !== second) return first < second
   const replaceable = a.job.replaceable ?? false
-  if (replaceable !== (b.job.replaceable ?? false)) return !replaceable
+  if (replaceable !== (b.job.replaceable ?? false)) return replaceable
   return replaceable ? a.submitted > b.submitted : a.submitted < b.submitted
 }
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { Turns } from '../../src/routes/turns.js'
 
 t.test(
-  'what finds no room in a turn of the event loop gets one of the next, first come first served',
+  'what finds no room in a turn of the event loop gets one of the next, in the order in which it came',
   async t => {
     const turns = new Turns()
     const gone: number[] = []

@@ -112,23 +112,33 @@ t.test('between equals, what has waited longest', async t => {
   t.same(order().flat(), [1, 2, 3, 0, 3, 1, 2])
 })
 
-t.test(
-  'of what a newer observation will replace, the freshest, once a round and after what must be answered',
-  async t => {
-    const { runtime, dispatcher, order } = setUp()
-    const replaceable = (token: number) => job(token, { replaceable: true })
-    const answers = [dispatcher.submit(job(0))]
-    for (const next of [replaceable(1), replaceable(2), job(3), replaceable(4), job(5)]) {
-      await settle()
-      answers.push(dispatcher.submit(next))
-    }
-    answers.push(dispatcher.submit(job(6, { replaceable: true, session: 'robot 4' })))
-    await finishAll(runtime)
-    await Promise.all(answers)
-    t.same(order().flat().slice(0, 6), [0, 3, 5, 6, 2, 1])
-    t.same(order().flat().slice(6), [4], 'robot 4 has had its turn')
-  },
-)
+t.test('of what a newer observation will replace, the freshest, once a round', async t => {
+  const { runtime, dispatcher, order } = setUp()
+  const replaceable = (token: number) => job(token, { replaceable: true })
+  const answers = [dispatcher.submit(job(0))]
+  for (const next of [replaceable(1), replaceable(2), job(3), replaceable(4), job(5)]) {
+    await settle()
+    answers.push(dispatcher.submit(next))
+  }
+  answers.push(dispatcher.submit(job(6, { replaceable: true, session: 'robot 4' })))
+  await finishAll(runtime)
+  await Promise.all(answers)
+  t.same(order().flat().slice(0, 6), [0, 6, 2, 1, 3, 5])
+  t.same(order().flat().slice(6), [4], 'robot 4 has had its turn')
+})
+
+t.test('callers that come anew for each request do not keep a robot waiting', async t => {
+  const { runtime, dispatcher, order } = setUp()
+  const answers = [dispatcher.submit(job(0)), dispatcher.submit(job(1, { replaceable: true }))]
+  for (let stranger = 2; stranger < 8; stranger += 1) {
+    answers.push(dispatcher.submit(job(stranger)))
+    runtime.open[0]?.finish()
+    await settle()
+  }
+  await finishAll(runtime)
+  await Promise.all(answers)
+  t.equal(order().flat()[1], 1)
+})
 
 t.test('a flood starves nobody', async t => {
   const { runtime, dispatcher, order } = setUp({}, { maxWaiting: 500 })

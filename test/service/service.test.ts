@@ -224,9 +224,9 @@ t.test('what one caller would replace is not replaceable while another waits for
   await settle()
   const robot = (value: number) =>
     infer(fakeObservation(value), {}, { session: `robot ${value}`, replaceable: true })
-  const older = robot(1)
+  const older = robot(2)
   await settle()
-  const fresher = robot(2)
+  const fresher = robot(1)
   await settle()
   const strict = infer(fakeObservation(1))
   const order: string[] = []
