@@ -182,7 +182,7 @@ function stateOf(value: unknown, size: number, pointer: string): Float64Array {
   const state =
     value instanceof NdArray
       ? numbers(value, pointer)
-      : Float64Array.from(Array.isArray(value) ? value : [value as number])
+      : new Float64Array(Array.isArray(value) ? value : [value as number])
   if (state.length !== size) throw invalid(pointer, `must hold ${size} numbers, got ${state.length}`)
   const bad = state.findIndex(x => !Number.isFinite(x))
   if (bad >= 0) throw invalid(`${pointer}/${bad}`, `must be finite, got ${state[bad]}`)

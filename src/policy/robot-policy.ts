@@ -149,7 +149,7 @@ export class RobotPolicy implements Policy {
     for (const text of promptTexts(prompt, promptForm, state)) ids.push(...tokenizer.encode(text))
     const { maxTokenLength } = this.model
     return {
-      tokens: Int32Array.from(ids.slice(0, maxTokenLength)),
+      tokens: new Int32Array(ids.slice(0, maxTokenLength)),
       truncated: ids.length > maxTokenLength,
     }
   }

@@ -55,9 +55,7 @@ export function inferRoute(
         },
       },
       // Before the body is read.
-      onRequest: (_request, _reply, done) => {
-        if (turns.take(done)) done()
-      },
+      onRequest: () => turns.next(),
       // RequestParser validates both wires, the sockets' too: one place, one form of error.
       validatorCompiler: () => () => true,
     },

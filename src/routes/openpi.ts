@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import type { WebSocket } from 'ws'
 import { Cancellation } from '../cancellation.js'
 import { actionArray } from '../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../contract/msgpack.js'
@@ -7,6 +6,7 @@ import type { RequestParser } from '../contract/parse.js'
 import { problemOf } from '../contract/problem.js'
 import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
+import { Inbox } from './inbox.js'
 import { homePage } from './page.js'
 import type { Connection, Sockets } from './sockets.js'
 
@@ -27,22 +27,19 @@ export function openpiRoute(
     handler: homePage,
     wsHandler: (socket, request) => {
       const connection = sockets.open(socket, 'openpi')
-      const session = new OpenpiSession(service, parser, connection, socket, error =>
+      const inbox = new Inbox(socket, connection, sockets.turns, MAX_WAITING_FRAMES)
+      const session = new OpenpiSession(service, parser, connection, error =>
         request.log.error({ err: error }, 'A request of an openpi client failed'),
       )
-      socket.on('message', (frame, isBinary) => {
-        session.receive(frame as Buffer, isBinary)
-        sockets.took(connection)
-      })
-      connection.track(session.greet())
+      connection.track(
+        session.greet().then(() => inbox.open((frame, isBinary) => session.receive(frame, isBinary))),
+      )
     },
   })
 }
 
 /** Strict request and reply: one inference at a time, answers in the order of the requests, never latest-wins. */
 class OpenpiSession {
-  readonly #frames: [frame: Buffer, isBinary: boolean][] = []
-  #busy = true
   #failed = false
   /** When the server began to wait for the request at hand. */
   #roundStart = performance.now()
@@ -54,7 +51,6 @@ class OpenpiSession {
     private readonly service: PolicyService,
     private readonly parser: RequestParser,
     private readonly connection: Connection,
-    private readonly socket: WebSocket,
     private readonly log: (error: unknown) => void,
   ) {
     connection.gone.addEventListener('abort', () => this.#request.abort(connection.gone.reason))
@@ -66,33 +62,19 @@ class OpenpiSession {
       await this.service.start()
       this.connection.send(encodeMsgpack(this.service.metadata().openpi as MsgpackValue))
       this.#roundStart = performance.now()
-      this.#busy = false
-      this.#next()
     } catch (error) {
       this.#fail(error)
     }
   }
 
-  receive(frame: Buffer, isBinary: boolean): void {
-    this.#frames.push([frame, isBinary])
-    if (this.#frames.length >= MAX_WAITING_FRAMES) this.socket.pause()
-    if (!this.#busy) this.#next()
-  }
-
-  #next(): void {
-    const next = this.#failed ? undefined : this.#frames.shift()
-    if (!next) return
-    if (this.socket.isPaused) this.socket.resume()
-    this.#busy = true
-    this.connection.track(
-      this.#answer(...next).then(
-        () => {
-          this.#busy = false
-          this.#next()
-        },
-        error => this.#fail(error),
-      ),
-    )
+  /** Answers one frame; the next one has to wait for that. */
+  async receive(frame: Buffer, isBinary: boolean): Promise<void> {
+    if (this.#failed) return
+    try {
+      await this.#answer(frame, isBinary)
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   async #answer(frame: Buffer, isBinary: boolean): Promise<void> {

@@ -21,16 +21,15 @@ const GONE = new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.')
 export class Sockets {
   readonly #connections = new Set<Connection>()
   readonly #metrics: Metrics
-  readonly #turns: Turns
   readonly #heartbeat: NodeJS.Timeout
 
   constructor(
     metrics: Metrics,
-    turns: Turns,
+    /** Of all observations, whatever wire they come over. */
+    readonly turns: Turns,
     readonly limits: SocketLimits,
   ) {
     this.#metrics = metrics
-    this.#turns = turns
     this.#heartbeat = setInterval(() => {
       for (const connection of this.#connections) connection.beat()
     }, limits.heartbeatMs).unref()
@@ -45,12 +44,6 @@ export class Sockets {
       this.#metrics.disconnected(protocol)
     })
     return connection
-  }
-
-  /** To be called after each message: reads no more of a connection until it may have a turn. */
-  took(connection: Connection): void {
-    // A connection that is paused has sent further frames with what has been read already.
-    if (!connection.isPaused && !this.#turns.take(() => connection.resume())) connection.pause()
   }
 
   /** Delivers the answers under way, then closes every connection with 1001. */
@@ -106,18 +99,6 @@ export class Connection {
   /** Closes; by force after CLOSE_TIMEOUT_MS. */
   close(code: number, reason: string): void {
     this.#socket.close(code, reason)
-  }
-
-  get isPaused(): boolean {
-    return this.#socket.isPaused
-  }
-
-  pause(): void {
-    this.#socket.pause()
-  }
-
-  resume(): void {
-    this.#socket.resume()
   }
 
   /** Counts work that must reach the client before a drain closes the connection. It must not reject. */

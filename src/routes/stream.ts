@@ -5,9 +5,13 @@ import type { RequestParser } from '../contract/parse.js'
 import { STREAM_PROTOCOLS, StreamProtocol } from '../contract/stream.js'
 import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
+import { Inbox } from './inbox.js'
 import type { Sockets } from './sockets.js'
 import { StreamSession } from './stream-session.js'
 import { upgradeRequired } from './upgrade.js'
+
+/** Frames of one robot that may wait for their turn; what comes after them soon supersedes them. */
+const MAX_WAITING_FRAMES = 2
 
 /** WS /stream: observations in, the freshest action chunks out. GET /asyncapi.json describes the messages. */
 export function streamRoute(
@@ -50,10 +54,9 @@ export function streamRoute(
       const connection = sockets.open(socket, socket.protocol)
       const reader = protocol.reader(STREAM_PROTOCOLS[socket.protocol]!)
       const session = new StreamSession(service, connection, reader, request.log)
-      socket.on('message', (frame, isBinary) => {
-        session.receive(frame as Buffer, isBinary)
-        sockets.took(connection)
-      })
+      new Inbox(socket, connection, sockets.turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>
+        session.receive(frame, isBinary),
+      )
       connection.track(
         service.start().then(
           () => session.ready(sockets.limits.heartbeatMs),

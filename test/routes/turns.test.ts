@@ -3,26 +3,28 @@ import t from 'tap'
 import { Turns } from '../../src/routes/turns.js'
 
 t.test(
-  'what finds no room in a turn of the event loop gets one of the next, in the order in which it came',
+  'each observation has a turn of the event loop of its own, in the order in which they came',
   async t => {
     const turns = new Turns()
     const gone: number[] = []
-    for (let client = 0; client < 20; client += 1) {
-      if (turns.take(() => gone.push(client))) gone.push(client)
+    for (let client = 0; client < 3; client += 1) void turns.next().then(() => gone.push(client))
+    await Promise.resolve()
+    t.same(gone, [], 'none goes in the turn in which it came')
+    for (const expected of [[0], [0, 1], [0, 1, 2]]) {
+      await nextTurn()
+      t.same(gone, expected)
     }
-    const upTo = (count: number) => Array.from({ length: count }, (_, client) => client)
-    t.same(gone, upTo(8))
-    await nextTurn()
-    t.same(gone, upTo(16))
-    await nextTurn()
-    t.same(gone, upTo(20))
   },
 )
 
-t.test('a turn that had room for all leaves the next one as much', async t => {
+t.test('who comes while others wait goes after them', async t => {
   const turns = new Turns()
-  for (let turn = 0; turn < 3; turn += 1) {
-    for (let client = 0; client < 8; client += 1) t.ok(turns.take(() => t.fail('was told to go on at once')))
-    await nextTurn()
-  }
+  const gone: string[] = []
+  void turns.next().then(() => {
+    gone.push('first')
+    void turns.next().then(() => gone.push('first again'))
+  })
+  void turns.next().then(() => gone.push('second'))
+  for (let turn = 0; turn < 3; turn += 1) await nextTurn()
+  t.same(gone, ['first', 'second', 'first again'])
 })

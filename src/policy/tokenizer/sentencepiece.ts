@@ -89,7 +89,7 @@ export class SentencePieceTokenizer implements Tokenizer {
     for (const word of this.#words.words(this.#normalise(text))) {
       // Unknown characters that follow each other are one token, also from one word to the next.
       const fused = word[0] === this.#unknownId && ids.at(-1) === this.#unknownId
-      ids.push(...(fused ? word.slice(1) : word))
+      for (let i = fused ? 1 : 0; i < word.length; i++) ids.push(word[i] as number)
     }
     return ids
   }
@@ -121,7 +121,7 @@ export class SentencePieceTokenizer implements Tokenizer {
 
   #normalise(text: string): string {
     const { dummyPrefix, collapseSpaces, escapeSpaces } = this.#model
-    let normal = text.replace(/\p{Surrogate}/gu, '\ufffd')
+    let normal = text.toWellFormed()
     if (collapseSpaces) normal = normal.replace(/^ +| +$/g, '').replace(/ {2,}/g, ' ')
     if (dummyPrefix && normal !== '') normal = ` ${normal}`
     return escapeSpaces ? normal.replaceAll(' ', SPACE) : normal

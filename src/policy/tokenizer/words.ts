@@ -25,16 +25,15 @@ export class WordEncoder {
   }
 
   /** The ids of each word, in order. */
-  *words(text: string): Iterable<readonly number[]> {
-    if (!this.#splits) {
-      yield this.#encode(text)
-      return
-    }
+  words(text: string): (readonly number[])[] {
+    if (!this.#splits) return [this.#encode(text)]
+    const words: (readonly number[])[] = []
     for (let start = 0; start < text.length; ) {
       const end = nextWord(text, start)
-      yield this.#word(text.slice(start, end))
+      words.push(this.#word(text.slice(start, end)))
       start = end
     }
+    return words
   }
 
   #word(word: string): readonly number[] {
