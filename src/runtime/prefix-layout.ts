@@ -10,7 +10,7 @@ export interface PrefixLayout {
   /** Valid prefix tokens of each row. */
   lengths: BigInt64Array
   /** The valid cameras' pixels, in row then slot order: u8 [imageCount, size, size, 3]. */
-  images: Uint8Array
+  images: Uint8Array<ArrayBuffer>
   imageCount: number
   /** The valid prompt tokens, row after row. */
   tokens: BigInt64Array

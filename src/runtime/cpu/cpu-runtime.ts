@@ -122,7 +122,11 @@ class CpuRuntime implements Runtime {
     // The system commits memory only where a batch has written.
     slot.buffer ??= new ArrayBuffer(this.slotBytes)
     try {
-      const reply = await this.perceiveLane.call({ kind: 'perceive', layout, trace }, { ...options, slot })
+      const gives = layout.images.buffer
+      const reply = await this.perceiveLane.call(
+        { kind: 'perceive', layout, trace },
+        { ...options, slot, gives },
+      )
       const state = config.modelType === 'pi0' ? joined(rows.map(row => row.state!)) : undefined
       return new CpuPrefix(this, slot, Array.from(layout.lengths, Number), state, reply, free)
     } catch (error) {

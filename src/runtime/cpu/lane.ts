@@ -11,6 +11,8 @@ export interface CallOptions {
   signal?: AbortSignal
   /** Memory that the call works on. */
   slot?: Slot
+  /** Memory of the call's that it may keep: moved to the worker, not copied. */
+  gives?: ArrayBuffer
   onProgress?: (done: number, total: number) => void
 }
 
@@ -56,7 +58,7 @@ export class Lane {
   /** Sends a call; a signal that is aborted makes it reject with REQUEST_CANCELLED as soon as the worker has let go. */
   call<C extends Call>(call: C, options: CallOptions = {}): Promise<Replies[C['kind']]> {
     if (this.closed) return Promise.reject(new TurboPiError('SHUTTING_DOWN', 'the runtime is closed'))
-    const { signal, slot } = options
+    const { signal, slot, gives } = options
     if (signal?.aborted) return Promise.reject(new TurboPiError('REQUEST_CANCELLED', 'the caller went away'))
     const worker = this.worker ?? this.launch()
     const id = this.nextId++
@@ -69,7 +71,10 @@ export class Lane {
       const buffer = slot?.buffer
       if (slot) slot.buffer = undefined
       const request: Request = { id, call, cancel, ...(buffer && { slot: buffer }) }
-      worker.postMessage(request, buffer ? [buffer] : [])
+      worker.postMessage(
+        request,
+        [buffer, gives].filter(memory => memory !== undefined),
+      )
     })
     return reply.finally(() => signal?.removeEventListener('abort', abort))
   }
