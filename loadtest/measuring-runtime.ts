@@ -44,7 +44,7 @@ export class MeasuringRuntime implements Runtime {
 
   async act(_prefix: Prefix, noise: Float32Array, steps: number): Promise<ActResult> {
     await this.#wait()
-    return { actions: noise, stepMs: Array.from({ length: steps }, () => this.#laneMs / steps) }
+    return { actions: noise, stepMs: new Array<number>(steps).fill(this.#laneMs / steps) }
   }
 
   trace(): Promise<InferenceTrace & ActResult> {

@@ -163,7 +163,8 @@ class Decoder {
     const entries = new Entries()
     for (let i = 0; i < count; i++) {
       const key = this.#key()
-      if (key in entries) throw this.#malformed(`the key ${JSON.stringify(key)} occurs twice in a map`)
+      if (entries[key] !== undefined)
+        throw this.#malformed(`the key ${JSON.stringify(key)} occurs twice in a map`)
       entries[key] = this.#value(inner)
     }
     if ('__ndarray__' in entries) return this.#ndarray(entries)

@@ -233,7 +233,7 @@ export class Dispatcher implements InferenceQueue {
     entries.forEach((entry, row) => {
       if (!this.#settle(entry)) return
       entry.resolve({
-        actions: result.actions.slice(row * size, (row + 1) * size),
+        actions: result.actions.subarray(row * size, (row + 1) * size),
         timing: {
           queueMs: start - entry.submitted + result.waitMs,
           visionMs: result.visionMs,

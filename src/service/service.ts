@@ -64,7 +64,10 @@ interface Engine {
   runtime: RuntimeInfo
 }
 
-type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late'>
+/** What callers share of an answer: all but when and how each of them got it. */
+type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late' | 'timing'> & {
+  stages: Omit<InferenceAnswer['timing'], 'totalMs'>
+}
 
 /** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
@@ -144,17 +147,21 @@ export class PolicyService {
     try {
       this.#requireReady()
       const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
+      const { session, signal, acceptsLate, replaceable, onStart } = context
       const { answer, coalesced } = await this.#coalescer.run(
         observation,
         options,
-        { ...context, deadline },
-        work => this.#run(observation, options, context.session, work),
+        { signal, deadline, acceptsLate, replaceable, onStart },
+        work => this.#run(observation, options, session, work),
       )
       const end = performance.now()
       const late = deadline !== undefined && end > deadline
-      const own = { ...answer, coalesced, late, timing: { ...answer.timing, totalMs: end - start } }
+      // Field by field: an object that is spread and then changed is slow to make.
+      const { actions, horizon, actionSize, seed, truncated, guard, model, stages } = answer
+      const timing = { ...stages, totalMs: end - start }
+      const own = { actions, horizon, actionSize, seed, coalesced, late, truncated, guard, model, timing }
       this.metrics.answered(own)
-      for (const watcher of this.#watchers) watcher(observation, own, context.session)
+      for (const watcher of this.#watchers) watcher(observation, own, session)
       return own
     } catch (error) {
       this.metrics.failed(error)
@@ -200,7 +207,6 @@ export class PolicyService {
   ): Promise<SharedAnswer> {
     const { policy, seededNoise } = this.#parts
     const { actionHorizon: horizon, actionDim } = policy.model
-    const start = performance.now()
     const seed = options.noise ? null : (options.seed ?? randomSeed())
     const noise = options.noise ?? seededNoise(seed as number, horizon * actionDim)
     const { prepared, submitted } = await this.#submit(observation, options, session, noise, work)
@@ -212,13 +218,12 @@ export class PolicyService {
       horizon,
       actionSize: policy.actionSize,
       seed,
-      timing: {
+      stages: {
         decodeMs: prepared.timing.decodeMs + prepared.timing.prepareMs,
         queueMs,
         visionMs,
         prefixMs,
         denoiseMs,
-        totalMs: performance.now() - start,
       },
       guard,
       truncated: prepared.truncated,
