@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ModelConfig } from '../src/model/config.js'
+import type { Noise } from '../src/runtime/noise.js'
 import type {
   ActResult,
   InferenceTrace,
@@ -11,7 +12,7 @@ import type {
 
 /**
  * A runtime that computes nothing and answers after a given time, so that the server can be measured apart from the
- * engine. It answers with the noise it was given. Half of the time is spent in each lane.
+ * engine. It answers with zeros. Half of the time is spent in each lane.
  */
 export class MeasuringRuntime implements Runtime {
   readonly info: RuntimeInfo
@@ -42,9 +43,11 @@ export class MeasuringRuntime implements Runtime {
     }
   }
 
-  async act(_prefix: Prefix, noise: Float32Array, steps: number): Promise<ActResult> {
+  async act({ batch }: Prefix, _noise: Noise, steps: number): Promise<ActResult> {
     await this.#wait()
-    return { actions: noise, stepMs: new Array<number>(steps).fill(this.#laneMs / steps) }
+    const { actionHorizon, actionDim } = this.info.config
+    const actions = new Float32Array(batch * actionHorizon * actionDim)
+    return { actions, stepMs: new Array<number>(steps).fill(this.#laneMs / steps) }
   }
 
   trace(): Promise<InferenceTrace & ActResult> {

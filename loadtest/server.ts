@@ -3,7 +3,6 @@ import { createEngine, type Engine } from './engines.js'
 
 /** The child process of a load test: the real server, with its defaults, over the engine that the first argument names. */
 const { loadConfig } = await built<typeof import('../src/config.js')>('config.js')
-const { seededNoise } = await built<typeof import('../src/policy/noise.js')>('policy/noise.js')
 const { collectSeldom } = await built<typeof import('../src/collector.js')>('collector.js')
 const { createServer } = await built<typeof import('../src/server.js')>('server.js')
 const { PolicyService } = await built<typeof import('../src/service/service.js')>('service/service.js')
@@ -13,7 +12,6 @@ const { policy, runtime } = await createEngine(JSON.parse(process.argv[2]!) as E
 const service = new PolicyService({
   policy,
   runtime: Promise.resolve(runtime),
-  seededNoise,
   queue: { maxWaiting: config.queueLimit },
 })
 await service.start()

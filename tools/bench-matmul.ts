@@ -5,7 +5,7 @@
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { CONTRIB_DOMAIN, encodeModel, type Graph, type Initializer, type Node } from '../src/model/onnx.js'
-import { seededNoise } from '../src/policy/noise.js'
+import { seededNoise } from '../src/runtime/noise.js'
 
 interface Size {
   m: number

@@ -1,8 +1,8 @@
 import { build as buildHistogram, type Histogram } from 'hdr-histogram-js'
 import sharp from 'sharp'
 import type { Observation, ObservationImage } from '../contract/observation.js'
-import { seededNoise } from '../policy/noise.js'
 import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { seededNoise } from '../runtime/noise.js'
 import { Pipeline } from '../runtime/pipeline.js'
 import type { PerceiveRow, Runtime } from '../runtime/runtime.js'
 

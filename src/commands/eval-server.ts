@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../config.js'
-import { seededNoise } from '../policy/noise.js'
 import { createRuntime } from '../runtime/create.js'
+import { randomSeed } from '../runtime/noise.js'
 import { createServer } from '../server.js'
 import { PolicyService } from '../service/service.js'
 import { configuredPolicy } from './configured-policy.js'
@@ -22,7 +22,7 @@ export async function serveForEvaluation(config: Config, steps: number): Promise
   const service = new PolicyService({
     policy,
     runtime: createRuntime(policy, config),
-    seededNoise: (seed, count) => seededNoise(next ?? seed, count),
+    drawSeed: () => next ?? randomSeed(),
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
   const app = await createServer(service, config)

@@ -3,7 +3,6 @@ import type { FastifyInstance } from 'fastify'
 import { collectSeldom } from '../collector.js'
 import { type Config, loadConfig, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import { seededNoise } from '../policy/noise.js'
 import { createRuntime, requireRuntime } from '../runtime/create.js'
 import { createServer } from '../server.js'
 import { PolicyService } from '../service/service.js'
@@ -36,7 +35,6 @@ export async function run(argv: string[]): Promise<number> {
       signal: stopping.signal,
       onNotice: text => notices.add(text),
     }),
-    seededNoise,
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
   const app = await createServer(service, config, { level: config.logLevel })

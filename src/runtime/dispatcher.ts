@@ -1,6 +1,7 @@
 import { Cancellation } from '../cancellation.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import type { InferenceJob, InferenceQueue, InferenceResult } from './job.js'
+import { joinNoise } from './noise.js'
 import type { DropReason, RuntimeObserver } from './observer.js'
 import { type BatchResult, Pipeline } from './pipeline.js'
 import { FairQueue } from './queue.js'
@@ -194,6 +195,7 @@ export class Dispatcher implements InferenceQueue {
   async #run(entries: Entry[]): Promise<void> {
     const batch: RunningBatch = { entries, cancellation: new Cancellation() }
     const jobs = entries.map(entry => entry.job)
+    const { actionHorizon, actionDim } = this.#runtime.info.config
     const start = performance.now()
     this.#running.push(batch)
     for (const entry of entries) {
@@ -205,7 +207,10 @@ export class Dispatcher implements InferenceQueue {
       const result = await this.#pipeline.run(
         {
           rows: jobs.map(job => job.row),
-          noise: concatenate(jobs.map(job => job.noise)),
+          noise: joinNoise(
+            jobs.map(job => job.noise),
+            actionHorizon * actionDim,
+          ),
           steps: jobs[0]!.steps,
           signal: batch.cancellation,
         },
@@ -244,14 +249,4 @@ export class Dispatcher implements InferenceQueue {
       })
     })
   }
-}
-
-function concatenate(parts: readonly Float32Array[]): Float32Array {
-  const first = parts[0]!
-  if (parts.length === 1) return first
-  const all = new Float32Array(first.length * parts.length)
-  parts.forEach((part, row) => {
-    all.set(part, row * first.length)
-  })
-  return all
 }

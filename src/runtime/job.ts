@@ -3,8 +3,8 @@ import type { PerceiveRow } from './runtime.js'
 /** One inference as the dispatcher takes it. */
 export interface InferenceJob {
   row: PerceiveRow
-  /** [actionHorizon, actionDim]. */
-  noise: Float32Array
+  /** The seed of its noise, or the noise itself: [actionHorizon, actionDim]. */
+  noise: number | Float32Array
   steps: number
   /**
    * Latest useful completion, in performance.now() milliseconds; work past it is not started. The queue reads it

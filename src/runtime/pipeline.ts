@@ -1,11 +1,11 @@
+import type { Noise } from './noise.js'
 import type { RuntimeObserver } from './observer.js'
 import type { PerceiveRow, Runtime } from './runtime.js'
 
 /** One engine call: rows that share `steps`. */
 export interface Batch {
   rows: readonly PerceiveRow[]
-  /** [batch, actionHorizon, actionDim]. */
-  noise: Float32Array
+  noise: Noise
   steps: number
   signal: AbortSignal
 }

@@ -1,4 +1,5 @@
 import type { ModelConfig, Precision } from '../model/config.js'
+import type { Noise } from './noise.js'
 
 /** One observation as the network takes it. */
 export interface PerceiveRow {
@@ -75,10 +76,10 @@ export interface Runtime {
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
   perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
   /**
-   * Denoises from `noise` [batch, actionHorizon, actionDim] in `steps` (1…50) steps (pi05-spec §3.7). Does not release the prefix.
+   * Denoises from `noise` in `steps` (1…50) steps (pi05-spec §3.7). Does not release the prefix.
    */
-  act(prefix: Prefix, noise: Float32Array, steps: number, options?: RunOptions): Promise<ActResult>
+  act(prefix: Prefix, noise: Noise, steps: number, options?: RunOptions): Promise<ActResult>
   /** perceive and act of one batch with all intermediate tensors. */
-  trace(rows: readonly PerceiveRow[], noise: Float32Array, steps: number): Promise<InferenceTrace & ActResult>
+  trace(rows: readonly PerceiveRow[], noise: Noise, steps: number): Promise<InferenceTrace & ActResult>
   close(): Promise<void>
 }

@@ -3,10 +3,10 @@ import type { InferenceAnswer } from '../contract/answer.js'
 import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
-import { randomSeed } from '../policy/noise.js'
 import type { Policy, PreparedObservation } from '../policy/policy.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/dispatcher.js'
 import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/job.js'
+import { randomSeed } from '../runtime/noise.js'
 import type { PerceiveRow, Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Coalescer, type SharedWork } from './coalescer.js'
 import { Metrics } from './metrics.js'
@@ -47,14 +47,12 @@ export interface ServiceMetadata {
   openpi: Readonly<Record<string, unknown>>
 }
 
-/** Standard normal noise, the same for the same seed on every machine. */
-export type SeededNoise = (seed: number, count: number) => Float32Array
-
 export interface ServiceParts {
   policy: Policy
   /** Loads in the background: liveness and metadata are answered meanwhile. */
   runtime: Promise<Runtime>
-  seededNoise: SeededNoise
+  /** Draws the seed of the noise for callers that give none; default: at random. */
+  drawSeed?: () => number
   queue?: Omit<DispatcherOptions, 'observer'>
 }
 
@@ -205,19 +203,17 @@ export class PolicyService {
     session: string,
     work: SharedWork,
   ): Promise<SharedAnswer> {
-    const { policy, seededNoise } = this.#parts
-    const { actionHorizon: horizon, actionDim } = policy.model
-    const seed = options.noise ? null : (options.seed ?? randomSeed())
-    const noise = options.noise ?? seededNoise(seed as number, horizon * actionDim)
+    const { policy, drawSeed = randomSeed } = this.#parts
+    const noise = options.noise ?? options.seed ?? drawSeed()
     const { prepared, submitted } = await this.#submit(observation, options, session, noise, work)
     const result = await submitted
     const { actions, guard } = policy.finish(result.actions, prepared)
     const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
     return {
       actions,
-      horizon,
+      horizon: policy.model.actionHorizon,
       actionSize: policy.actionSize,
-      seed,
+      seed: typeof noise === 'number' ? noise : null,
       stages: {
         decodeMs: prepared.timing.decodeMs + prepared.timing.prepareMs,
         queueMs,
@@ -236,7 +232,7 @@ export class PolicyService {
     observation: Observation,
     options: InferOptions,
     session: string,
-    noise: Float32Array,
+    noise: number | Float32Array,
     work: SharedWork,
   ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
     this.#preparing += 1
@@ -257,7 +253,7 @@ export class PolicyService {
 class Job implements InferenceJob {
   constructor(
     readonly row: PerceiveRow,
-    readonly noise: Float32Array,
+    readonly noise: number | Float32Array,
     readonly steps: number,
     readonly session: string,
     private readonly work: SharedWork,

@@ -6,6 +6,7 @@ import { run } from '../../src/commands/verify.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import { Lane, type Slot } from '../../src/runtime/cpu/lane.js'
 import type { ActCall, LoadCall } from '../../src/runtime/cpu/protocol.js'
+import { seededNoise } from '../../src/runtime/noise.js'
 import { layOut } from '../../src/runtime/prefix-layout.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
 import { golden, numbers, smallConfig, writeModelDirectory } from '../model/models.js'
@@ -51,6 +52,12 @@ t.test('serving: slots, batches, refusals, cancellation', async t => {
   const together = await runtime.act(two, noise, 5)
   const worst = alone.actions.reduce((max, v, i) => Math.max(max, Math.abs(v - together.actions[i]!)), 0)
   t.ok(worst < 1e-5, 'a row does not depend on its batch')
+  const size = config.actionHorizon * config.actionDim
+  t.same(
+    (await runtime.act(two, Uint32Array.of(8, 9), 5)).actions,
+    (await runtime.act(two, Float32Array.of(...seededNoise(8, size), ...seededNoise(9, size)), 5)).actions,
+    'a seed is as good as the noise',
+  )
 
   const first = runtime.act(one, noiseFor(1), 5)
   await t.rejects(runtime.act(one, noiseFor(1), 5), { message: /in use by another call/ })

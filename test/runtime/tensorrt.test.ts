@@ -6,6 +6,7 @@ import { compareToGolden, openGoldenCase } from '../../src/commands/golden-case.
 import { readModelDirectory } from '../../src/model/config.js'
 import { writeModel } from '../../src/model/lowered-model.js'
 import { createRuntime } from '../../src/runtime/create.js'
+import { seededNoise } from '../../src/runtime/noise.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
 import { seededCases } from '../../src/runtime/seeded-cases.js'
 import { loadAddon, probe } from '../../src/runtime/tensorrt/addon.js'
@@ -207,6 +208,11 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   t.ok(
     alone.actions.every((value, i) => Math.abs(value - both.actions[i]!) < 1e-5),
     'a row does not depend on its batch',
+  )
+  t.same(
+    (await runtime.act(one, Uint32Array.of(8), 4)).actions,
+    (await runtime.act(one, seededNoise(8, noise.length), 4)).actions,
+    'a seed is as good as the noise',
   )
   await t.rejects(runtime.act(two, noise, 4), { message: /noise has 160 numbers|expected 2×/ })
   for (const steps of [0, 51, 1.5])

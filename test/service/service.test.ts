@@ -8,12 +8,10 @@ import { fakeObservation, fakePolicy } from '../support/fake-policy.js'
 import { FakeRuntime, type FakeRuntimeOptions, finishAll, settle } from '../support/fake-runtime.js'
 
 /** Noise that is the seed itself, so an answer shows its seed. */
-const seededNoise = (seed: number, count: number) => new Float32Array(count).fill(seed)
-
 async function setUp(runtimeOptions: FakeRuntimeOptions = {}, overrides: Partial<Policy> = {}) {
   const runtime = new FakeRuntime(runtimeOptions)
   const policy = fakePolicy(overrides)
-  const service = new PolicyService({ policy, runtime: Promise.resolve(runtime), seededNoise })
+  const service = new PolicyService({ policy, runtime: Promise.resolve(runtime) })
   const starting = service.start()
   await finishAll(runtime)
   await starting
@@ -36,7 +34,7 @@ const metricOf = async (service: PolicyService, line: string) =>
 t.test('ready between self-test and close', async t => {
   const runtime = new FakeRuntime()
   const policy = fakePolicy()
-  const service = new PolicyService({ policy, runtime: Promise.resolve(runtime), seededNoise })
+  const service = new PolicyService({ policy, runtime: Promise.resolve(runtime) })
   const infer = () => service.infer(fakeObservation(1), { seed: 9 }, { session: 'a' })
   const starting = service.start()
   t.notOk(service.ready)
@@ -64,7 +62,7 @@ t.test('ready between self-test and close', async t => {
 
 t.test('the self-test', async t => {
   const broken = new FakeRuntime()
-  const service = new PolicyService({ policy: fakePolicy(), runtime: Promise.resolve(broken), seededNoise })
+  const service = new PolicyService({ policy: fakePolicy(), runtime: Promise.resolve(broken) })
   const starting = codeOf(service.start())
   await settle()
   broken.open[0]?.fail(new Error('no engine'))

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TurboPiError } from '../../src/errors.js'
 import type { ModelConfig } from '../../src/model/config.js'
+import type { Noise } from '../../src/runtime/noise.js'
 import type {
   ActResult,
   InferenceTrace,
@@ -45,7 +46,7 @@ export interface FakeRuntimeOptions extends Partial<Pick<RuntimeInfo, 'maxBatch'
 }
 
 /**
- * A runtime under the test's hand. Row i answers `noise_i + tokens_i[0]`, so an answer shows whose it is. It
+ * A runtime under the test's hand. Row i answers `noise_i + tokens_i[0]`, its seed standing for its noise, so an answer shows whose it is. It
  * refuses what a real one could not do: overlapping calls in one lane, or more prefixes than slots.
  */
 export class FakeRuntime implements Runtime {
@@ -95,16 +96,14 @@ export class FakeRuntime implements Runtime {
     )
   }
 
-  async act(
-    prefix: Prefix,
-    noise: Float32Array,
-    steps: number,
-    options: RunOptions = {},
-  ): Promise<ActResult> {
+  async act(prefix: Prefix, noise: Noise, steps: number, options: RunOptions = {}): Promise<ActResult> {
     const { rows } = prefix as Prefix & { rows: readonly PerceiveRow[] }
     await this.#call('act', rows, options.signal)
-    const size = noise.length / rows.length
-    const actions = noise.map((value, at) => value + rows[Math.floor(at / size)]!.tokens[0]!)
+    const size = this.info.config.actionHorizon * this.info.config.actionDim
+    const actions = Float32Array.from({ length: rows.length * size }, (_, at) => {
+      const row = Math.floor(at / size)
+      return noise[noise instanceof Float32Array ? at : row]! + rows[row]!.tokens[0]!
+    })
     return { actions, stepMs: Array.from({ length: steps }, () => 1) }
   }
 

@@ -2,7 +2,6 @@ import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import { loadConfig } from '../../src/config.js'
 import { loadPolicy } from '../../src/policy/load.js'
-import { seededNoise } from '../../src/policy/noise.js'
 import { createRuntime } from '../../src/runtime/create.js'
 import { createServer, type ServerConfig } from '../../src/server.js'
 import { PolicyService } from '../../src/service/service.js'
@@ -23,7 +22,7 @@ export async function servePolicy(
     pipeline: 'off',
     maxBatch: 8,
   })
-  const service = new PolicyService({ policy, runtime, seededNoise })
+  const service = new PolicyService({ policy, runtime })
   const app = await createServer(service, {
     ...loadConfig([], {}),
     bodyLimit: 8 * 2 ** 20,

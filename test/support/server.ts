@@ -33,7 +33,6 @@ export async function startServer(
     policy: fakePolicy(options.policy),
     runtime: Promise.resolve(runtime),
     ...(options.queueLimit !== undefined && { queue: { maxWaiting: options.queueLimit } }),
-    seededNoise: (seed, count) => new Float32Array(count).fill(seed),
   })
   const starting = service.start()
   await finishAll(runtime)

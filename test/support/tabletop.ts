@@ -2,7 +2,6 @@ import { type Ask, type EpisodeResult, runEpisode } from '../../src/commands/eva
 import { actionRows } from '../../src/contract/answer.js'
 import type { ObservationImage } from '../../src/contract/observation.js'
 import type { Precision } from '../../src/model/config.js'
-import { seededNoise } from '../../src/policy/noise.js'
 import type { Policy } from '../../src/policy/policy.js'
 import { createRuntime } from '../../src/runtime/create.js'
 import { PolicyService } from '../../src/service/service.js'
@@ -25,7 +24,7 @@ export async function actOnTabletop(
     pipeline: 'off',
     maxBatch: 1,
   })
-  const service = new PolicyService({ policy, runtime, seededNoise })
+  const service = new PolicyService({ policy, runtime })
   const pixels = (data: Uint8Array): ObservationImage => ({
     kind: 'array',
     dtype: 'uint8',

@@ -6,6 +6,7 @@ import { cacheDirectory } from '../../model/cache.js'
 import type { ModelConfig, Precision } from '../../model/config.js'
 import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../model/lowered-model.js'
 import { MAX_STEPS } from '../../model/time.js'
+import { checkNoise, type Noise } from '../noise.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
   ActResult,
@@ -135,36 +136,25 @@ class CpuRuntime implements Runtime {
     }
   }
 
-  async act(
-    prefix: Prefix,
-    noise: Float32Array,
-    steps: number,
-    options: RunOptions = {},
-  ): Promise<ActResult> {
+  async act(prefix: Prefix, noise: Noise, steps: number, options: RunOptions = {}): Promise<ActResult> {
     const { actions, stepMs } = await this.denoise(prefix, noise, steps, options, false)
     return { actions, stepMs }
   }
 
-  private denoise(
+  private async denoise(
     prefix: Prefix,
-    noise: Float32Array,
+    noise: Noise,
     steps: number,
     options: RunOptions,
     trace: boolean,
   ): Promise<ActReply> {
-    const { actionHorizon, actionDim } = this.info.config
     if (!(prefix instanceof CpuPrefix) || prefix.owner !== this)
-      return Promise.reject(refuse('the prefix was made by another runtime'))
-    if (prefix.released) return Promise.reject(refuse('the prefix has been released'))
-    if (!prefix.slot.buffer)
-      return Promise.reject(refuse('the prefix is in use by another call, or was lost with its worker'))
+      throw refuse('the prefix was made by another runtime')
+    if (prefix.released) throw refuse('the prefix has been released')
+    if (!prefix.slot.buffer) throw refuse('the prefix is in use by another call, or was lost with its worker')
     if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
-      return Promise.reject(refuse(`steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`))
-    const expected = prefix.batch * actionHorizon * actionDim
-    if (noise.length !== expected)
-      return Promise.reject(
-        refuse(`noise has ${noise.length} numbers; expected ${prefix.batch}×${actionHorizon}×${actionDim}`),
-      )
+      throw refuse(`steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)
+    checkNoise(noise, prefix.batch, this.info.config)
     return this.actLane.call(
       {
         kind: 'act',
@@ -182,7 +172,7 @@ class CpuRuntime implements Runtime {
 
   async trace(
     rows: readonly PerceiveRow[],
-    noise: Float32Array,
+    noise: Noise,
     steps: number,
   ): Promise<InferenceTrace & ActResult> {
     const prefix = await this.fillPrefix(rows, {}, true)

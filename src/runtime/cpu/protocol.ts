@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../../model/config.js'
 import type { GraphName, ModelSource } from '../../model/lowered-model.js'
+import type { Noise } from '../noise.js'
 import type { PrefixLayout } from '../prefix-layout.js'
 import type { Float } from './floats.js'
 
@@ -46,7 +47,7 @@ export interface ActCall {
   batch: number
   positions: number
   lengths: BigInt64Array
-  noise: Float32Array
+  noise: Noise
   /** pi0: [batch, actionDim]. */
   state?: Float32Array
   steps: number

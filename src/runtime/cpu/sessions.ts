@@ -3,6 +3,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { type ModelConfig, tokensPerImage } from '../../model/config.js'
 import type { GraphName } from '../../model/lowered-model.js'
 import { timeEmbeddings, timeStep } from '../../model/time.js'
+import { drawNoise } from '../noise.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { integerSumsOverflow } from './processor.js'
 import type { ActCall, ActReply, LoadCall, PerceiveCall, PerceiveReply } from './protocol.js'
@@ -99,9 +100,10 @@ export class Sessions {
 
   /** All denoise steps of a batch. */
   async act(call: ActCall, slot: ArrayBuffer, checkpoint: () => void): Promise<ActReply> {
-    const { batch, positions, noise, state, steps, trace } = call
-    const { actionDim } = this.config
-    const shape = [batch, noise.length / (batch * actionDim), actionDim]
+    const { batch, positions, state, steps, trace } = call
+    const { actionHorizon, actionDim } = this.config
+    const noise = drawNoise(call.noise, actionHorizon * actionDim)
+    const shape = [batch, actionHorizon, actionDim]
     const modulations = await this.modulation(steps)
     const feeds: Tensors = {
       ...this.prefix(slot, batch, positions),

@@ -1,5 +1,6 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { MAX_STEPS } from '../../model/time.js'
+import { checkNoise, drawNoise, type Noise } from '../noise.js'
 import type {
   ActResult,
   InferenceTrace,
@@ -77,12 +78,7 @@ export class TensorRtRuntime implements Runtime {
     }
   }
 
-  async act(
-    prefix: Prefix,
-    noise: Float32Array,
-    steps: number,
-    { signal }: RunOptions = {},
-  ): Promise<ActResult> {
+  async act(prefix: Prefix, noise: Noise, steps: number, { signal }: RunOptions = {}): Promise<ActResult> {
     if (!(prefix instanceof TensorRtPrefix) || prefix.owner !== this)
       throw refuse('the prefix was made by another runtime')
     if (prefix.released) throw refuse('the prefix has been released')
@@ -94,7 +90,7 @@ export class TensorRtRuntime implements Runtime {
 
   async trace(
     rows: readonly PerceiveRow[],
-    noise: Float32Array,
+    noise: Noise,
     steps: number,
   ): Promise<InferenceTrace & ActResult> {
     const batch = this.layOut(rows)
@@ -148,19 +144,12 @@ export class TensorRtRuntime implements Runtime {
     return state
   }
 
-  private actInput(
-    slot: number,
-    batch: number,
-    state: Float32Array,
-    noise: Float32Array,
-    steps: number,
-  ): NativeAct {
+  private actInput(slot: number, batch: number, state: Float32Array, noise: Noise, steps: number): NativeAct {
     const { actionHorizon, actionDim } = this.info.config
     if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
       throw refuse(`steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)
-    if (noise.length !== batch * actionHorizon * actionDim)
-      throw refuse(`noise has ${noise.length} numbers; expected ${batch}×${actionHorizon}×${actionDim}`)
-    return { slot, batch, steps, noise, state }
+    checkNoise(noise, batch, this.info.config)
+    return { slot, batch, steps, noise: drawNoise(noise, actionHorizon * actionDim), state }
   }
 
   /** Sends the modulation of a step count, once. A failure is not kept: the next call tries again. */
