@@ -99,6 +99,19 @@ t.test('an answer', async t => {
   t.equal(await metricOf(service, 'turbo_pi_answers_total'), 'turbo_pi_answers_total 1')
 })
 
+t.test('the seed of an answer is that of its noise, also when the caller gave none', async t => {
+  const runtime = new FakeRuntime({ milliseconds: 0 })
+  const service = new PolicyService({
+    policy: fakePolicy(),
+    runtime: Promise.resolve(runtime),
+    drawSeed: () => 5,
+  })
+  await service.start()
+  const answer = (options: InferOptions) => service.infer(fakeObservation(1), options, { session: 'a' })
+  t.match(await answer({}), { seed: 5, actions: Float64Array.of(6, 6, 6, 6) })
+  t.match(await answer({ seed: 2 }), { seed: 2, actions: Float64Array.of(3, 3, 3, 3) })
+})
+
 t.test('noise of the caller', async t => {
   const { runtime, infer } = await setUp()
   const answering = infer(fakeObservation(1), { noise: Float32Array.of(1, 2, 3, 4, 5, 6) })
