@@ -6,7 +6,7 @@ import type { RequestParser } from '../contract/parse.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
-import type { Turns } from './turns.js'
+import { Turns } from './turns.js'
 
 const MSGPACK = 'application/msgpack'
 
@@ -18,6 +18,7 @@ export function inferRoute(
   turns: Turns,
 ): void {
   const { observation: spec, shape } = service.metadata()
+  const reading = new Turns()
   const problem = { 'application/problem+json': { schema: Problem } }
 
   app.removeContentTypeParser('text/plain')
@@ -54,8 +55,9 @@ export function inferRoute(
           '5xx': { description: 'The server is at fault, overloaded or too late.', content: problem },
         },
       },
-      // Before the body is read.
-      onRequest: () => turns.next(),
+      // Bodies are read by turns, too: a crowd of them would keep other requests waiting.
+      onRequest: () => reading.next(),
+      preHandler: () => turns.next(),
       // RequestParser validates both wires, the sockets' too: one place, one form of error.
       validatorCompiler: () => () => true,
     },
@@ -67,6 +69,7 @@ export function inferRoute(
         if (!reply.raw.writableFinished)
           gone.abort(new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.'))
       }
+      if (reply.raw.destroyed) onClose()
       reply.raw.once('close', onClose)
       const answer = await service.infer(observation, options, {
         session: `${request.ip}:${request.socket.remotePort}`,

@@ -180,6 +180,19 @@ t.test('frames of 0, 1 and 100 MB, and garbage', async t => {
   steady.socket.terminate()
 })
 
+t.test('a client that has left before its turn costs no inference', async t => {
+  const server = await startServer()
+  const body = JSON.stringify(observe(1).observation)
+  const post = `POST /infer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  const gone = connectTcp(Number(new URL(server.url).port), '127.0.0.1')
+  gone.write(post, () => gone.resetAndDestroy())
+  await sleep(50)
+  t.same(server.runtime.calls, [])
+  const steady = await robot(server)
+  await isServed(t, server, steady, 1)
+  steady.socket.terminate()
+})
+
 t.test('bytes that are no WebSocket', async t => {
   const server = await startServer()
   const steady = await robot(server)
