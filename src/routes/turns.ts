@@ -1,6 +1,6 @@
 /**
- * Observations that are taken up together. They go through the same steps side by side, which costs a third less than one by
- * one: code and its data stay in the processor's caches, and the engine gets them as a batch.
+ * Observations that are taken up together. They go through the same steps side by side, which takes a quarter less processor
+ * time than one by one: code and data stay in the processor's caches, and the engine gets them as a batch.
  */
 const PER_TURN = 8
 
