@@ -57,10 +57,10 @@ printf '%s is stood in for by %s with Node %s.\n' "$base" "$PRETTY_NAME" "$(cat 
 # This machine's npm settings reach the build as a secret and stay out of the images.
 {
   cat "$(npm config get userconfig)" 2>/dev/null || true
-  printf '\nregistry=%s\n' "$(npm config get registry)"
+  printf '\nregistry=%s\ncache=/run/npm\n' "$(npm config get registry)"
 } >"$work/npmrc"
 mkdir "$work/npm"
-build=(bud --pull-never --format docker --secret "id=npmrc,src=$work/npmrc" --volume "$work/npm:/root/.npm")
+build=(bud --pull-never --format docker --secret "id=npmrc,src=$work/npmrc" --volume "$work/npm:/run/npm")
 if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
   printf 'cafile=/run/ca.pem\n' >>"$work/npmrc"
   build+=(--volume "$(realpath "$NODE_EXTRA_CA_CERTS"):/run/ca.pem:ro")
