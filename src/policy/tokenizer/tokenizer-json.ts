@@ -103,7 +103,7 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   }
 
   encode(text: string): number[] {
-    const points = Array.from(text.replace(/\p{Surrogate}/gu, '\ufffd'))
+    const points = Array.from(text.toWellFormed())
     const ids: number[] = []
     let plain = ''
     for (let at = 0; at < points.length; ) {
