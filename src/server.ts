@@ -40,8 +40,7 @@ export async function createServer(
   const { observation: spec, shape } = service.metadata()
   const parser = new RequestParser(spec, shape, config)
 
-  const turns = new Turns()
-  const sockets = await webSockets(app, service.metrics, turns, {
+  const sockets = await webSockets(app, service.metrics, {
     maxFrameBytes: config.bodyLimit,
     heartbeatMs: config.heartbeat,
     sendBufferBytes: config.sendBuffer,
@@ -74,13 +73,15 @@ export async function createServer(
     convertConstToEnum: false,
   })
   await app.register(swaggerUi, { routePrefix: '/docs' })
+  // One for all observations, whatever wire they come over.
+  const turns = new Turns()
   await app.register(async routes => {
     healthRoutes(routes, service)
     metadataRoute(routes, service)
     inferRoute(routes, service, parser, turns)
     metricsRoute(routes, service)
-    streamRoute(routes, service, parser, sockets)
-    openpiRoute(routes, service, parser, sockets)
+    streamRoute(routes, service, parser, sockets, turns)
+    openpiRoute(routes, service, parser, sockets, turns)
     pageRoutes(routes, service, config)
   })
   return app

@@ -9,6 +9,7 @@ import type { PolicyService } from '../service/service.js'
 import { Inbox } from './inbox.js'
 import { homePage } from './page.js'
 import type { Connection, Sockets } from './sockets.js'
+import type { Turns } from './turns.js'
 
 /** Requests of one client that may wait before its socket is no longer read. */
 const MAX_WAITING_FRAMES = 8
@@ -19,6 +20,7 @@ export function openpiRoute(
   service: PolicyService,
   parser: RequestParser,
   sockets: Sockets,
+  turns: Turns,
 ): void {
   app.route({
     method: 'GET',
@@ -27,7 +29,7 @@ export function openpiRoute(
     handler: homePage,
     wsHandler: (socket, request) => {
       const connection = sockets.open(socket, 'openpi')
-      const inbox = new Inbox(socket, connection, sockets.turns, MAX_WAITING_FRAMES)
+      const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
       const session = new OpenpiSession(service, parser, connection, error =>
         request.log.error({ err: error }, 'A request of an openpi client failed'),
       )

@@ -3,7 +3,6 @@ import type { WebSocket } from 'ws'
 import { Cancellation } from '../cancellation.js'
 import { TurboPiError } from '../errors.js'
 import type { Metrics } from '../service/metrics.js'
-import type { Turns } from './turns.js'
 
 export interface SocketLimits {
   /** Milliseconds between pings; a connection that is silent from one to the next is dropped. */
@@ -25,8 +24,6 @@ export class Sockets {
 
   constructor(
     metrics: Metrics,
-    /** Of all observations, whatever wire they come over. */
-    readonly turns: Turns,
     readonly limits: SocketLimits,
   ) {
     this.#metrics = metrics

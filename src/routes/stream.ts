@@ -8,6 +8,7 @@ import type { PolicyService } from '../service/service.js'
 import { Inbox } from './inbox.js'
 import type { Sockets } from './sockets.js'
 import { StreamSession } from './stream-session.js'
+import type { Turns } from './turns.js'
 import { upgradeRequired } from './upgrade.js'
 
 /** Frames of one robot that may wait for their turn; what comes after them soon supersedes them. */
@@ -19,6 +20,7 @@ export function streamRoute(
   service: PolicyService,
   parser: RequestParser,
   sockets: Sockets,
+  turns: Turns,
 ): void {
   const { observation: spec, shape } = service.metadata()
   const protocol = new StreamProtocol(parser, spec, shape)
@@ -54,7 +56,7 @@ export function streamRoute(
       const connection = sockets.open(socket, socket.protocol)
       const reader = protocol.reader(STREAM_PROTOCOLS[socket.protocol]!)
       const session = new StreamSession(service, connection, reader, request.log)
-      new Inbox(socket, connection, sockets.turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>
+      new Inbox(socket, connection, turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>
         session.receive(frame, isBinary),
       )
       connection.track(

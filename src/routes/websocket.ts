@@ -3,7 +3,6 @@ import type { FastifyInstance } from 'fastify'
 import type { Metrics } from '../service/metrics.js'
 import { CLOSE_TIMEOUT_MS, type SocketLimits, Sockets } from './sockets.js'
 import { subprotocolOf } from './stream.js'
-import type { Turns } from './turns.js'
 
 export interface WebSocketLimits extends SocketLimits {
   /** Bytes that one frame may have. */
@@ -17,10 +16,9 @@ export interface WebSocketLimits extends SocketLimits {
 export async function webSockets(
   app: FastifyInstance,
   metrics: Metrics,
-  turns: Turns,
   limits: WebSocketLimits,
 ): Promise<Sockets> {
-  const sockets = new Sockets(metrics, turns, limits)
+  const sockets = new Sockets(metrics, limits)
   const options = {
     maxPayload: limits.maxFrameBytes,
     perMessageDeflate: false,
