@@ -2,18 +2,22 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { ModelConfig } from '../src/model/config.js'
+import type { ModelConfig } from '../src/families/pi0/config.js'
 import type { Policy } from '../src/policy/policy.js'
 import type { Runtime } from '../src/runtime/runtime.js'
 import { built } from './built.js'
 import { MeasuringRuntime } from './measuring-runtime.js'
 
-const { writeRandomCheckpoint } =
-  await built<typeof import('../src/model/random-weights.js')>('model/random-weights.js')
-const { Checks } = await built<typeof import('../src/policy/checks.js')>('policy/checks.js')
-const { inspectPolicy } = await built<typeof import('../src/policy/inspect.js')>('policy/inspect.js')
+const { writeRandomCheckpoint } = await built<typeof import('../src/families/pi0/random-weights.js')>(
+  'families/pi0/random-weights.js',
+)
+const { Checks } = await built<typeof import('../src/policy/loading/checklist.js')>(
+  'policy/loading/checklist.js',
+)
+const { inspectPolicy } =
+  await built<typeof import('../src/policy/loading/inspect.js')>('policy/loading/inspect.js')
 const { RobotPolicy } = await built<typeof import('../src/policy/robot-policy.js')>('policy/robot-policy.js')
-const { createRuntime } = await built<typeof import('../src/runtime/create.js')>('runtime/create.js')
+const { createRuntime } = await built<typeof import('../src/runtime/backends.js')>('runtime/backends.js')
 
 /** What stands behind the server of a load test. */
 export interface Engine {

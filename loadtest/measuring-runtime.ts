@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ModelConfig } from '../src/model/config.js'
+import type { ModelConfig } from '../src/families/pi0/config.js'
 import type { Noise } from '../src/runtime/noise.js'
 import type {
   ActResult,

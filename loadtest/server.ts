@@ -3,8 +3,9 @@ import { createEngine, type Engine } from './engines.js'
 
 /** The child process of a load test: the real server, with its defaults, over the engine that the first argument names. */
 const { loadConfig } = await built<typeof import('../src/config.js')>('config.js')
-const { collectSeldom } = await built<typeof import('../src/collector.js')>('collector.js')
-const { createServer } = await built<typeof import('../src/server.js')>('server.js')
+const { collectSeldom } =
+  await built<typeof import('../src/commands/serve-heap.js')>('commands/serve-heap.js')
+const { createServer } = await built<typeof import('../src/server/standalone.js')>('server/standalone.js')
 const { PolicyService } = await built<typeof import('../src/service/service.js')>('service/service.js')
 collectSeldom()
 const config = loadConfig([], {})

@@ -11,11 +11,11 @@ interface Command {
 const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> = {
   serve: ['serve a policy over HTTP and WebSocket', () => import('./commands/serve.js')],
   doctor: ['check a policy directory', () => import('./commands/doctor.js')],
-  verify: ['compare a runtime with reference data', () => import('./commands/verify.js')],
-  eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval.js')],
+  verify: ['compare a runtime with reference data', () => import('./commands/verify/verify.js')],
+  eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval/eval.js')],
   export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
   build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
-  bench: ['time every stage of the served policy', () => import('./commands/bench.js')],
+  bench: ['time every stage of the served policy', () => import('./commands/bench/bench.js')],
 }
 
 const usage = () =>

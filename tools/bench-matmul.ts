@@ -4,7 +4,7 @@
  * work on the machine changes little; docs/reference/int8.md quotes it.
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { CONTRIB_DOMAIN, encodeModel, type Graph, type Initializer, type Node } from '../src/model/onnx.js'
+import { CONTRIB_DOMAIN, encodeModel, type Graph, type Initializer, type Node } from '../src/onnx/encode.js'
 import { seededNoise } from '../src/runtime/noise.js'
 
 interface Size {

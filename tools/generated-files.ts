@@ -2,7 +2,7 @@ import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
-import { createServer } from '../src/server.js'
+import { createServer } from '../src/server/standalone.js'
 import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
 
 /** The documents show LIBERO: a server generates its own from the policy that it serves. */

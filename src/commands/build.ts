@@ -1,9 +1,9 @@
 import { loadConfig, settingsHelp } from '../config.js'
 import { TurboPiError } from '../errors.js'
-import { createRuntime, requireRuntime } from '../runtime/create.js'
-import { bytesProgress } from './bytes-progress.js'
-import { configuredPolicy } from './configured-policy.js'
-import { progressBar } from './progress.js'
+import { createRuntime, requireRuntime } from '../runtime/backends.js'
+import { bytesProgress } from './kit/bytes-progress.js'
+import { configuredPolicy } from './kit/configured-policy.js'
+import { progressBar } from './kit/progress.js'
 
 export const help = `turbo-pi build [--policy DIR] [--precision bf16|fp16|fp32] [--max-batch N] [options of serve]
 

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../errors.js'
-import type { CheckResult } from '../policy/checks.js'
-import { checkPolicy } from '../policy/load.js'
+import type { CheckResult } from '../policy/loading/checklist.js'
+import { checkPolicy } from '../policy/loading/load.js'
 
 export const help = `turbo-pi doctor DIR [options]
 

@@ -1,13 +1,13 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
-import { collectSeldom } from '../collector.js'
 import { type Config, loadConfig, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import { createRuntime, requireRuntime } from '../runtime/create.js'
-import { createServer } from '../server.js'
+import { createRuntime, requireRuntime } from '../runtime/backends.js'
+import { createServer } from '../server/standalone.js'
 import { PolicyService } from '../service/service.js'
-import { bytesProgress } from './bytes-progress.js'
-import { configuredPolicy } from './configured-policy.js'
+import { bytesProgress } from './kit/bytes-progress.js'
+import { configuredPolicy } from './kit/configured-policy.js'
+import { collectSeldom } from './serve-heap.js'
 
 export const help = `turbo-pi serve [options]
 

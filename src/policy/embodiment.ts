@@ -3,7 +3,7 @@ import { type Static, Type } from 'typebox'
 import type { ObservationSpec } from '../contract/observation.js'
 import { compileCheck } from '../contract/validate.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import type { ModelConfig } from '../model/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 
 const closed = { additionalProperties: false } as const
 

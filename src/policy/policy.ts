@@ -1,5 +1,5 @@
 import type { Observation, ObservationSpec } from '../contract/observation.js'
-import type { ModelConfig } from '../model/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 
 /** An observation made ready for the network, and what `finish` needs of it later. */
 export interface PreparedObservation {

@@ -1,7 +1,7 @@
 import type { CameraSpec, Observation, ObservationSpec } from '../contract/observation.js'
 import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
-import type { ModelConfig } from '../model/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 import { type Embodiment, observationSpec } from './embodiment.js'
 import { Guard, type GuardSettings } from './guard.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'

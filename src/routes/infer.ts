@@ -6,7 +6,7 @@ import type { RequestParser } from '../contract/parse.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
-import { Turns } from './turns.js'
+import { Turns } from './event-loop-turns.js'
 
 const MSGPACK = 'application/msgpack'
 

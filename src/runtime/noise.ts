@@ -1,5 +1,5 @@
 import { TurboPiError } from '../errors.js'
-import type { ModelConfig } from '../model/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 
 /**
  * What a batch is denoised from: numbers [batch, actionHorizon, actionDim], or a seed a row. Runtimes that compute off the

@@ -1,5 +1,5 @@
 import { TurboPiError } from '../errors.js'
-import { type ModelConfig, maxPrefixLength, tokensPerImage } from '../model/config.js'
+import { type ModelConfig, maxPrefixLength, tokensPerImage } from '../families/pi0/config.js'
 import type { PerceiveRow } from './runtime.js'
 
 /** A batch of observations as the vision and prefix graphs take it: nothing masked, nothing padded but the rows' ends. */

@@ -1,4 +1,4 @@
-import type { ModelConfig, Precision } from '../model/config.js'
+import type { ModelConfig, Precision } from '../families/pi0/config.js'
 import type { Noise } from './noise.js'
 
 /** One observation as the network takes it. */

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path'
 import t from 'tap'
 import { run } from '../../src/commands/export.js'
-import { golden } from '../model/models.js'
+import { golden } from '../families/models.js'
 import { decodeOnnx } from '../support/onnx.js'
 
 const GRAPHS = ['vision', 'prefix', 'modulation', 'denoise']

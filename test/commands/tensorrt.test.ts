@@ -1,12 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run as bench } from '../../src/commands/bench.js'
+import { run as bench } from '../../src/commands/bench/bench.js'
 import { run as build } from '../../src/commands/build.js'
-import { bundledPolicy } from '../../src/commands/configured-policy.js'
-import { run as verify } from '../../src/commands/verify.js'
-import { readModelDirectory } from '../../src/model/config.js'
-import { createRuntime } from '../../src/runtime/create.js'
+import { bundledPolicy } from '../../src/commands/kit/configured-policy.js'
+import { run as verify } from '../../src/commands/verify/verify.js'
+import { readModelDirectory } from '../../src/families/pi0/config.js'
+import { createRuntime } from '../../src/runtime/backends.js'
 
 const policy = bundledPolicy()
 const { config, weightsPath } = readModelDirectory(policy)

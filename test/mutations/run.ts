@@ -16,25 +16,25 @@ interface Mutation {
 }
 
 const NETWORK = 'test/runtime/cpu-network.test.ts'
-const PRECISION = 'test/model/precision.test.ts'
+const PRECISION = 'test/onnx/precision.test.ts'
 const POLICY = 'test/policy/prepost.test.ts'
 
 const mutations: Mutation[] = [
   {
     name: 'GELU by erf instead of tanh',
-    file: 'src/model/graph.ts',
+    file: 'src/onnx/graph.ts',
     edits: [["approximate: { text: 'tanh' }", "approximate: { text: 'none' }"]],
     test: NETWORK,
   },
   {
     name: 'adaptive scale and shift swapped',
-    file: 'src/model/graphs/denoise.ts',
+    file: 'src/families/pi0/graphs/denoise.ts',
     edits: [['const [scale, shift, gate]', 'const [shift, scale, gate]']],
     test: NETWORK,
   },
   {
     name: 'second swish of the time MLP missing',
-    file: 'src/model/graphs/modulation.ts',
+    file: 'src/families/pi0/graphs/modulation.ts',
     edits: [
       [
         "g.swish(dense(site, hidden, 'time_mlp_out', { type: 'float32' }))",
@@ -45,25 +45,25 @@ const mutations: Mutation[] = [
   },
   {
     name: 'suffix attends to padding',
-    file: 'src/model/graphs/denoise.ts',
+    file: 'src/families/pi0/graphs/denoise.ts',
     edits: [['mask: logits => g.add(logits, padding)', 'mask: logits => logits']],
     test: NETWORK,
   },
   {
     name: "pi0's state token sees the actions",
-    file: 'src/model/graphs/denoise.ts',
+    file: 'src/families/pi0/graphs/denoise.ts',
     edits: [['pi05 ? (logits: Value) => logits : blockCausal(site, offsets)', '(logits: Value) => logits']],
     test: NETWORK,
   },
   {
     name: 'prefix attends to padding',
-    file: 'src/model/graphs/prefix.ts',
+    file: 'src/families/pi0/graphs/prefix.ts',
     edits: [['mask: logits => g.add(logits, padding)', 'mask: logits => logits']],
     test: NETWORK,
   },
   {
     name: 'RoPE on interleaved pairs',
-    file: 'src/model/blocks.ts',
+    file: 'src/families/pi0/blocks.ts',
     edits: [
       [
         "g.split(g.cast(x, 'float32'), -1, [headDim / 2, headDim / 2])",
@@ -79,7 +79,7 @@ const mutations: Mutation[] = [
   },
   {
     name: 'post-LayerNorm of the vision tower skipped',
-    file: 'src/model/graphs/vision.ts',
+    file: 'src/families/pi0/graphs/vision.ts',
     edits: [
       [
         'function layerNorm({ g, lower, config }: Site, x: Value, name: string): Value {',
@@ -90,19 +90,19 @@ const mutations: Mutation[] = [
   },
   {
     name: 'one bias dropped',
-    file: 'src/model/blocks.ts',
+    file: 'src/families/pi0/blocks.ts',
     edits: [['if (!biases) return product', "if (!biases || name.endsWith('mlp.fc2')) return product"]],
     test: NETWORK,
   },
   {
     name: 'softmax in 16 bits',
-    file: 'src/model/blocks.ts',
+    file: 'src/families/pi0/blocks.ts',
     edits: [['g.softmax(logits[0]!)', 'g.softmax(g.cast(logits[0]!, q.type))']],
     test: PRECISION,
   },
   {
     name: 'residual stream in 16 bits',
-    file: 'src/model/blocks.ts',
+    file: 'src/families/pi0/blocks.ts',
     edits: [
       [
         "return g.add(x, g.cast(y, 'float32'))",
@@ -113,7 +113,7 @@ const mutations: Mutation[] = [
   },
   {
     name: 'the emulation does not round',
-    file: 'src/model/rounding-graph.ts',
+    file: 'src/onnx/rounding-graph.ts',
     edits: [['outputs.map(output => this.rounded(output))', 'outputs']],
     test: PRECISION,
   },

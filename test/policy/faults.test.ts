@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { loadPolicy } from '../../src/policy/load.js'
+import { loadPolicy } from '../../src/policy/loading/load.js'
 import {
   editJson,
   editTensors,

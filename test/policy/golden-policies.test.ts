@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { run as verify } from '../../src/commands/verify.js'
+import { run as verify } from '../../src/commands/verify/verify.js'
 import { decodeMsgpack } from '../../src/contract/msgpack.js'
 import { RequestParser } from '../../src/contract/parse.js'
-import { Safetensors } from '../../src/model/safetensors.js'
-import { loadPolicy } from '../../src/policy/load.js'
+import { loadPolicy } from '../../src/policy/loading/load.js'
+import { Safetensors } from '../../src/storage/safetensors.js'
 import { golden, openpiCheckpoint, scratch } from '../support/checkpoint.js'
 
 const folder = golden('policies')

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { Safetensors } from '../../src/model/safetensors.js'
 import { resizeWithPad } from '../../src/policy/images/resize.js'
 import type { FeatureStats } from '../../src/policy/norm-stats.js'
 import { Normaliser } from '../../src/policy/normalise.js'
 import { cleanPrompt, promptTexts, stateBin } from '../../src/policy/prompt.js'
 import { loadTokenizer } from '../../src/policy/tokenizer/load.js'
+import { Safetensors } from '../../src/storage/safetensors.js'
 
 const golden = (name: string) => fileURLToPath(new URL(`../golden/prepost/${name}`, import.meta.url))
 

@@ -3,7 +3,7 @@ import sharp from 'sharp'
 import t from 'tap'
 import { decodeMsgpack, encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
 import { numbersOf } from '../../src/contract/ndarray.js'
-import { Safetensors } from '../../src/model/safetensors.js'
+import { Safetensors } from '../../src/storage/safetensors.js'
 import { repositoryPath, servePolicy } from '../support/served-policy.js'
 
 const { app, service, close } = await servePolicy()

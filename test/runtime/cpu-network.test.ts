@@ -1,12 +1,12 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { compareToGolden, openGoldenCase } from '../../src/commands/golden-case.js'
-import { type ModelConfig, readModelDirectory } from '../../src/model/config.js'
-import { Safetensors } from '../../src/model/safetensors.js'
+import { type ModelConfig, readModelDirectory } from '../../src/families/pi0/config.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
-import { golden, numbers, smallConfig, writeModelDirectory } from '../model/models.js'
-import { type ReferenceInput, type ReferenceOutput, referenceInference } from '../model/reference.js'
+import { Safetensors } from '../../src/storage/safetensors.js'
+import { compareToGolden, openGoldenCase } from '../../src/verification/golden-case.js'
+import { golden, numbers, smallConfig, writeModelDirectory } from '../families/models.js'
+import { type ReferenceInput, type ReferenceOutput, referenceInference } from '../families/reference.js'
 
 const EMBEDDING_TOLERANCE = 2e-4
 const ACTION_TOLERANCE = 5e-5

@@ -2,14 +2,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { run } from '../../src/commands/verify.js'
+import { run } from '../../src/commands/verify/verify.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import { Lane, type Slot } from '../../src/runtime/cpu/lane.js'
 import type { ActCall, LoadCall } from '../../src/runtime/cpu/protocol.js'
 import { seededNoise } from '../../src/runtime/noise.js'
 import { layOut } from '../../src/runtime/prefix-layout.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
-import { golden, numbers, smallConfig, writeModelDirectory } from '../model/models.js'
+import { golden, numbers, smallConfig, writeModelDirectory } from '../families/models.js'
 
 const config = smallConfig()
 const image = new Uint8Array(config.vision.imageSize ** 2 * 3).fill(9)

@@ -1,12 +1,12 @@
 import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { openGoldenCase } from '../../src/commands/golden-case.js'
-import { readModelDirectory } from '../../src/model/config.js'
-import { quantise } from '../../src/model/quantisation.js'
+import { readModelDirectory } from '../../src/families/pi0/config.js'
+import { quantise } from '../../src/onnx/quantisation.js'
+import { difference } from '../../src/runtime/agreement/difference.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
-import { difference } from '../../src/runtime/difference.js'
-import { golden, numbers } from '../model/models.js'
+import { openGoldenCase } from '../../src/verification/golden-case.js'
+import { golden, numbers } from '../families/models.js'
 import { plantOutliers } from './outliers.js'
 
 const CASES = {

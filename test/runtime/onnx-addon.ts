@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import type { ModelConfig } from '../../src/model/config.js'
-import { timeStep } from '../../src/model/time.js'
+import type { ModelConfig } from '../../src/families/pi0/config.js'
+import { timeStep } from '../../src/families/pi0/time.js'
 import type {
   BuildRequest,
   EngineName,
@@ -11,7 +11,7 @@ import type {
   NativePerceive,
   NativeSession,
   PlanReference,
-} from '../../src/runtime/tensorrt/addon.js'
+} from '../../src/runtime/gpu/addon.js'
 import type { Builder } from '../../src/runtime/tensorrt/build.js'
 
 /**

@@ -1,7 +1,7 @@
-import { EXPERT, PREFIX, PROJECTOR, VISION } from '../../src/model/checkpoint.js'
-import type { ModelConfig } from '../../src/model/config.js'
-import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/model/safetensors.js'
-import { numbers } from '../model/models.js'
+import type { ModelConfig } from '../../src/families/pi0/config.js'
+import { EXPERT, PREFIX, PROJECTOR, VISION } from '../../src/families/pi0/tensors.js'
+import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/storage/safetensors.js'
+import { numbers } from '../families/models.js'
 
 /** Rows, columns or elements of tensors, times a factor. */
 type Scaling = (name: string, factor: number) => void

@@ -1,8 +1,8 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run } from '../../src/commands/verify.js'
-import { golden } from '../model/models.js'
+import { run } from '../../src/commands/verify/verify.js'
+import { golden } from '../families/models.js'
 import { repositoryPath } from '../support/served-policy.js'
 
 t.test('turbo-pi verify --against', async t => {

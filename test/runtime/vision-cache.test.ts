@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { type ModelConfig, readModelDirectory } from '../../src/model/config.js'
+import { type ModelConfig, readModelDirectory } from '../../src/families/pi0/config.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { golden, numbers, smallConfig, writeModelDirectory } from '../model/models.js'
+import { golden, numbers, smallConfig, writeModelDirectory } from '../families/models.js'
 
 const imagesOf = (config: ModelConfig, count: number) => {
   const next = numbers(11)

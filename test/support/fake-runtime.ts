@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TurboPiError } from '../../src/errors.js'
-import type { ModelConfig } from '../../src/model/config.js'
+import type { ModelConfig } from '../../src/families/pi0/config.js'
 import type { Noise } from '../../src/runtime/noise.js'
 import type {
   ActResult,

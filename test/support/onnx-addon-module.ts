@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { BuildRequest } from '../../src/runtime/tensorrt/addon.js'
+import type { BuildRequest } from '../../src/runtime/gpu/addon.js'
 import { OnnxAddon } from '../runtime/onnx-addon.js'
 
 /*

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import { checkPolicy, loadPolicy } from '../../src/policy/load.js'
-import type { PolicyOptions } from '../../src/policy/profile.js'
+import { checkPolicy, loadPolicy } from '../../src/policy/loading/load.js'
+import type { PolicyOptions } from '../../src/policy/loading/openpi.js'
 
 /** The loader refuses with this code and message, and the doctor reports it under this check. */
 export async function refused(

@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import { loadConfig } from '../../src/config.js'
-import { loadPolicy } from '../../src/policy/load.js'
-import { createRuntime } from '../../src/runtime/create.js'
-import { createServer, type ServerConfig } from '../../src/server.js'
+import { loadPolicy } from '../../src/policy/loading/load.js'
+import { createRuntime } from '../../src/runtime/backends.js'
+import { createServer, type ServerConfig } from '../../src/server/standalone.js'
 import { PolicyService } from '../../src/service/service.js'
 
 /** Absolute path of something in the repository. */

@@ -1,9 +1,9 @@
-import { type Ask, type EpisodeResult, runEpisode } from '../../src/commands/eval-episode.js'
+import { type Ask, type EpisodeResult, runEpisode } from '../../src/commands/eval/episode.js'
 import { actionRows } from '../../src/contract/answer.js'
 import type { ObservationImage } from '../../src/contract/observation.js'
-import type { Precision } from '../../src/model/config.js'
+import type { Precision } from '../../src/families/pi0/config.js'
 import type { Policy } from '../../src/policy/policy.js'
-import { createRuntime } from '../../src/runtime/create.js'
+import { createRuntime } from '../../src/runtime/backends.js'
 import { PolicyService } from '../../src/service/service.js'
 import { IMAGE_SIZE } from '../../src/tabletop/drawing.js'
 

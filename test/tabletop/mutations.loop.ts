@@ -3,7 +3,7 @@
  * them must bring success down to 20 % or less.
  */
 import t from 'tap'
-import { loadPolicy } from '../../src/policy/load.js'
+import { loadPolicy } from '../../src/policy/loading/load.js'
 import { repositoryPath } from '../support/served-policy.js'
 import { actOnTabletop, solvedOf } from '../support/tabletop.js'
 import { MUTATIONS } from './mutations.js'

@@ -1,8 +1,8 @@
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/model/safetensors.js'
-import { loadPolicy } from '../../src/policy/load.js'
+import { loadPolicy } from '../../src/policy/loading/load.js'
 import type { Policy, PreparedObservation } from '../../src/policy/policy.js'
+import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/storage/safetensors.js'
 import { repositoryPath } from '../support/served-policy.js'
 
 const TABLETOP = repositoryPath('policies/tabletop')

@@ -2,10 +2,10 @@ import { statSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
-import { cacheDirectory } from '../../model/cache.js'
-import type { ModelConfig, Precision } from '../../model/config.js'
-import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../model/lowered-model.js'
-import { MAX_STEPS } from '../../model/time.js'
+import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../families/lowered-model.js'
+import type { ModelConfig, Precision } from '../../families/pi0/config.js'
+import { MAX_STEPS } from '../../families/pi0/time.js'
+import { cacheDirectory } from '../../storage/cache.js'
 import { checkNoise, type Noise } from '../noise.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
@@ -17,8 +17,9 @@ import type {
   Runtime,
   RuntimeInfo,
 } from '../runtime.js'
+import { startWorker } from '../worker-thread.js'
 import { FLOATS, type Float, widened } from './floats.js'
-import { Lane, type Slot, startWorker } from './lane.js'
+import { Lane, type Slot } from './lane.js'
 import { physicalCores } from './processor.js'
 import type { ActReply, PerceiveReply } from './protocol.js'
 

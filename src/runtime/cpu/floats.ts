@@ -1,4 +1,4 @@
-import { toFloat32 } from '../../model/dtype.js'
+import { toFloat32 } from '../../storage/dtype.js'
 
 /** Float types that the graphs hand each other: image embeddings, keys and values. 16-bit elements are held as bits. */
 export const FLOATS = { float32: Float32Array, float16: Uint16Array } as const

@@ -1,5 +1,5 @@
-import type { ModelConfig } from '../../model/config.js'
-import type { GraphName, ModelSource } from '../../model/lowered-model.js'
+import type { GraphName, ModelSource } from '../../families/lowered-model.js'
+import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Noise } from '../noise.js'
 import type { PrefixLayout } from '../prefix-layout.js'
 import type { Float } from './floats.js'

@@ -1,7 +1,7 @@
 import { getPriority, setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { lowerIntoCache } from '../../model/lowered-model.js'
+import { lowerIntoCache } from '../../families/lowered-model.js'
 import type { Replies, Request, Response } from './protocol.js'
 import { Sessions } from './sessions.js'
 

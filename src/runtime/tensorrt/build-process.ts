@@ -1,5 +1,5 @@
 import { reasonOf } from '../../errors.js'
-import { type BuildRequest, loadAddon, type NativeError } from './addon.js'
+import { type BuildRequest, loadAddon, type NativeError } from '../gpu/addon.js'
 
 /** One engine build in a process of its own: TensorRT reads its flags when it is loaded, and has been seen to crash. */
 export type BuildMessage =

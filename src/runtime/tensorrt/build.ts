@@ -4,11 +4,11 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import type { ModelConfig } from '../../model/config.js'
-import type { LoweredModel } from '../../model/lowered-model.js'
-import type { BuildRequest, EngineName, NativeAddon, PlanReference } from './addon.js'
+import type { LoweredModel } from '../../families/lowered-model.js'
+import type { ModelConfig } from '../../families/pi0/config.js'
+import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
 import type { BuildMessage } from './build-process.js'
-import { profilesOf, shapesDigest } from './profiles.js'
+import { profilesOf, shapesDigest } from './optimization-profiles.js'
 
 /** How TensorRT is told to build. */
 export interface BuildSetting {

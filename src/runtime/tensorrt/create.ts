@@ -1,13 +1,28 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { cacheDirectory } from '../../model/cache.js'
-import type { ModelConfig, Precision } from '../../model/config.js'
-import { fingerprintOf, loweredDirectory } from '../../model/lowered-model.js'
+import { fingerprintOf, loweredDirectory } from '../../families/lowered-model.js'
+import type { ModelConfig, Precision } from '../../families/pi0/config.js'
+import { cacheDirectory } from '../../storage/cache.js'
+import {
+  describe,
+  errorsOf,
+  type GateResult,
+  gateCases,
+  passingSetting,
+  settingsFor,
+} from '../agreement/gate.js'
+import type { SeededCase } from '../agreement/seeded-cases.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
+import {
+  type EngineName,
+  loadAddon,
+  type NativeAddon,
+  type PlanReference,
+  requireTensorRt,
+} from '../gpu/addon.js'
+import { lower, modulationTable } from '../gpu/lowering.js'
 import type { Runtime } from '../runtime.js'
-import type { SeededCase } from '../seeded-cases.js'
-import { type EngineName, loadAddon, type NativeAddon, type PlanReference, requireTensorRt } from './addon.js'
 import {
   allProfiles,
   type Builder,
@@ -18,9 +33,7 @@ import {
   planReferences,
   readExportedModel,
 } from './build.js'
-import { describe, errorsOf, type GateResult, gateCases, passingSetting, settingsFor } from './gate.js'
-import { lower, modulationTable } from './host.js'
-import { shapesDigest } from './profiles.js'
+import { shapesDigest } from './optimization-profiles.js'
 import { TensorRtRuntime } from './tensorrt-runtime.js'
 
 export interface TensorRtOptions {

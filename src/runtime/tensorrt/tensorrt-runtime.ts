@@ -1,5 +1,7 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { MAX_STEPS } from '../../model/time.js'
+import { MAX_STEPS } from '../../families/pi0/time.js'
+import type { NativeAct, NativeError, NativeJob, NativeSession } from '../gpu/addon.js'
+import { cropped, type EngineBatch, engineBatch } from '../gpu/batch.js'
 import { checkNoise, drawNoise, type Noise } from '../noise.js'
 import type {
   ActResult,
@@ -10,8 +12,6 @@ import type {
   Runtime,
   RuntimeInfo,
 } from '../runtime.js'
-import type { NativeAct, NativeError, NativeJob, NativeSession } from './addon.js'
-import { cropped, type EngineBatch, engineBatch } from './batch.js'
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
 const gone = () => new TurboPiError('REQUEST_CANCELLED', 'the caller went away')

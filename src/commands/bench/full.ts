@@ -1,0 +1,192 @@
+import { spawnSync } from 'node:child_process'
+import { cpus, loadavg, totalmem } from 'node:os'
+import type { Config } from '../../config.js'
+import { type ModelConfig, type Precision, releasedConfig } from '../../families/pi0/config.js'
+import { randomCheckpoint } from '../../families/pi0/random-weights.js'
+import { createRuntime } from '../../runtime/backends.js'
+import { seededNoise } from '../../runtime/noise.js'
+import type { PerceiveRow, Runtime } from '../../runtime/runtime.js'
+import { cacheDirectory } from '../../storage/cache.js'
+import { bytesProgress } from '../kit/bytes-progress.js'
+
+const HORIZON = 10
+const SCENARIOS = [
+  { name: '2 cameras, 64 tokens', cameras: 2, tokens: 64 },
+  { name: '3 cameras, 200 tokens', cameras: 3, tokens: 200 },
+] as const
+
+/** Milliseconds, best of the rounds. */
+interface Timing {
+  scenario: string
+  visionPerCamera: number
+  prefix: number
+  denoiseStep: number
+  total10: number
+  total3: number
+}
+
+/** What one process measured with one precision. */
+interface Measurement {
+  precision: Precision
+  device: string
+  loadMs: number
+  timings: Timing[]
+  peakResidentGigabytes: number
+}
+
+/**
+ * The table of the full-size model with random weights. Each precision is measured in a process of its own, so that its
+ * memory is its own; `config.precision` names the one of this process, auto is the process that starts the others.
+ */
+export async function runFull(config: Config, rounds: number, rest: readonly string[]): Promise<number> {
+  if (config.precision !== 'auto') {
+    console.log(JSON.stringify(await measure(config, config.precision, rounds)))
+    return 0
+  }
+  const measurements = (['fp32', 'int8'] as const).map(precision => measureApart(precision, rounds, rest))
+  console.log(table(measurements, rounds))
+  return 0
+}
+
+function measureApart(precision: Precision, rounds: number, rest: readonly string[]): Measurement {
+  const [script] = process.argv.slice(1)
+  const own = ['bench', '--full', '--rounds', String(rounds), '--precision', precision]
+  const { stdout, status } = spawnSync(process.execPath, [...process.execArgv, script!, ...own, ...rest], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(`the measurement of ${precision} ended with code ${status}`)
+  return JSON.parse(stdout) as Measurement
+}
+
+async function measure(config: Config, precision: Precision, rounds: number): Promise<Measurement> {
+  const modelType = config.randomWeights === 'pi0' ? 'pi0' : 'pi05'
+  const model = { ...releasedConfig(modelType), actionHorizon: HORIZON, maxTokenLength: 200 }
+  const cache = config.cacheDir ?? cacheDirectory()
+  const weightsPath = await randomCheckpoint(model, cache, {
+    onProgress: bytesProgress(`Writing random ${modelType} weights`),
+  })
+  let lowered = false
+  const bar = bytesProgress(`Lowering to ${precision}`)
+  const start = () =>
+    createRuntime(
+      { weightsPath, model },
+      {
+        ...config,
+        precision,
+        maxBatch: 1,
+        visionCache: 0,
+        onProgress: (done, total) => {
+          lowered = true
+          bar(done, total)
+        },
+      },
+    )
+  let started = performance.now()
+  let runtime = await start()
+  if (lowered) {
+    await runtime.close()
+    started = performance.now()
+    runtime = await start()
+  }
+  const loadMs = performance.now() - started
+  try {
+    const timings: Timing[] = []
+    for (const scenario of SCENARIOS) timings.push(await time(runtime, scenario, rounds))
+    return {
+      precision,
+      device: runtime.info.device,
+      loadMs,
+      timings,
+      peakResidentGigabytes: (process.resourceUsage().maxRSS * 1024) / 1e9,
+    }
+  } finally {
+    await runtime.close()
+  }
+}
+
+async function time(
+  runtime: Runtime,
+  { name, cameras, tokens }: (typeof SCENARIOS)[number],
+  rounds: number,
+): Promise<Timing> {
+  const { config } = runtime.info
+  const row = randomRow(config, cameras, tokens)
+  const noise = seededNoise(0, HORIZON * config.actionDim)
+  const best: Timing = {
+    scenario: name,
+    visionPerCamera: Number.POSITIVE_INFINITY,
+    prefix: Number.POSITIVE_INFINITY,
+    denoiseStep: Number.POSITIVE_INFINITY,
+    total10: Number.POSITIVE_INFINITY,
+    total3: Number.POSITIVE_INFINITY,
+  }
+  // The first round warms up.
+  for (let round = -1; round < rounds; round++) {
+    const start = performance.now()
+    const prefix = await runtime.perceive([row])
+    const perceiveMs = performance.now() - start
+    const { stepMs } = await runtime.act(prefix, noise, 10)
+    const total10 = performance.now() - start
+    const again = performance.now()
+    await runtime.act(prefix, noise, 3)
+    const total3 = perceiveMs + performance.now() - again
+    prefix.release()
+    if (round < 0) continue
+    const { visionMs, prefixMs } = prefix.timing
+    const seen = {
+      visionPerCamera: visionMs / cameras,
+      prefix: prefixMs,
+      denoiseStep: Math.min(...stepMs),
+      total10,
+      total3,
+    }
+    for (const key of Object.keys(seen) as (keyof typeof seen)[]) best[key] = Math.min(best[key], seen[key])
+  }
+  return best
+}
+
+function randomRow(config: ModelConfig, cameras: number, tokens: number): PerceiveRow {
+  const pixels = config.vision.imageSize ** 2 * 3
+  return {
+    images: config.cameraSlots.map((_, slot) =>
+      slot < cameras ? Uint8Array.from(seededNoise(slot, pixels), v => 128 + 40 * v) : null,
+    ),
+    tokens: Int32Array.from({ length: tokens }, (_, i) => (2 + i * 7919) % config.vocabSize),
+    ...(config.modelType === 'pi0' && { state: seededNoise(9, config.actionDim) }),
+  }
+}
+
+function table(measurements: readonly Measurement[], rounds: number): string {
+  const columns = measurements.flatMap(({ precision, timings }) =>
+    timings.map(timing => ({ precision, timing })),
+  )
+  const line = (name: string, cells: readonly string[]) => `| ${name} | ${cells.join(' | ')} |`
+  const ms = (name: string, pick: (timing: Timing) => number) =>
+    line(
+      name,
+      columns.map(({ timing }) => pick(timing).toFixed(0)),
+    )
+  const whole = (name: string, pick: (measurement: Measurement) => string) =>
+    line(
+      name,
+      measurements.flatMap(measurement => measurement.timings.map(() => pick(measurement))),
+    )
+  const [load] = loadavg()
+  return [
+    `Full-size model, random weights, horizon ${HORIZON}; milliseconds, best of ${rounds} rounds`,
+    `${measurements[0]!.device} of ${cpus().length}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}; load average ${load!.toFixed(1)}\n`,
+    line(
+      '',
+      columns.map(({ precision, timing }) => `${precision}, ${timing.scenario}`),
+    ),
+    `|---|${columns.map(() => '---|').join('')}`,
+    whole('load', ({ loadMs }) => loadMs.toFixed(0)),
+    ms('vision, each camera', timing => timing.visionPerCamera),
+    ms('prefix', timing => timing.prefix),
+    ms('denoise step', timing => timing.denoiseStep),
+    ms('total, 10 steps', timing => timing.total10),
+    ms('total, 3 steps', timing => timing.total3),
+    whole('peak resident, GB', ({ peakResidentGigabytes }) => peakResidentGigabytes.toFixed(1)),
+  ].join('\n')
+}

@@ -1,0 +1,25 @@
+import { fileURLToPath } from 'node:url'
+import type { Config } from '../../config.js'
+import { loadPolicy } from '../../policy/loading/load.js'
+import type { PolicyOptions } from '../../policy/loading/openpi.js'
+import type { Policy } from '../../policy/policy.js'
+import { randomPolicy } from './random-policy.js'
+
+/** Directory of the policy that is taken when none is named. */
+export const bundledPolicy = () => fileURLToPath(new URL('../../../policies/tabletop', import.meta.url))
+
+/** Loads the policy that the settings name. Throws what `loadPolicy` throws. */
+export function configuredPolicy(config: Config): Promise<Policy> {
+  const options: PolicyOptions = {
+    ...(config.config !== undefined && { config: config.config }),
+    ...(config.normStats !== undefined && { normStats: config.normStats }),
+    ...(config.tokenizer !== undefined && { tokenizer: config.tokenizer }),
+    ...(config.defaultPrompt !== undefined && { defaultPrompt: config.defaultPrompt }),
+    ...(config.numSteps > 0 && { defaultSteps: config.numSteps }),
+    ...(config.guard !== 'auto' && { guard: { mode: config.guard, margin: config.guardMargin / 100 } }),
+    maxImagePixels: config.maxImagePixels,
+  }
+  return config.randomWeights === 'off'
+    ? loadPolicy(config.policy ?? bundledPolicy(), options)
+    : randomPolicy(config.randomWeights, options, config.cacheDir)
+}

@@ -1,0 +1,284 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { Safetensors } from '../../storage/safetensors.js'
+
+/** SigLIP vision tower (pi05-spec §1). */
+export interface VisionConfig {
+  width: number
+  depth: number
+  heads: number
+  mlpDim: number
+  /** Patch side in pixels; a camera gives (imageSize / patch)² tokens. */
+  patch: number
+  imageSize: number
+  layerNormEps: number
+}
+
+/** One Gemma transformer; prefix and expert share depth, heads, kvHeads and headDim (pi05-spec §1). */
+export interface GemmaConfig {
+  width: number
+  depth: number
+  mlpDim: number
+  heads: number
+  kvHeads: number
+  headDim: number
+}
+
+/** Everything the graphs are derived from; nothing is fixed to one size. */
+export interface ModelConfig {
+  modelType: 'pi05' | 'pi0'
+  /** Width of an action row inside the network (32 in all released checkpoints). */
+  actionDim: number
+  /** Rows of an action chunk. */
+  actionHorizon: number
+  /** Longest prompt in tokens; longer ones are truncated at the tail. */
+  maxTokenLength: number
+  vocabSize: number
+  /** Fixed order of camera slots. */
+  cameraSlots: readonly string[]
+  vision: VisionConfig
+  prefix: GemmaConfig
+  expert: GemmaConfig
+  ropeTheta: number
+  rmsNormEps: number
+  timeMinPeriod: number
+  timeMaxPeriod: number
+}
+
+export type Precision = 'fp32' | 'bf16' | 'fp16' | 'int8'
+
+/** Tokens that one camera gives. */
+export const tokensPerImage = ({ vision }: ModelConfig) => (vision.imageSize / vision.patch) ** 2
+
+/** Longest prefix that an observation can give: all cameras and the longest prompt. */
+export const maxPrefixLength = (config: ModelConfig) =>
+  config.cameraSlots.length * tokensPerImage(config) + config.maxTokenLength
+
+/** SigLIP So400m/14 at 224 pixels. */
+const SO400M: VisionConfig = {
+  width: 1152,
+  depth: 27,
+  heads: 16,
+  mlpDim: 4304,
+  patch: 14,
+  imageSize: 224,
+  layerNormEps: 1e-6,
+}
+
+const GEMMA_2B: GemmaConfig = { width: 2048, depth: 18, mlpDim: 16384, heads: 8, kvHeads: 1, headDim: 256 }
+const GEMMA_300M: GemmaConfig = { ...GEMMA_2B, width: 1024, mlpDim: 4096 }
+
+/** openpi's names of Gemma sizes; a LoRA variant has the shapes of its base once it is merged. */
+const GEMMA_VARIANTS: Readonly<Record<string, GemmaConfig>> = {
+  dummy: { width: 64, depth: 4, mlpDim: 128, heads: 8, kvHeads: 1, headDim: 16 },
+  gemma_300m: GEMMA_300M,
+  gemma_300m_lora: GEMMA_300M,
+  gemma_2b: GEMMA_2B,
+  gemma_2b_lora: GEMMA_2B,
+}
+
+/** What openpi's converter leaves out of its config.json: the released models' values (pi05-spec §1, §2.3). */
+const RELEASED = {
+  vocabSize: 257_152,
+  cameraSlots: ['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb'],
+  maxTokenLength: { pi05: 200, pi0: 48 },
+  ropeTheta: 10_000,
+  rmsNormEps: 1e-6,
+  timeMinPeriod: 0.004,
+  timeMaxPeriod: 4,
+}
+
+/** The released model of 3.35 B parameters. */
+export function releasedConfig(modelType: ModelConfig['modelType']): ModelConfig {
+  return {
+    ...RELEASED,
+    modelType,
+    actionDim: 32,
+    actionHorizon: 50,
+    maxTokenLength: RELEASED.maxTokenLength[modelType],
+    vision: SO400M,
+    prefix: GEMMA_2B,
+    expert: GEMMA_300M,
+  }
+}
+
+type Json = Record<string, unknown>
+
+/** Reads fields of a config.json; every complaint names the file and the field. */
+class Fields {
+  constructor(
+    private readonly json: Json,
+    private readonly path: string,
+    private readonly prefix = '',
+  ) {}
+
+  fail(field: string, expected: string): never {
+    const came = JSON.stringify(this.json[field]) ?? 'nothing'
+    throw new TurboPiError(
+      'CHECKPOINT_INVALID',
+      `${this.path}: field "${this.prefix}${field}": expected ${expected}, got ${came}`,
+    )
+  }
+
+  has(field: string): boolean {
+    return this.json[field] !== undefined
+  }
+
+  integer(field: string, otherwise?: number): number {
+    const value = this.json[field] ?? otherwise
+    return Number.isSafeInteger(value) && (value as number) > 0
+      ? (value as number)
+      : this.fail(field, 'a positive integer')
+  }
+
+  number(field: string, otherwise?: number): number {
+    const value = this.json[field] ?? otherwise
+    return typeof value === 'number' && value > 0 && Number.isFinite(value)
+      ? value
+      : this.fail(field, 'a positive number')
+  }
+
+  names(field: string, otherwise: readonly string[]): readonly string[] {
+    const value = this.json[field] ?? otherwise
+    return Array.isArray(value) && value.length > 0 && value.every(name => typeof name === 'string')
+      ? value
+      : this.fail(field, 'a list of camera slot names')
+  }
+
+  object(field: string): Fields {
+    const value = this.json[field]
+    if (typeof value !== 'object' || value === null) this.fail(field, 'an object')
+    return new Fields(value as Json, this.path, `${this.prefix}${field}.`)
+  }
+
+  variant(field: string): GemmaConfig {
+    const name = this.json[field]
+    return typeof name === 'string' && Object.hasOwn(GEMMA_VARIANTS, name)
+      ? GEMMA_VARIANTS[name]!
+      : this.fail(field, `one of ${Object.keys(GEMMA_VARIANTS).join(', ')}`)
+  }
+}
+
+const gemmaConfig = (fields: Fields): GemmaConfig => ({
+  width: fields.integer('width'),
+  depth: fields.integer('depth'),
+  mlpDim: fields.integer('mlp_dim'),
+  heads: fields.integer('num_heads'),
+  kvHeads: fields.integer('num_kv_heads'),
+  headDim: fields.integer('head_dim'),
+})
+
+const visionConfig = (fields: Fields): VisionConfig => ({
+  width: fields.integer('width'),
+  depth: fields.integer('depth'),
+  heads: fields.integer('heads'),
+  mlpDim: fields.integer('mlp_dim'),
+  patch: fields.integer('patch'),
+  imageSize: fields.integer('image_size'),
+  layerNormEps: fields.number('layer_norm_eps', SO400M.layerNormEps),
+})
+
+/**
+ * Reads a config.json: a full description with its own sizes, openpi's converter's (variants by name) or LeRobot's.
+ * `tensorNames` says what the file leaves open: a checkpoint with `time_mlp_in` is pi05 (pi05-spec §2.3).
+ * Throws CHECKPOINT_INVALID.
+ */
+export function parseModelConfig(json: unknown, path: string, tensorNames: Iterable<string>): ModelConfig {
+  if (typeof json !== 'object' || json === null)
+    throw new TurboPiError('CHECKPOINT_INVALID', `${path}: expected a JSON object`)
+  const fields = new Fields(json as Json, path)
+  const modelType = modelTypeOf(fields, json as Json, tensorNames)
+  const described = fields.has('paligemma')
+  const config: ModelConfig = {
+    modelType,
+    actionDim: fields.integer(fields.has('max_action_dim') ? 'max_action_dim' : 'action_dim'),
+    actionHorizon: fields.integer(fields.has('chunk_size') ? 'chunk_size' : 'action_horizon'),
+    maxTokenLength: fields.integer(
+      fields.has('tokenizer_max_length') ? 'tokenizer_max_length' : 'max_token_len',
+      RELEASED.maxTokenLength[modelType],
+    ),
+    vocabSize: fields.integer('vocab_size', RELEASED.vocabSize),
+    cameraSlots: fields.names('image_keys', RELEASED.cameraSlots),
+    vision: described ? visionConfig(fields.object('vision')) : SO400M,
+    prefix: described ? gemmaConfig(fields.object('paligemma')) : fields.variant('paligemma_variant'),
+    expert: described ? gemmaConfig(fields.object('action_expert')) : fields.variant('action_expert_variant'),
+    ropeTheta: fields.number('rope_theta', RELEASED.ropeTheta),
+    rmsNormEps: fields.number('rms_norm_eps', RELEASED.rmsNormEps),
+    timeMinPeriod: fields.number(
+      fields.has('min_period') ? 'min_period' : 'time_min_period',
+      RELEASED.timeMinPeriod,
+    ),
+    timeMaxPeriod: fields.number(
+      fields.has('max_period') ? 'max_period' : 'time_max_period',
+      RELEASED.timeMaxPeriod,
+    ),
+  }
+  checkConsistent(config, path)
+  return config
+}
+
+function modelTypeOf(fields: Fields, json: Json, tensorNames: Iterable<string>): ModelConfig['modelType'] {
+  const fromTensors = [...tensorNames].some(
+    name => name.endsWith('time_mlp_in.weight') && !name.includes('action_time'),
+  )
+    ? 'pi05'
+    : 'pi0'
+  const field = fields.has('type') ? 'type' : 'model_type'
+  const stated = json[field] ?? fromTensors
+  if (stated !== 'pi05' && stated !== 'pi0') fields.fail(field, '"pi05" or "pi0"')
+  if (stated !== fromTensors)
+    fields.fail(field, `"${fromTensors}", since the tensors are those of a ${fromTensors} checkpoint`)
+  return stated
+}
+
+function checkConsistent({ vision, prefix, expert }: ModelConfig, path: string): void {
+  const fail = (detail: string) => {
+    throw new TurboPiError('CHECKPOINT_INVALID', `${path}: ${detail}`)
+  }
+  for (const key of ['depth', 'heads', 'kvHeads', 'headDim'] as const)
+    if (prefix[key] !== expert[key])
+      fail(
+        `prefix and action expert attend to each other layer by layer, but their ${key} are ${prefix[key]} and ${expert[key]}`,
+      )
+  if (prefix.heads % prefix.kvHeads)
+    fail(`${prefix.heads} heads cannot share ${prefix.kvHeads} key/value heads`)
+  if (prefix.headDim % 2) fail(`head_dim is ${prefix.headDim}; RoPE needs an even one`)
+  if (expert.width % 2)
+    fail(`the action expert's width is ${expert.width}; the time embedding needs an even one`)
+  if (vision.imageSize % vision.patch)
+    fail(`image_size ${vision.imageSize} is no multiple of patch ${vision.patch}`)
+  if (vision.width % vision.heads)
+    fail(`vision width ${vision.width} is no multiple of its ${vision.heads} heads`)
+}
+
+/** A checkpoint directory: its config and the file (or the index of the files) that hold its weights. */
+export interface ModelDirectory {
+  config: ModelConfig
+  weightsPath: string
+}
+
+/** Reads `config.json` beside `model.safetensors` or `model.safetensors.index.json`. Throws CHECKPOINT_INVALID. */
+export function readModelDirectory(directory: string): ModelDirectory {
+  const weightsPath = ['model.safetensors', 'model.safetensors.index.json']
+    .map(name => join(directory, name))
+    .find(existsSync)
+  if (!weightsPath)
+    throw new TurboPiError(
+      'CHECKPOINT_INVALID',
+      `${directory}: expected model.safetensors or model.safetensors.index.json there, found neither`,
+    )
+  const configPath = join(directory, 'config.json')
+  let json: unknown
+  try {
+    json = JSON.parse(readFileSync(configPath, 'utf8'))
+  } catch (error) {
+    throw new TurboPiError('CHECKPOINT_INVALID', `${configPath}: cannot be read as JSON: ${reasonOf(error)}`)
+  }
+  const tensors = Safetensors.open(weightsPath)
+  try {
+    return { config: parseModelConfig(json, configPath, tensors.tensors.keys()), weightsPath }
+  } finally {
+    tensors.close()
+  }
+}

@@ -1,0 +1,186 @@
+import { TurboPiError } from '../../errors.js'
+import { Safetensors } from '../../storage/safetensors.js'
+import type { TensorSource } from '../../storage/tensor-source.js'
+import type { GemmaConfig, ModelConfig } from './config.js'
+
+/** Prefixes of the canonical names: those of an openpi checkpoint (pi05-spec §2.1). */
+export const VISION = 'paligemma_with_expert.paligemma.model.vision_tower.vision_model'
+export const PROJECTOR = 'paligemma_with_expert.paligemma.model.multi_modal_projector.linear'
+export const PREFIX = 'paligemma_with_expert.paligemma.model.language_model'
+export const EXPERT = 'paligemma_with_expert.gemma_expert.model'
+export const EMBEDDING = `${PREFIX}.embed_tokens.weight`
+
+/** The only name of the embedding in files where it is tied to the output layer. */
+export const TIED_EMBEDDING = 'paligemma_with_expert.paligemma.lm_head.weight'
+/** Present in files and never used for actions. */
+const UNUSED = new Set([
+  'paligemma_with_expert.gemma_expert.lm_head.weight',
+  `${PREFIX}.norm.weight`,
+  TIED_EMBEDDING,
+])
+const ROOTS = ['paligemma_with_expert.', 'action_', 'time_mlp_', 'state_proj', 'proprio_history_proj']
+const FLAT_VISION = 'paligemma_with_expert.paligemma.model.vision_tower.'
+
+/**
+ * The canonical name of a tensor in a file: without LeRobot's leading `model.`, and with the `vision_model` level that
+ * transformers ≥ 5.6 leaves out (pi05-spec §2.2).
+ */
+export function canonicalName(name: string): string {
+  const bare =
+    name.startsWith('model.') && ROOTS.some(root => name.startsWith(root, 6)) ? name.slice(6) : name
+  return bare.startsWith(FLAT_VISION) && !bare.startsWith(`${VISION}.`)
+    ? `${VISION}.${bare.slice(FLAT_VISION.length)}`
+    : bare
+}
+
+type Shapes = Map<string, readonly number[]>
+
+function addLinear(shapes: Shapes, name: string, outputs: number, inputs: number): void {
+  shapes.set(`${name}.weight`, [outputs, inputs]).set(`${name}.bias`, [outputs])
+}
+
+function addGemmaLayers(shapes: Shapes, root: string, gemma: GemmaConfig, adaptiveNorms: boolean): void {
+  const { width, mlpDim, heads, kvHeads, headDim } = gemma
+  for (let l = 0; l < gemma.depth; l++) {
+    const layer = `${root}.layers.${l}`
+    shapes
+      .set(`${layer}.self_attn.q_proj.weight`, [heads * headDim, width])
+      .set(`${layer}.self_attn.k_proj.weight`, [kvHeads * headDim, width])
+      .set(`${layer}.self_attn.v_proj.weight`, [kvHeads * headDim, width])
+      .set(`${layer}.self_attn.o_proj.weight`, [width, heads * headDim])
+      .set(`${layer}.mlp.gate_proj.weight`, [mlpDim, width])
+      .set(`${layer}.mlp.up_proj.weight`, [mlpDim, width])
+      .set(`${layer}.mlp.down_proj.weight`, [width, mlpDim])
+    for (const norm of ['input_layernorm', 'post_attention_layernorm'])
+      addNorm(shapes, `${layer}.${norm}`, width, adaptiveNorms)
+  }
+}
+
+function addNorm(shapes: Shapes, name: string, width: number, adaptive: boolean): void {
+  if (adaptive) addLinear(shapes, `${name}.dense`, 3 * width, width)
+  else shapes.set(`${name}.weight`, [width])
+}
+
+/** Every tensor that the network uses, by canonical name, with its shape (pi05-spec §2.1). */
+export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
+  const { vision, prefix, expert, actionDim } = config
+  const adaptive = config.modelType === 'pi05'
+  const shapes: Shapes = new Map()
+  shapes
+    .set(`${VISION}.embeddings.patch_embedding.weight`, [vision.width, 3, vision.patch, vision.patch])
+    .set(`${VISION}.embeddings.patch_embedding.bias`, [vision.width])
+    .set(`${VISION}.embeddings.position_embedding.weight`, [
+      (vision.imageSize / vision.patch) ** 2,
+      vision.width,
+    ])
+  for (let l = 0; l < vision.depth; l++) {
+    const layer = `${VISION}.encoder.layers.${l}`
+    for (const norm of ['layer_norm1', 'layer_norm2'])
+      shapes.set(`${layer}.${norm}.weight`, [vision.width]).set(`${layer}.${norm}.bias`, [vision.width])
+    for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj'])
+      addLinear(shapes, `${layer}.self_attn.${projection}`, vision.width, vision.width)
+    addLinear(shapes, `${layer}.mlp.fc1`, vision.mlpDim, vision.width)
+    addLinear(shapes, `${layer}.mlp.fc2`, vision.width, vision.mlpDim)
+  }
+  shapes
+    .set(`${VISION}.post_layernorm.weight`, [vision.width])
+    .set(`${VISION}.post_layernorm.bias`, [vision.width])
+  addLinear(shapes, PROJECTOR, prefix.width, vision.width)
+  shapes.set(EMBEDDING, [config.vocabSize, prefix.width])
+  addGemmaLayers(shapes, PREFIX, prefix, false)
+  addGemmaLayers(shapes, EXPERT, expert, adaptive)
+  addNorm(shapes, `${EXPERT}.norm`, expert.width, adaptive)
+  addLinear(shapes, 'action_in_proj', expert.width, actionDim)
+  addLinear(shapes, 'action_out_proj', actionDim, expert.width)
+  if (adaptive) {
+    addLinear(shapes, 'time_mlp_in', expert.width, expert.width)
+    addLinear(shapes, 'time_mlp_out', expert.width, expert.width)
+  } else {
+    addLinear(shapes, 'state_proj', expert.width, actionDim)
+    addLinear(shapes, 'action_time_mlp_in', expert.width, 2 * expert.width)
+    addLinear(shapes, 'action_time_mlp_out', expert.width, expert.width)
+  }
+  return shapes
+}
+
+/** The tensors of one network, by canonical name, whatever layout their file has. */
+export class Checkpoint implements TensorSource {
+  private constructor(
+    private readonly store: Safetensors,
+    /** Canonical name to the name in the file. */
+    private readonly names: ReadonlyMap<string, string>,
+  ) {}
+
+  /**
+   * Opens a checkpoint and checks it against the config: no tensor may be missing, unknown or of another shape.
+   * Throws CHECKPOINT_INVALID. Close it when done.
+   */
+  static open(path: string, config: ModelConfig): Checkpoint {
+    const store = Safetensors.open(path)
+    try {
+      return new Checkpoint(store, resolveNames(store, config))
+    } catch (error) {
+      store.close()
+      throw error
+    }
+  }
+
+  shape(name: string): readonly number[] {
+    return this.store.entry(this.names.get(name) ?? name).shape
+  }
+
+  float32(name: string, first = 0, count?: number): Float32Array {
+    return this.store.float32(this.names.get(name) ?? name, first, count)
+  }
+
+  close(): void {
+    this.store.close()
+  }
+}
+
+function resolveNames(store: Safetensors, config: ModelConfig): Map<string, string> {
+  const names = new Map<string, string>()
+  for (const inFile of store.tensors.keys()) {
+    const name = canonicalName(inFile)
+    const other = names.get(name)
+    if (other)
+      throw refuse(store.path, `tensors ${other} and ${inFile} are the same weight; expected one of them`)
+    names.set(name, inFile)
+  }
+  const tied = names.get(TIED_EMBEDDING)
+  if (!names.has(EMBEDDING) && tied) names.set(EMBEDDING, tied)
+
+  const expected = expectedTensors(config)
+  const missing = [...expected.keys()].filter(name => !names.has(name))
+  if (missing.length)
+    throw refuse(
+      store.path,
+      `${missing.length} of ${expected.size} tensors of a ${config.modelType} model are missing: ${list(missing)}`,
+    )
+  const extra = [...names.keys()].filter(name => !expected.has(name) && !UNUSED.has(name))
+  if (extra.length)
+    throw refuse(
+      store.path,
+      `${extra.length} tensors do not belong to a ${config.modelType} model of this config: ${list(extra)}`,
+    )
+  for (const [name, shape] of expected) checkTensor(store, names.get(name)!, shape)
+  return names
+}
+
+const WEIGHT_DTYPES: readonly string[] = ['F64', 'F32', 'F16', 'BF16']
+
+function checkTensor(store: Safetensors, name: string, expected: readonly number[]): void {
+  const { dtype, shape } = store.entry(name)
+  if (!WEIGHT_DTYPES.includes(dtype))
+    throw refuse(store.path, `tensor ${name} has dtype ${dtype}; expected one of ${WEIGHT_DTYPES.join(', ')}`)
+  if (shape.length !== expected.length || shape.some((size, axis) => size !== expected[axis]))
+    throw refuse(
+      store.path,
+      `tensor ${name} has shape [${shape.join(', ')}], the config asks for [${expected.join(', ')}]`,
+    )
+}
+
+const list = (names: readonly string[]) =>
+  names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '')
+
+const refuse = (path: string, detail: string) => new TurboPiError('CHECKPOINT_INVALID', `${path}: ${detail}`)

@@ -1,0 +1,82 @@
+import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { toBfloat16, toFloat16 } from '../storage/dtype.js'
+import { elementCount, writeFully } from '../storage/safetensors.js'
+import type { ElementType } from './encode.js'
+
+/** A weight as the graph takes it; its elements are made on demand, in consecutive pieces. */
+export interface Weight {
+  name: string
+  type: ElementType
+  shape: readonly number[]
+  pieces: () => Iterable<Float32Array | Int8Array | Uint8Array>
+}
+
+/** Where a weight lies in the weights file. */
+export interface WeightPlace {
+  file: string
+  offset: number
+  byteLength: number
+}
+
+const ELEMENT_BYTES: Partial<Record<ElementType, number>> = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int8: 1,
+  uint8: 1,
+}
+/** A cache line, and what GPU copies like. */
+const ALIGNMENT = 64
+
+/** The one file that holds the weights of all graphs. Places are given out first, the bytes written afterwards. */
+export class WeightsFile {
+  private readonly weights: { weight: Weight; place: WeightPlace }[] = []
+  private end = 0
+
+  /** `file` is the name beside the graphs. */
+  constructor(readonly file: string) {}
+
+  get byteLength(): number {
+    return this.end
+  }
+
+  add(weight: Weight): WeightPlace {
+    const offset = Math.ceil(this.end / ALIGNMENT) * ALIGNMENT
+    const byteLength = elementCount(weight.shape) * ELEMENT_BYTES[weight.type]!
+    const place = { file: this.file, offset, byteLength }
+    this.end = offset + byteLength
+    this.weights.push({ weight, place })
+    return place
+  }
+
+  /** Writes all weights to `path`, one piece in memory at a time. `onProgress` hears bytes done and in all. */
+  write(path: string, onProgress: (done: number, total: number) => void = () => {}): void {
+    const descriptor = openSync(path, 'w')
+    let position = 0
+    try {
+      for (const { weight, place } of this.weights) {
+        writeFully(descriptor, new Uint8Array(place.offset - position))
+        position = place.offset
+        for (const piece of weight.pieces()) {
+          const narrow = narrowed(piece, weight.type)
+          writeFully(descriptor, narrow)
+          position += narrow.byteLength
+          onProgress(position, this.end)
+        }
+        if (position !== place.offset + place.byteLength)
+          throw new Error(
+            `weight ${weight.name}: ${position - place.offset} bytes made, ${place.byteLength} planned`,
+          )
+      }
+      fsyncSync(descriptor)
+    } finally {
+      closeSync(descriptor)
+    }
+  }
+}
+
+function narrowed(piece: Float32Array | Int8Array | Uint8Array, type: ElementType): ArrayBufferView {
+  if (type === 'float16') return Uint16Array.from(piece, toFloat16)
+  if (type === 'bfloat16') return Uint16Array.from(piece, toBfloat16)
+  return piece
+}

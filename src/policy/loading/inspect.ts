@@ -1,0 +1,202 @@
+import { TurboPiError } from '../../errors.js'
+import { type ModelConfig, parseModelConfig } from '../../families/pi0/config.js'
+import { Checkpoint } from '../../families/pi0/tensors.js'
+import { Safetensors } from '../../storage/safetensors.js'
+import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
+import { DEFAULT_GUARD } from '../guard.js'
+import { checkStatsLength, type NormStats } from '../norm-stats.js'
+import { type Normalisation, Normaliser } from '../normalise.js'
+import type { PromptForm } from '../prompt.js'
+import type { PolicyParts } from '../robot-policy.js'
+import { loadTokenizer } from '../tokenizer/load.js'
+import type { Checks, Found } from './checklist.js'
+import { checkDigests, type PolicySource, readConfig, readSource } from './directory.js'
+import { lerobotProfile } from './lerobot.js'
+import { openpiProfile, type PolicyOptions, type Profile } from './openpi.js'
+import { checkEmbeddings, checkFinite } from './weights.js'
+
+const MAX_IMAGE_PIXELS = 16_777_216
+
+const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
+const found = <T>(value: T, detail: string): Found<T> => ({ value, detail })
+
+/**
+ * Reads a policy directory and checks everything that could make it serve wrong actions in silence (design §4,
+ * pi05-spec §7). Gives undefined when a check failed and `checks` goes on.
+ */
+export function inspectPolicy(
+  directory: string,
+  options: PolicyOptions,
+  checks: Checks,
+): PolicyParts | undefined {
+  const source = checks.run('directory', [], () => {
+    const source = readSource(directory)
+    return found(source, `${LAYOUTS[source.layout]}: ${source.directory}`)
+  })
+  checks.run('digests', [source], source => {
+    const count = checkDigests(source)
+    return found(count, count === 0 ? 'none listed' : `${count} agree`)
+  })
+  const profile = checks.run('config', [source], source => {
+    const profile =
+      source.layout === 'lerobot' ? lerobotProfile(source, options) : openpiProfile(source, options)
+    return found(profile, `${profile.name}, embodiment ${profile.embodiment.name}`)
+  })
+  const model = inspectWeights(source, profile, options, checks)
+  checks.run('embodiment', [profile, model], ({ embodiment }, model) => {
+    checkEmbodiment(embodiment, model)
+    const cameras = embodiment.cameras.filter(camera => camera.slot !== null).length
+    return found(
+      true,
+      `${cameras} cameras, state ${stateSizeOf(embodiment)}, action ${embodiment.actionSize}`,
+    )
+  })
+  const normalisation = checks.run('normalisation', [profile, model], (profile, model) => {
+    const kind: Normalisation = model.modelType === 'pi05' ? 'quantile' : 'zscore'
+    const value = profile.normalisation ?? { state: kind, actions: kind }
+    return found(
+      value,
+      `${value.state} for the state, ${value.actions} for actions, as ${profile.convention}`,
+    )
+  })
+  const stats = inspectStats(profile, model, normalisation, checks)
+  const tokenizer = checks.run('tokenizer', [profile, model], ({ tokenizerPath }, { vocabSize }) => {
+    const tokenizer = loadTokenizer(tokenizerPath)
+    if (tokenizer.textVocabSize > vocabSize || tokenizer.vocabSize < vocabSize)
+      throw new TurboPiError(
+        'TOKENIZER_INVALID',
+        `${tokenizerPath} has ${tokenizer.vocabSize} tokens, the checkpoint's embedding ${vocabSize}; it is another model's tokenizer. Give the right one with --tokenizer.`,
+      )
+    return found(tokenizer, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
+  })
+  const promptForm = checks.run('prompt form', [profile, model], (profile, model) => {
+    const form: PromptForm = profile.promptForm ?? (model.modelType === 'pi05' ? 'state' : 'plain')
+    if (form === 'state' && model.modelType === 'pi0')
+      throw refuse(
+        'The state cannot be written into the prompt of a pi0 model, which takes it as a token; set "discreteState" to false.',
+      )
+    return found(
+      form,
+      PROMPT_FORMS[form] +
+        (form !== 'state' && model.modelType === 'pi05' ? '; the state does not reach the network' : ''),
+    )
+  })
+  if (!source || !profile || !model || !normalisation || !stats || !tokenizer || !promptForm || checks.failed)
+    return undefined
+  return {
+    name: profile.name,
+    model,
+    weightsPath: source.weightsPath,
+    embodiment: profile.embodiment,
+    promptForm,
+    paddedPromptState: profile.paddedPromptState,
+    stats,
+    normalisation: { ...normalisation, convention: profile.convention },
+    tokenizer,
+    resize: profile.resize,
+    maxImagePixels: options.maxImagePixels ?? MAX_IMAGE_PIXELS,
+    guard: { ...DEFAULT_GUARD, ...profile.guard },
+    defaultPrompt: profile.defaultPrompt,
+    defaultSteps: profile.defaultSteps,
+    metadata: profile.metadata,
+  }
+}
+
+const PROMPT_FORMS: Readonly<Record<PromptForm, string>> = {
+  state: 'Task: …, State: …;',
+  plain: 'the prompt, cleaned, and a newline',
+  line: 'the prompt as it is, and a newline',
+}
+
+const LAYOUTS = { manifest: 'policy.json', openpi: 'openpi checkpoint', lerobot: 'LeRobot checkpoint' }
+
+/** The checkpoint: its config, and that its tensors are exactly those of that network. */
+function inspectWeights(
+  source: PolicySource | undefined,
+  profile: Profile | undefined,
+  options: PolicyOptions,
+  checks: Checks,
+): ModelConfig | undefined {
+  const store = checks.run('weights', [source], ({ weightsPath }) => {
+    const store = Safetensors.open(weightsPath)
+    const dtypes = new Set([...store.tensors.values()].map(tensor => tensor.dtype))
+    return found(store, `${store.tensors.size} tensors (${[...dtypes].join(', ')}): ${weightsPath}`)
+  })
+  try {
+    const stored = checks.run('model config', [source, store], ({ configPath }, store) => {
+      const model = parseModelConfig(readConfig(configPath), configPath, store.tensors.keys())
+      return found(
+        model,
+        `${model.modelType}, ${model.prefix.depth} layers of ${model.prefix.width}: ${configPath}`,
+      )
+    })
+    checks.run('tensors', [source, stored], ({ weightsPath }, stored) => {
+      Checkpoint.open(weightsPath, stored).close()
+      return found(true, 'names, shapes and dtypes are those of the network')
+    })
+    checks.run('embedding', [source, store, stored], ({ layout }, store) =>
+      found(true, checkEmbeddings(store, layout === 'lerobot', options.deep ?? false)),
+    )
+    checks.run('finite weights', [store, stored], (store, stored) => {
+      const seen = checkFinite(store, stored, options.deep ?? false)
+      return found(seen, `${seen} values looked at${options.deep ? '' : ' (samples; --deep takes all)'}`)
+    })
+    return checks.run(
+      'model type and horizon',
+      [source, profile, stored],
+      ({ configPath }, profile, stored) => {
+        checkAgreement(configPath, profile, stored)
+        const model = {
+          ...stored,
+          actionHorizon: profile.actionHorizon ?? stored.actionHorizon,
+          maxTokenLength: profile.maxTokenLength ?? stored.maxTokenLength,
+        }
+        return found(model, `${model.modelType}, ${model.actionHorizon} rows of ${model.actionDim}`)
+      },
+    )
+  } finally {
+    store?.close()
+  }
+}
+
+function checkAgreement(configPath: string, profile: Profile, stored: ModelConfig): void {
+  const { name, modelType, actionHorizon } = profile
+  if (modelType && modelType !== stored.modelType)
+    throw refuse(
+      `${configPath}: the weights are those of a ${stored.modelType} model, but ${name} is for ${modelType}. Name the config that the checkpoint was trained with.`,
+    )
+  if (actionHorizon !== undefined && actionHorizon !== stored.actionHorizon && !profile.horizonIsExplicit)
+    throw refuse(
+      `${configPath}: action_horizon is ${stored.actionHorizon}, but ${name} has ${actionHorizon}. Name the config that the checkpoint was trained with, or state "actionHorizon" in a policy.json.`,
+    )
+}
+
+function inspectStats(
+  profile: Profile | undefined,
+  model: ModelConfig | undefined,
+  normalisation: { state: Normalisation; actions: Normalisation } | undefined,
+  checks: Checks,
+): NormStats | undefined {
+  const stats = checks.run('norm stats', [profile, normalisation], (profile, normalisation) => {
+    const { path, read } = profile.stats
+    const stats = read()
+    for (const feature of ['state', 'actions'] as const) {
+      const { q01, q99 } = stats[feature]
+      if (normalisation[feature] === 'quantile' && !(q01 && q99))
+        throw new TurboPiError(
+          'NORM_STATS_INVALID',
+          `${path}: ${feature} has no q01 and q99, which ${profile.name} needs (quantile normalisation). The statistics were made for z-score: compute them anew, or name the right config.`,
+        )
+      new Normaliser(stats[feature], normalisation[feature], profile.convention)
+    }
+    return found(stats, path)
+  })
+  for (const feature of ['state', 'actions'] as const)
+    checks.run(`${feature} statistics`, [profile, model, stats], (profile, model, stats) => {
+      const { embodiment } = profile
+      const size = feature === 'state' ? stateSizeOf(embodiment) : embodiment.actionSize
+      checkStatsLength(stats[feature], feature, size, model.actionDim, profile.stats.path)
+      return found(true, `${size} numbers`)
+    })
+  return stats
+}

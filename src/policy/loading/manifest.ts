@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs'
+import { type Static, Type } from 'typebox'
+import { compileCheck } from '../../contract/validate.js'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { EmbodimentSchema } from '../embodiment.js'
+
+const File = (description: string) =>
+  Type.String({ minLength: 1, description: `${description}; relative to the folder` })
+
+/** `policy.json`: how a policy directory is to be served. */
+export const ManifestSchema = Type.Object(
+  {
+    format: Type.Literal('turbo-pi.policy/1'),
+    name: Type.String({ minLength: 1, maxLength: 200 }),
+    config: Type.Optional(
+      Type.String({ description: 'preset, for example pi05_libero; the fields below refine it' }),
+    ),
+    embodiment: Type.Optional(
+      Type.Union([Type.String(), EmbodimentSchema], {
+        description: 'libero, droid, aloha, a JSON descriptor’s file name, or the descriptor itself',
+      }),
+    ),
+    modelConfig: Type.Optional(File('config.json by default')),
+    weights: Type.Optional(File('model.safetensors by default; or the index of a sharded checkpoint')),
+    tokenizer: Type.Optional(File('SentencePiece .model or tokenizer.json')),
+    normStats: Type.Optional(File('norm_stats.json')),
+    normalisation: Type.Optional(Type.Union([Type.Literal('quantile'), Type.Literal('zscore')])),
+    discreteState: Type.Optional(
+      Type.Boolean({ description: 'the state is written into the prompt (pi0.5 alone)' }),
+    ),
+    paddedPromptState: Type.Optional(
+      Type.Boolean({
+        description:
+          'LeRobot pi05 checkpoints trained before March 2026: the prompt holds the state padded to 32',
+      }),
+    ),
+    actionHorizon: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+    defaultSteps: Type.Optional(Type.Integer({ minimum: 1, maximum: 50 })),
+    defaultPrompt: Type.Optional(Type.String()),
+    guard: Type.Optional(
+      Type.Object(
+        {
+          mode: Type.Optional(
+            Type.Union([Type.Literal('report'), Type.Literal('clamp'), Type.Literal('refuse')]),
+          ),
+          margin: Type.Optional(Type.Number({ minimum: 0, description: 'share of q99 − q01' })),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+    metadata: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    digests: Type.Optional(
+      Type.Record(Type.String(), Type.String(), { description: 'file to its SHA-256 in hexadecimal' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+export type Manifest = Static<typeof ManifestSchema>
+
+const checkSchema = compileCheck(ManifestSchema, 'POLICY_INVALID')
+
+/** Reads a policy.json. Throws POLICY_INVALID with the file and field. */
+export function readManifest(path: string): Manifest {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    checkSchema(value)
+    return value as Manifest
+  } catch (error) {
+    throw new TurboPiError('POLICY_INVALID', `${path}: ${reasonOf(error)}`)
+  }
+}

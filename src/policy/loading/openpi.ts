@@ -1,0 +1,152 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { TurboPiError } from '../../errors.js'
+import { EMBODIMENTS, type Embodiment, type EmbodimentName, readEmbodiment } from '../embodiment.js'
+import type { GuardSettings } from '../guard.js'
+import type { ResizeMethod } from '../images/resize.js'
+import { type NormStats, readNormStats } from '../norm-stats.js'
+import type { Normalisation, NormalisationConvention } from '../normalise.js'
+import type { PromptForm } from '../prompt.js'
+import type { PolicySource } from './directory.js'
+import type { Manifest } from './manifest.js'
+import { type Preset, presetOf } from './presets.js'
+
+/** What a caller may choose when loading a policy. */
+export interface PolicyOptions {
+  /** Preset for a checkpoint directory without policy.json. */
+  config?: string
+  /** Path of a norm_stats.json, instead of the directory's own. */
+  normStats?: string
+  /** Path of a tokenizer file, instead of the directory's own. */
+  tokenizer?: string
+  /** Rows of a chunk, where the preset and config.json disagree. */
+  actionHorizon?: number
+  /** Prompt of observations that carry none. */
+  defaultPrompt?: string
+  /** Denoise steps of requests that name none. */
+  defaultSteps?: number
+  guard?: Partial<GuardSettings>
+  /** Pixels that one image may have; 16 777 216 by default. */
+  maxImagePixels?: number
+  /** Looks for NaN in every weight, not in samples alone. */
+  deep?: boolean
+}
+
+/** How a checkpoint must be served, as its directory and the caller say. */
+export interface Profile {
+  name: string
+  /** What the profile is for; undefined takes the checkpoint's. */
+  modelType?: 'pi05' | 'pi0'
+  actionHorizon?: number
+  /** The horizon was asked for by number, so config.json need not agree. */
+  horizonIsExplicit: boolean
+  maxTokenLength?: number
+  /** Undefined takes the model type's: state for pi05, plain for pi0. */
+  promptForm?: PromptForm
+  paddedPromptState: boolean
+  embodiment: Embodiment
+  convention: NormalisationConvention
+  /** Undefined takes the model type's: quantile for pi05, z-score for pi0. */
+  normalisation?: { state: Normalisation; actions: Normalisation }
+  stats: { path: string; read(): NormStats }
+  resize: ResizeMethod
+  tokenizerPath: string
+  defaultPrompt?: string
+  defaultSteps: number
+  guard: Partial<GuardSettings>
+  metadata: Readonly<Record<string, unknown>>
+}
+
+const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
+
+/** The profile of our own manifest or of an openpi checkpoint with a preset. Throws POLICY_INVALID and its kin. */
+export function openpiProfile(source: PolicySource, options: PolicyOptions): Profile {
+  const { directory, manifest } = source
+  const presetName = options.config ?? manifest?.config
+  const preset = presetName === undefined ? undefined : presetOf(presetName)
+  if (options.config && manifest?.config && options.config !== manifest.config)
+    throw refuse(
+      `${directory}: policy.json is made for config ${manifest.config}, --config asks for ${options.config}. Leave --config out.`,
+    )
+  if (!manifest && !preset)
+    throw refuse(
+      `${directory} does not say how it was trained; name its openpi config, for example --config pi05_libero, or write a policy.json.`,
+    )
+  if (manifest) checkAgainstPreset(manifest, preset, presetName)
+  if (manifest?.paddedPromptState !== undefined)
+    throw refuse(`${directory}: policy.json: "paddedPromptState" is for LeRobot checkpoints; leave it out.`)
+  const actionHorizon = options.actionHorizon ?? manifest?.actionHorizon ?? preset?.actionHorizon
+  const discreteState = manifest?.discreteState ?? preset?.discreteState
+  const normalisation = manifest?.normalisation
+  const defaultPrompt = options.defaultPrompt ?? manifest?.defaultPrompt ?? preset?.defaultPrompt
+  const path = normStatsPath(source, options, preset)
+  return {
+    name: manifest?.name ?? presetName ?? source.name,
+    ...(preset && { modelType: preset.modelType, maxTokenLength: preset.maxTokenLength }),
+    ...(actionHorizon !== undefined && { actionHorizon }),
+    horizonIsExplicit: (options.actionHorizon ?? manifest?.actionHorizon) !== undefined,
+    ...(discreteState !== undefined && { promptForm: discreteState ? 'state' : 'plain' }),
+    paddedPromptState: false,
+    embodiment: embodimentOf(source, preset),
+    convention: 'openpi',
+    ...(normalisation && { normalisation: { state: normalisation, actions: normalisation } }),
+    stats: { path, read: () => readNormStats(path) },
+    resize: 'pillow',
+    tokenizerPath: tokenizerPath(source, options),
+    ...(defaultPrompt !== undefined && { defaultPrompt }),
+    defaultSteps: options.defaultSteps ?? manifest?.defaultSteps ?? 10,
+    guard: { ...manifest?.guard, ...options.guard },
+    metadata: manifest?.metadata ?? preset?.metadata ?? {},
+  }
+}
+
+function checkAgainstPreset(manifest: Manifest, preset: Preset | undefined, name: string | undefined): void {
+  if (!preset) return
+  const expected = preset.modelType === 'pi05' ? 'quantile' : 'zscore'
+  if (manifest.normalisation && manifest.normalisation !== expected)
+    throw refuse(
+      `policy.json: normalisation is "${manifest.normalisation}", but config ${name} was trained with "${expected}". Leave the field or the config out.`,
+    )
+}
+
+function embodimentOf({ directory, manifest }: PolicySource, preset: Preset | undefined): Embodiment {
+  const named = manifest?.embodiment
+  if (typeof named === 'object') return named
+  if (named !== undefined)
+    return Object.hasOwn(EMBODIMENTS, named)
+      ? EMBODIMENTS[named as EmbodimentName]
+      : readEmbodiment(join(directory, named))
+  if (!preset)
+    throw refuse(`${directory}: policy.json names neither "config" nor "embodiment"; one of them is needed.`)
+  return { ...EMBODIMENTS[preset.embodiment], ...(preset.deltaMask && { deltaMask: preset.deltaMask }) }
+}
+
+function normStatsPath(
+  { directory, manifest }: PolicySource,
+  options: PolicyOptions,
+  preset: Preset | undefined,
+): string {
+  if (options.normStats) return resolve(options.normStats)
+  if (manifest?.normStats) return join(directory, manifest.normStats)
+  const path = preset && join(directory, 'assets', preset.assetId, 'norm_stats.json')
+  if (path && existsSync(path)) return path
+  throw new TurboPiError(
+    'NORM_STATS_INVALID',
+    `${directory} has no normalisation statistics${path ? ` (expected ${path})` : ''}; without them every action would be wrong. ` +
+      "openpi's converter leaves them out when it does not find the assets folder: give the original checkpoint's norm_stats.json with --norm-stats.",
+  )
+}
+
+const TOKENIZER_FILES = ['paligemma_tokenizer.model', 'tokenizer.model', 'tokenizer.json']
+
+/** The tokenizer that the caller, the manifest or the directory names. Throws TOKENIZER_INVALID when there is none. */
+export function tokenizerPath({ directory, manifest }: PolicySource, options: PolicyOptions): string {
+  if (options.tokenizer) return resolve(options.tokenizer)
+  if (manifest?.tokenizer) return join(directory, manifest.tokenizer)
+  const path = TOKENIZER_FILES.map(file => join(directory, file)).find(existsSync)
+  if (path) return path
+  throw new TurboPiError(
+    'TOKENIZER_INVALID',
+    `${directory} has no tokenizer (${TOKENIZER_FILES.join(', ')}); copy PaliGemma's there or give it with --tokenizer.`,
+  )
+}

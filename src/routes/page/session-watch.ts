@@ -1,0 +1,61 @@
+import { LRUCache } from 'lru-cache'
+import sharp from 'sharp'
+import { actionRows, type InferenceAnswer, serverTiming } from '../../contract/answer.js'
+import type { Observation, ObservationSpec } from '../../contract/observation.js'
+import { layoutOf, toRgb } from '../../policy/images/pixels.js'
+
+/** Sessions whose last observation is kept. */
+const MAX_SESSIONS = 8
+
+interface Seen {
+  observation: Observation
+  answer: InferenceAnswer
+  at: number
+  /** Observations answered in this session. */
+  count: number
+}
+
+/** Keeps the last observation of each session and its answer, for people to look at. */
+export class SessionWatch {
+  readonly #spec: ObservationSpec
+  readonly #seen = new LRUCache<string, Seen>({ max: MAX_SESSIONS })
+
+  constructor(spec: ObservationSpec) {
+    this.#spec = spec
+  }
+
+  record(observation: Observation, answer: InferenceAnswer, session: string): void {
+    const count = (this.#seen.peek(session)?.count ?? 0) + 1
+    this.#seen.set(session, { observation, answer, at: performance.now(), count })
+  }
+
+  /** Most recent first; images are to be had by their camera's key. */
+  sessions() {
+    return Array.from(this.#seen.entries(), ([session, { observation, answer, at, count }]) => ({
+      session,
+      count,
+      age_ms: performance.now() - at,
+      prompt: observation.prompt ?? this.#spec.prompt.default ?? null,
+      state: Object.fromEntries(
+        Object.entries(observation.state).map(([key, values]) => [key, Array.from(values)]),
+      ),
+      cameras: Object.keys(observation.images),
+      actions: actionRows(answer),
+      server_timing: serverTiming(answer),
+    }))
+  }
+
+  /** An image of a session's last observation as a file: as it came, or raw pixels as PNG. */
+  async image(session: string, camera: string): Promise<{ type: string; bytes: Uint8Array } | undefined> {
+    const image = this.#seen.peek(session)?.observation.images[camera]
+    if (!image) return undefined
+    if (image.kind === 'encoded') {
+      const { format } = await sharp(image.bytes).metadata()
+      return { type: `image/${format}`, bytes: image.bytes }
+    }
+    const declared = this.#spec.cameras.find(({ key }) => key === camera)?.layout ?? 'hwc'
+    const { width, height, pixels } = toRgb(image, layoutOf(image.shape, declared) ?? declared)
+    const png = sharp(pixels, { raw: { width, height, channels: 3 } }).png({ compressionLevel: 1 })
+    return { type: 'image/png', bytes: await png.toBuffer() }
+  }
+}

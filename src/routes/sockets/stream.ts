@@ -1,0 +1,78 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { asyncApiDocument } from '../../contract/asyncapi.js'
+import type { RequestParser } from '../../contract/parse.js'
+import { STREAM_PROTOCOLS, StreamProtocol } from '../../contract/stream.js'
+import { TurboPiError } from '../../errors.js'
+import type { PolicyService } from '../../service/service.js'
+import type { Turns } from '../event-loop-turns.js'
+import type { Sockets } from './connection.js'
+import { Inbox } from './frame-inbox.js'
+import { StreamSession } from './stream-session.js'
+import { upgradeRequired } from './upgrade.js'
+
+/** Frames of one robot that may wait for their turn; what comes after them soon supersedes them. */
+const MAX_WAITING_FRAMES = 2
+
+/** WS /stream: observations in, the freshest action chunks out. GET /asyncapi.json describes the messages. */
+export function streamRoute(
+  app: FastifyInstance,
+  service: PolicyService,
+  parser: RequestParser,
+  sockets: Sockets,
+  turns: Turns,
+): void {
+  const { observation: spec, shape } = service.metadata()
+  const protocol = new StreamProtocol(parser, spec, shape)
+  const description = asyncApiDocument(spec, shape)
+
+  app.get(
+    '/asyncapi.json',
+    {
+      schema: {
+        summary: 'AsyncAPI description of WS /stream',
+        tags: ['inference'],
+        response: { 200: Type.Object({ asyncapi: Type.String() }, { additionalProperties: true }) },
+      },
+    },
+    async () => description,
+  )
+
+  app.route({
+    method: 'GET',
+    url: '/stream',
+    schema: { hide: true },
+    preValidation: async request => {
+      const offered = request.headers['sec-websocket-protocol']
+      if (!request.ws || subprotocolOf(offered?.split(',') ?? [])) return
+      const known = Object.keys(STREAM_PROTOCOLS).join(' or ')
+      throw new TurboPiError(
+        'SUBPROTOCOL_UNSUPPORTED',
+        `Ask for the subprotocol ${known}; ${offered === undefined ? 'none was' : `${offered} was`} asked for.`,
+      )
+    },
+    handler: upgradeRequired,
+    wsHandler: (socket, request) => {
+      const connection = sockets.open(socket, socket.protocol)
+      const reader = protocol.reader(STREAM_PROTOCOLS[socket.protocol]!)
+      const session = new StreamSession(service, connection, reader, request.log)
+      new Inbox(socket, connection, turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>
+        session.receive(frame, isBinary),
+      )
+      connection.track(
+        service.start().then(
+          () => session.ready(sockets.limits.heartbeatMs),
+          () => connection.close(1011, 'The engine could not be started.'),
+        ),
+      )
+    },
+  })
+}
+
+/** The first offered subprotocol that `WS /stream` speaks. */
+export function subprotocolOf(offered: Iterable<string>): string | undefined {
+  for (const name of offered) {
+    if (Object.hasOwn(STREAM_PROTOCOLS, name.trim())) return name.trim()
+  }
+  return undefined
+}

@@ -1,0 +1,45 @@
+import { join } from 'node:path'
+import { parentPort } from 'node:worker_threads'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { lowerIntoCache, type ModelSource } from '../../families/lowered-model.js'
+
+/** What the CPU does for a GPU runtime, off the event loop: lowering a checkpoint, and the modulation graph. */
+export type WorkerCall =
+  | { kind: 'lower'; source: ModelSource; fingerprint: string; directory: string }
+  | { kind: 'modulation'; directory: string; embedding: Float32Array; steps: number }
+
+export type WorkerReply =
+  | { kind: 'done'; table?: Float32Array }
+  | { kind: 'progress'; done: number; total: number }
+  | { kind: 'error'; code?: TurboPiError['code']; message: string }
+
+const send = (reply: WorkerReply) => parentPort!.postMessage(reply)
+
+async function answer(call: WorkerCall): Promise<WorkerReply> {
+  if (call.kind === 'lower') {
+    await lowerIntoCache(call.source, call.fingerprint, call.directory, {
+      onProgress: (done, total) => send({ kind: 'progress', done, total }),
+    })
+    return { kind: 'done' }
+  }
+  const { directory, embedding, steps } = call
+  const session = await InferenceSession.create(join(directory, 'modulation.onnx'), { logSeverityLevel: 3 })
+  try {
+    const shape = [steps, embedding.length / steps]
+    const { modulation } = await session.run({ time_embedding: new Tensor('float32', embedding, shape) })
+    return { kind: 'done', table: Float32Array.from(modulation!.data as Float32Array) }
+  } finally {
+    await session.release()
+  }
+}
+
+parentPort!.once('message', (call: WorkerCall) => {
+  answer(call).then(send, error =>
+    send({
+      kind: 'error',
+      message: reasonOf(error),
+      ...(error instanceof TurboPiError && { code: error.code }),
+    }),
+  )
+})

@@ -1,0 +1,104 @@
+import type { Noise } from '../noise.js'
+import type { RuntimeObserver } from '../observer.js'
+import type { PerceiveRow, Runtime } from '../runtime.js'
+
+/** One engine call: rows that share `steps`. */
+export interface Batch {
+  rows: readonly PerceiveRow[]
+  noise: Noise
+  steps: number
+  signal: AbortSignal
+}
+
+export interface BatchResult {
+  /** [batch, actionHorizon, actionDim]. */
+  actions: Float32Array
+  visionMs: number
+  prefixMs: number
+  denoiseMs: number
+  /** Perceived, but waiting for the act lane. */
+  waitMs: number
+}
+
+export interface PipelineOptions {
+  /** Overlaps the lanes where the runtime has two; false runs one batch after the other. */
+  overlap: boolean
+  observer?: RuntimeObserver
+}
+
+/**
+ * Two lanes and a double buffer of prefixes: while the act lane denoises batch N, the perceive lane works on batch
+ * N + 1. Each lane takes one batch at a time, in order. On a runtime with one lane, a batch passes through both
+ * before the next one starts.
+ */
+export class Pipeline {
+  readonly #runtime: Runtime
+  readonly #observer: RuntimeObserver
+  readonly #slots: number
+  #started = 0
+  #inFlight = 0
+  #perceiving = false
+  #acting: Promise<unknown> = Promise.resolve()
+
+  constructor(runtime: Runtime, options: PipelineOptions) {
+    this.#runtime = runtime
+    this.#observer = options.observer ?? {}
+    this.#slots = options.overlap && runtime.info.lanes === 2 ? Math.min(2, runtime.info.prefixSlots) : 1
+  }
+
+  /** True when a batch given now starts now. */
+  get free(): boolean {
+    return !this.#perceiving && this.#inFlight < this.#slots
+  }
+
+  /**
+   * Runs a batch; only to be called while `free`. `onFree` is called each time when the next batch may start.
+   * Rejects with the runtime's error, or REQUEST_CANCELLED when `signal` aborts.
+   */
+  async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
+    const number = this.#started++
+    const { rows, noise, steps, signal } = batch
+    this.#inFlight += 1
+    this.#perceiving = true
+    try {
+      const prefix = await this.#lane('perceive', number, () =>
+        this.#runtime.perceive(rows, { signal }),
+      ).finally(() => {
+        this.#perceiving = false
+      })
+      const perceived = performance.now()
+      if (prefix.images) this.#observer.images?.(prefix.images.encoded, prefix.images.reused)
+      let actStart = perceived
+      const act = this.#acting.then(() => {
+        signal.throwIfAborted()
+        actStart = performance.now()
+        return this.#lane('act', number, () => this.#runtime.act(prefix, noise, steps, { signal }))
+      })
+      this.#acting = act.catch(() => undefined)
+      onFree()
+      try {
+        const { actions, stepMs } = await act
+        return {
+          actions,
+          ...prefix.timing,
+          denoiseMs: stepMs.reduce((sum, ms) => sum + ms, 0),
+          waitMs: actStart - perceived,
+        }
+      } finally {
+        prefix.release()
+      }
+    } finally {
+      this.#inFlight -= 1
+      onFree()
+    }
+  }
+
+  async #lane<T>(lane: 'perceive' | 'act', batch: number, work: () => Promise<T>): Promise<T> {
+    const start = performance.now()
+    try {
+      return await work()
+    } finally {
+      this.#observer.lane?.({ lane, batch, start, end: performance.now() })
+    }
+  }
+}
