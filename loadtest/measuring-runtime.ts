@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ModelConfig } from '../src/families/pi0/config.js'
-import type { Noise } from '../src/runtime/noise.js'
+import type { Sampling } from '../src/families/pi0/sampling.js'
 import type {
   ActResult,
   InferenceTrace,
@@ -43,8 +43,9 @@ export class MeasuringRuntime implements Runtime {
     }
   }
 
-  async act({ batch }: Prefix, _noise: Noise, steps: number): Promise<ActResult> {
+  async act({ batch }: Prefix, sampling: readonly Sampling[]): Promise<ActResult> {
     await this.#wait()
+    const { steps } = sampling[0]!
     const { actionHorizon, actionDim } = this.info.config
     const actions = new Float32Array(batch * actionHorizon * actionDim)
     return { actions, stepMs: new Array<number>(steps).fill(this.#laneMs / steps) }

@@ -1,34 +1,10 @@
-import { TurboPiError } from '../errors.js'
-import type { ModelConfig } from '../families/pi0/config.js'
+import type { Sampling } from '../families/pi0/sampling.js'
 
-/**
- * What a batch is denoised from: numbers [batch, actionHorizon, actionDim], or a seed a row. Runtimes that compute off the
- * event loop draw there, too.
- */
-export type Noise = Float32Array | Uint32Array
-
-/** Throws RUNTIME_FAILED unless `noise` is that of `batch` rows. */
-export function checkNoise(noise: Noise, batch: number, { actionHorizon, actionDim }: ModelConfig): void {
-  const seeds = noise instanceof Uint32Array
-  if (noise.length === (seeds ? batch : batch * actionHorizon * actionDim)) return
-  const expected = seeds ? `${batch} seeds` : `${batch}×${actionHorizon}×${actionDim}`
-  throw new TurboPiError('RUNTIME_FAILED', `noise has ${noise.length} numbers; expected ${expected}`)
-}
-
-/** The numbers themselves; `size` of them a row. */
-export function drawNoise(noise: Noise, size: number): Float32Array {
-  if (noise instanceof Float32Array) return noise
-  const numbers = new Float32Array(noise.length * size)
-  for (const [row, seed] of noise.entries()) numbers.set(seededNoise(seed, size), row * size)
-  return numbers
-}
-
-/** One noise of rows that bring their seeds or their numbers, `size` of them. */
-export function joinNoise(rows: readonly (number | Float32Array)[], size: number): Noise {
-  if (rows.every(row => typeof row === 'number')) return Uint32Array.from(rows)
-  const numbers = new Float32Array(rows.length * size)
-  for (const [at, row] of rows.entries())
-    numbers.set(typeof row === 'number' ? seededNoise(row, size) : row, at * size)
+/** The numbers that the rows of one call are denoised from: [rows, size]. */
+export function drawNoise(sampling: readonly Sampling[], size: number): Float32Array {
+  const numbers = new Float32Array(sampling.length * size)
+  for (const [row, { noise }] of sampling.entries())
+    numbers.set(typeof noise === 'number' ? seededNoise(noise, size) : noise, row * size)
   return numbers
 }
 

@@ -1,5 +1,5 @@
 import type { ModelConfig, Precision } from '../families/pi0/config.js'
-import type { Noise } from './noise.js'
+import type { Sampling } from '../families/pi0/sampling.js'
 
 /** One observation as the network takes it. */
 export interface PerceiveRow {
@@ -76,10 +76,10 @@ export interface Runtime {
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
   perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
   /**
-   * Denoises from `noise` in `steps` (1…50) steps (pi05-spec §3.7). Does not release the prefix.
+   * Denoises (network §3.7), one sampling a row; the rows share their steps. Does not release the prefix.
    */
-  act(prefix: Prefix, noise: Noise, steps: number, options?: RunOptions): Promise<ActResult>
+  act(prefix: Prefix, sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult>
   /** perceive and act of one batch with all intermediate tensors. */
-  trace(rows: readonly PerceiveRow[], noise: Noise, steps: number): Promise<InferenceTrace & ActResult>
+  trace(rows: readonly PerceiveRow[], sampling: readonly Sampling[]): Promise<InferenceTrace & ActResult>
   close(): Promise<void>
 }

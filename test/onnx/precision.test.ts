@@ -7,6 +7,7 @@ import { type ModelConfig, readModelDirectory } from '../../src/families/pi0/con
 import { denoiseGraph } from '../../src/families/pi0/graphs/denoise.js'
 import { prefixGraph } from '../../src/families/pi0/graphs/prefix.js'
 import { visionGraph } from '../../src/families/pi0/graphs/vision.js'
+import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { Checkpoint } from '../../src/families/pi0/tensors.js'
 import { GraphBuilder, type Value } from '../../src/onnx/graph.js'
 import { Lowering } from '../../src/onnx/lowering.js'
@@ -93,7 +94,7 @@ t.test('golden cases in 16 bits, at every step count', async t => {
       const runtime = await start(variant)
       let largest = 0
       for (const one of cases) {
-        const trace = await runtime.trace(one.rows, one.noise, one.steps)
+        const trace = await runtime.trace(one.rows, samplingRows(one.noise, one.rows.length, one.steps))
         const { actions } = compareToGolden(one, trace, config)
         largest = Math.max(largest, actions!.max)
         const figures = `${variant.name}, ${one.name}: max ${actions!.max}, mean ${actions!.mean}`
@@ -117,7 +118,8 @@ async function everyStepCount(runtime: Runtime, cases: readonly ReturnType<typeo
   const chunks: Float32Array[] = []
   for (const { rows, noise } of cases) {
     const prefix = await runtime.perceive(rows)
-    for (const steps of STEPS) chunks.push((await runtime.act(prefix, noise, steps)).actions)
+    for (const steps of STEPS)
+      chunks.push((await runtime.act(prefix, samplingRows(noise, rows.length, steps))).actions)
     prefix.release()
   }
   return chunks

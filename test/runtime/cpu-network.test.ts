@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type ModelConfig, readModelDirectory } from '../../src/families/pi0/config.js'
+import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
 import { Safetensors } from '../../src/storage/safetensors.js'
@@ -23,7 +24,7 @@ t.test('golden cases: every tensor of the official implementation', async t => {
     t.teardown(() => runtime.close())
     for (const name of names) {
       const one = openGoldenCase(join(golden, `cases/${model}_${name}.safetensors`), config)
-      const trace = await runtime.trace(one.rows, one.noise, one.steps)
+      const trace = await runtime.trace(one.rows, samplingRows(one.noise, one.rows.length, one.steps))
       const differences = compareToGolden(one, trace, config)
       for (const kind of ['image_embed', 'prefix_k', 'prefix_v'])
         if (differences[kind]) t.ok(differences[kind].max <= EMBEDDING_TOLERANCE, `${model}_${name} ${kind}`)
@@ -117,7 +118,7 @@ t.test('other sizes: the same as the plain reference', async t => {
       const runtime = await createCpuRuntime({ weightsPath, config, cache: folder, lanes: 2, threads: 1 })
       t.teardown(() => runtime.close())
       const noise = Float32Array.from(inputs.flatMap(input => input.noise.flat()))
-      const trace = await runtime.trace(inputs.map(toRow), noise, steps)
+      const trace = await runtime.trace(inputs.map(toRow), samplingRows(noise, inputs.length, steps))
 
       const images = expected.flatMap((row, b) => row.imageEmbeddings.filter((_, i) => inputs[b]!.images[i]))
       within(t, 'image_embed', trace.imageEmbeddings, images.flat(), EMBEDDING_TOLERANCE)
@@ -148,7 +149,7 @@ t.test('other sizes: the same as the plain reference', async t => {
       )
 
       const prefix = await runtime.perceive(inputs.map(toRow))
-      const served = await runtime.act(prefix, noise, steps)
+      const served = await runtime.act(prefix, samplingRows(noise, inputs.length, steps))
       t.same(served.actions, trace.actions, 'serving gives the same numbers as tracing')
     })
 })

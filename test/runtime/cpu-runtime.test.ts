@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { run } from '../../src/commands/verify/verify.js'
+import type { Sampling } from '../../src/families/pi0/sampling.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import { Lane, type Slot } from '../../src/runtime/cpu/lane.js'
 import type { ActCall, LoadCall } from '../../src/runtime/cpu/protocol.js'
@@ -14,9 +15,9 @@ import { golden, numbers, smallConfig, writeModelDirectory } from '../families/m
 const config = smallConfig()
 const image = new Uint8Array(config.vision.imageSize ** 2 * 3).fill(9)
 const row: PerceiveRow = { images: [image, null, image], tokens: Int32Array.of(2, 3, 4) }
-const noiseFor = (batch: number) => {
-  const next = numbers(batch)
-  return Float32Array.from({ length: batch * config.actionHorizon * config.actionDim }, next)
+const sampling = (steps: number): Sampling => {
+  const next = numbers(1)
+  return { steps, noise: Float32Array.from({ length: config.actionHorizon * config.actionDim }, next) }
 }
 
 t.test('serving: slots, batches, refusals, cancellation', async t => {
@@ -44,55 +45,70 @@ t.test('serving: slots, batches, refusals, cancellation', async t => {
     code: 'RUNTIME_FAILED',
     message: /all 2 prefix slots are in use/,
   })
-  const alone = await runtime.act(one, noiseFor(1), 5)
+  const alone = await runtime.act(one, [sampling(5)])
   t.equal(alone.stepMs.length, 5)
-  const again = await runtime.act(one, noiseFor(1), 5)
+  const again = await runtime.act(one, [sampling(5)])
   t.same(again.actions, alone.actions, 'the same noise gives the same actions')
-  const noise = Float32Array.of(...noiseFor(1), ...noiseFor(1))
-  const together = await runtime.act(two, noise, 5)
+  const together = await runtime.act(two, [sampling(5), sampling(5)])
   const worst = alone.actions.reduce((max, v, i) => Math.max(max, Math.abs(v - together.actions[i]!)), 0)
   t.ok(worst < 1e-5, 'a row does not depend on its batch')
   const size = config.actionHorizon * config.actionDim
   t.same(
-    (await runtime.act(two, Uint32Array.of(8, 9), 5)).actions,
-    (await runtime.act(two, Float32Array.of(...seededNoise(8, size), ...seededNoise(9, size)), 5)).actions,
+    (
+      await runtime.act(
+        two,
+        [8, 9].map(noise => ({ steps: 5, noise })),
+      )
+    ).actions,
+    (
+      await runtime.act(
+        two,
+        [8, 9].map(seed => ({ steps: 5, noise: seededNoise(seed, size) })),
+      )
+    ).actions,
     'a seed is as good as the noise',
   )
 
-  const first = runtime.act(one, noiseFor(1), 5)
-  await t.rejects(runtime.act(one, noiseFor(1), 5), { message: /in use by another call/ })
+  const first = runtime.act(one, [sampling(5)])
+  await t.rejects(runtime.act(one, [sampling(5)]), { message: /in use by another call/ })
   t.same((await first).actions, alone.actions)
-  await t.rejects(runtime.act(two, noiseFor(1), 5), { message: /noise has 320 numbers; expected 2×10×32/ })
+  await t.rejects(runtime.act(two, [sampling(5)]), { message: /takes 2 samplings, got 1/ })
   for (const steps of [0, 51, 1.5, Number.NaN])
-    await t.rejects(runtime.act(two, noise, steps), { message: /steps must be an integer from 1 to 50/ })
+    await t.rejects(runtime.act(two, [sampling(steps), sampling(steps)]), {
+      message: /steps must be an integer from 1 to 50/,
+    })
   await t.rejects(runtime.perceive([]), { message: /takes 1 to 3 rows, got 0/ })
   await t.rejects(runtime.perceive([row, row, row, row]), { message: /got 4/ })
-  await t.rejects(runtime.trace([row], noiseFor(1), 3), { message: /slots are in use/ })
+  await t.rejects(runtime.trace([row], [sampling(3)]), { message: /slots are in use/ })
   one.release()
   one.release()
-  await t.rejects(runtime.act(one, noiseFor(1), 5), { message: /has been released/ })
+  await t.rejects(runtime.act(one, [sampling(5)]), { message: /has been released/ })
 
   const gone = new AbortController()
   gone.abort()
   await t.rejects(runtime.perceive([row], { signal: gone.signal }), { code: 'REQUEST_CANCELLED' })
   const leaving = new AbortController()
-  const long = runtime.act(two, noise, 50, { signal: leaving.signal })
+  const long = runtime.act(two, [sampling(50), sampling(50)], { signal: leaving.signal })
   leaving.abort()
   await t.rejects(long, { code: 'REQUEST_CANCELLED' })
-  t.same((await runtime.act(two, noise, 5)).actions, together.actions, 'the prefix outlives a cancelled call')
+  t.same(
+    (await runtime.act(two, [sampling(5), sampling(5)])).actions,
+    together.actions,
+    'the prefix outlives a cancelled call',
+  )
   two.release()
 
   const other = await createCpuRuntime({ weightsPath, config, cache: folder })
   t.teardown(() => other.close())
   const foreign = await other.perceive([row])
-  await t.rejects(runtime.act(foreign, noiseFor(1), 1), { message: /made by another runtime/ })
+  await t.rejects(runtime.act(foreign, [sampling(1)]), { message: /made by another runtime/ })
   t.same(
-    (await other.act(foreign, noiseFor(1), 5)).actions,
+    (await other.act(foreign, [sampling(5)])).actions,
     alone.actions,
     'one lane or two, the same numbers',
   )
   await other.close()
-  await t.rejects(other.act(foreign, noiseFor(1), 1), { code: 'SHUTTING_DOWN' })
+  await t.rejects(other.act(foreign, [sampling(1)]), { code: 'SHUTTING_DOWN' })
 })
 
 t.test('rows that do not fit the network are refused', async t => {

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { checkNoise, drawNoise, joinNoise, philox4x32, seededNoise } from '../../src/runtime/noise.js'
-import { tinyModel } from '../support/fake-runtime.js'
+import { drawNoise, philox4x32, seededNoise } from '../../src/runtime/noise.js'
 
 t.test('noise is the same on every machine', async t => {
   const philox = (counter: number[], [key0, key1]: [number, number]) => {
@@ -32,28 +31,10 @@ t.test('noise is the same on every machine', async t => {
   for (const seed of [-1, 2 ** 32, 0.5, Number.NaN]) t.throws(() => seededNoise(seed, 1), RangeError)
 })
 
-t.test('a batch of seeds is the noise of each row', async t => {
-  t.same([...drawNoise(Uint32Array.of(7, 0), 3)], [...seededNoise(7, 3), ...seededNoise(0, 3)])
-  const numbers = Float32Array.of(1, 2, 3)
-  t.equal(drawNoise(numbers, 3), numbers)
-})
-
-t.test(
-  'rows that bring seeds alone are left to the runtime; with numbers among them, all are drawn',
-  async t => {
-    t.same(joinNoise([7, 2 ** 32 - 1], 3), Uint32Array.of(7, 2 ** 32 - 1))
-    t.same(joinNoise([Float32Array.of(1, 2, 3), 7], 3), Float32Array.of(1, 2, 3, ...seededNoise(7, 3)))
-  },
-)
-
-t.test('noise of another batch is refused', async t => {
-  checkNoise(new Float32Array(12), 2, tinyModel)
-  checkNoise(Uint32Array.of(1, 2), 2, tinyModel)
-  t.throws(() => checkNoise(new Float32Array(6), 2, tinyModel), {
-    code: 'RUNTIME_FAILED',
-    message: 'noise has 6 numbers; expected 2×2×3',
-  })
-  t.throws(() => checkNoise(Uint32Array.of(1), 2, tinyModel), {
-    message: 'noise has 1 numbers; expected 2 seeds',
-  })
+t.test('rows bring their seeds or their numbers', async t => {
+  const rows = [
+    { steps: 1, noise: Float32Array.of(1, 2, 3) },
+    { steps: 1, noise: 7 },
+  ]
+  t.same([...drawNoise(rows, 3)], [1, 2, 3, ...seededNoise(7, 3)])
 })

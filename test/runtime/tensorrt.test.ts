@@ -4,6 +4,7 @@ import t from 'tap'
 import { run as build } from '../../src/commands/build.js'
 import { writeModel } from '../../src/families/lowered-model.js'
 import { readModelDirectory } from '../../src/families/pi0/config.js'
+import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { settingsFor } from '../../src/runtime/agreement/gate.js'
 import { seededCases } from '../../src/runtime/agreement/seeded-cases.js'
 import { createRuntime } from '../../src/runtime/backends.js'
@@ -27,6 +28,7 @@ const quick = seededCases(config, 1)
   .slice(1)
   .map(one => ({ ...one, steps: [2] }))
 const noise = new Float32Array(config.actionHorizon * config.actionDim).fill(0.5)
+const sampling = { steps: 4, noise }
 
 t.test('what is missing is said in one paragraph, with the command that mends it', async t => {
   const folder = t.testdir()
@@ -148,11 +150,14 @@ t.test('golden cases through padding, slots and modulation', async t => {
           },
         ],
       })
-      const trace = await runtime.trace(one.rows, one.noise, one.steps)
+      const trace = await runtime.trace(one.rows, samplingRows(one.noise, one.rows.length, one.steps))
       for (const [kind, { max }] of Object.entries(compareToGolden(one, trace, shaped)))
         t.ok(max <= (/^(v_t|x_t|actions)$/.test(kind) ? 5e-5 : 2e-4), `${one.name}: ${kind} ${max}`)
       const prefix = await runtime.perceive(one.rows)
-      t.same((await runtime.act(prefix, one.noise, one.steps)).actions, trace.actions)
+      t.same(
+        (await runtime.act(prefix, samplingRows(one.noise, one.rows.length, one.steps))).actions,
+        trace.actions,
+      )
       prefix.release()
       await runtime.close()
       t.equal(addon.openSessions, 0)
@@ -202,33 +207,33 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
     code: 'RUNTIME_FAILED',
     message: /all 2 prefix slots are in use/,
   })
-  const alone = await runtime.act(one, noise, 4)
+  const alone = await runtime.act(one, [sampling])
   t.same(alone.stepMs, [1, 1, 1, 1])
-  const both = await runtime.act(two, Float32Array.of(...noise, ...noise), 4)
+  const both = await runtime.act(two, [sampling, sampling])
   t.ok(
     alone.actions.every((value, i) => Math.abs(value - both.actions[i]!) < 1e-5),
     'a row does not depend on its batch',
   )
   t.same(
-    (await runtime.act(one, Uint32Array.of(8), 4)).actions,
-    (await runtime.act(one, seededNoise(8, noise.length), 4)).actions,
+    (await runtime.act(one, [{ steps: 4, noise: 8 }])).actions,
+    (await runtime.act(one, [{ steps: 4, noise: seededNoise(8, noise.length) }])).actions,
     'a seed is as good as the noise',
   )
-  await t.rejects(runtime.act(two, noise, 4), { message: /noise has 160 numbers|expected 2×/ })
+  await t.rejects(runtime.act(two, [sampling]), { message: /a prefix of 2 rows takes 2 samplings, got 1/ })
   for (const steps of [0, 51, 1.5])
-    await t.rejects(runtime.act(one, noise, steps), { message: /integer from 1 to 50/ })
+    await t.rejects(runtime.act(one, [{ steps, noise }]), { message: /integer from 1 to 50/ })
   await t.rejects(runtime.perceive([]), { message: /takes 1 to 2 rows, got 0/ })
   one.release()
   one.release()
-  await t.rejects(runtime.act(one, noise, 4), { message: /has been released/ })
+  await t.rejects(runtime.act(one, [sampling]), { message: /has been released/ })
 
   const gone = new AbortController()
   gone.abort()
   await t.rejects(runtime.perceive([row], { signal: gone.signal }), { code: 'REQUEST_CANCELLED' })
   const leaving = new AbortController()
   const held = runtime.perceive([row])
-  const first = runtime.act(two, Float32Array.of(...noise, ...noise), 4)
-  const late = runtime.act(two, Float32Array.of(...noise, ...noise), 4, { signal: leaving.signal })
+  const first = runtime.act(two, [sampling, sampling])
+  const late = runtime.act(two, [sampling, sampling], { signal: leaving.signal })
   leaving.abort()
   await t.rejects(late, { code: 'REQUEST_CANCELLED' })
   t.same((await first).actions, both.actions)
@@ -238,7 +243,7 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   t.match(other.info, { backend: 'tensorrt', lanes: 1, prefixSlots: 1 })
   t.equal(addon.built.length, 3, 'plans that fit are not built again')
   const foreign = await other.perceive([row])
-  await t.rejects(runtime.act(foreign, noise, 4), { message: /made by another runtime/ })
+  await t.rejects(runtime.act(foreign, [sampling]), { message: /made by another runtime/ })
   await other.close()
   await runtime.close()
   await t.rejects(runtime.perceive([row]), { code: 'SHUTTING_DOWN' })

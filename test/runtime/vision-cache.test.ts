@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { type ModelConfig, readModelDirectory } from '../../src/families/pi0/config.js'
+import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { golden, numbers, smallConfig, writeModelDirectory } from '../families/models.js'
@@ -40,9 +41,9 @@ async function infer(runtime: Runtime, batch: (number | null)[][], images: Uint8
   }))
   const next = numbers(5)
   const noise = Float32Array.from({ length: batch.length * config.actionHorizon * config.actionDim }, next)
-  const { imageEmbeddings } = await runtime.trace(rows, noise, 1)
+  const { imageEmbeddings } = await runtime.trace(rows, samplingRows(noise, rows.length, 1))
   const prefix = await runtime.perceive(rows)
-  const { actions } = await runtime.act(prefix, noise, 2)
+  const { actions } = await runtime.act(prefix, samplingRows(noise, rows.length, 2))
   prefix.release()
   return { imageEmbeddings, actions, reused: prefix.images?.reused, encoded: prefix.images?.encoded }
 }
@@ -86,7 +87,7 @@ t.test('an image’s embeddings do not depend on the images beside it', async t 
     const noise = new Float32Array(config.actionHorizon * config.actionDim)
     const embed = async (shown: (image: Uint8Array, index: number) => boolean) => {
       const row = { images: images.map((v, i) => (shown(v, i) ? v : null)), tokens: Int32Array.of(2) }
-      return (await runtime.trace([row], noise, 1)).imageEmbeddings
+      return (await runtime.trace([row], [{ steps: 1, noise }])).imageEmbeddings
     }
     const together = await embed(() => true)
     const size = together.length / images.length

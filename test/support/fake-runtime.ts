@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TurboPiError } from '../../src/errors.js'
 import type { ModelConfig } from '../../src/families/pi0/config.js'
-import type { Noise } from '../../src/runtime/noise.js'
+import type { Sampling } from '../../src/families/pi0/sampling.js'
 import type {
   ActResult,
   InferenceTrace,
@@ -96,15 +96,16 @@ export class FakeRuntime implements Runtime {
     )
   }
 
-  async act(prefix: Prefix, noise: Noise, steps: number, options: RunOptions = {}): Promise<ActResult> {
+  async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
     const { rows } = prefix as Prefix & { rows: readonly PerceiveRow[] }
     await this.#call('act', rows, options.signal)
     const size = this.info.config.actionHorizon * this.info.config.actionDim
     const actions = Float32Array.from({ length: rows.length * size }, (_, at) => {
       const row = Math.floor(at / size)
-      return noise[noise instanceof Float32Array ? at : row]! + rows[row]!.tokens[0]!
+      const { noise } = sampling[row]!
+      return (typeof noise === 'number' ? noise : noise[at % size]!) + rows[row]!.tokens[0]!
     })
-    return { actions, stepMs: Array.from({ length: steps }, () => 1) }
+    return { actions, stepMs: Array.from({ length: sampling[0]!.steps }, () => 1) }
   }
 
   trace(): Promise<InferenceTrace & ActResult> {

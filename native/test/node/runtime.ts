@@ -97,6 +97,7 @@ const runtime = new TensorRtRuntime(info, session, async () => table)
 const picture = (value: number) =>
   Uint8Array.from({ length: 48 }, (_, i) => (i % 2 ? value >> 8 : value & 255))
 const noise = Float32Array.of(0, 1, 2, 3, 4, 5)
+const sampling = { steps: 3, noise }
 const rows = (number: number) => [
   { images: [picture(number), null], tokens: Int32Array.of(5, 6) },
   { images: [picture(3), picture(number)], tokens: Int32Array.of(number % 1000) },
@@ -112,7 +113,7 @@ const expected = (number: number) =>
   })
 async function frame(number: number) {
   const prefix = await runtime.perceive(rows(number))
-  const { actions } = await runtime.act(prefix, Float32Array.of(...noise, ...noise), 3)
+  const { actions } = await runtime.act(prefix, [sampling, sampling])
   prefix.release()
   for (const [i, value] of expected(number).entries())
     assert.ok(
@@ -125,7 +126,7 @@ const lane = async (first: number) => {
 }
 await Promise.all([lane(0), lane(1)])
 ok('400 batches of two rows through two slots, each with its own numbers')
-const traced = await runtime.trace(rows(9), Float32Array.of(...noise, ...noise), 3)
+const traced = await runtime.trace(rows(9), [sampling, sampling])
 assert.equal(traced.keys[0]!.length, 2 * 1 * 9 * 2)
 assert.equal(traced.imageEmbeddings.length, 3 * 4 * 3)
 assert.ok(expected(9).every((value, i) => Math.abs(value - traced.actions[i]!) <= 1e-3))

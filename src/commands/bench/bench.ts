@@ -1,7 +1,7 @@
 import { cpus, totalmem } from 'node:os'
 import { loadConfig } from '../../config.js'
 import { TurboPiError } from '../../errors.js'
-import { MAX_STEPS } from '../../families/pi0/time.js'
+import { MAX_STEPS } from '../../families/pi0/sampling.js'
 import { createRuntime } from '../../runtime/backends.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
 import { configuredPolicy } from '../kit/configured-policy.js'

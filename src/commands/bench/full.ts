@@ -112,7 +112,6 @@ async function time(
 ): Promise<Timing> {
   const { config } = runtime.info
   const row = randomRow(config, cameras, tokens)
-  const noise = seededNoise(0, HORIZON * config.actionDim)
   const best: Timing = {
     scenario: name,
     visionPerCamera: Number.POSITIVE_INFINITY,
@@ -126,10 +125,10 @@ async function time(
     const start = performance.now()
     const prefix = await runtime.perceive([row])
     const perceiveMs = performance.now() - start
-    const { stepMs } = await runtime.act(prefix, noise, 10)
+    const { stepMs } = await runtime.act(prefix, [{ steps: 10, noise: 0 }])
     const total10 = performance.now() - start
     const again = performance.now()
-    await runtime.act(prefix, noise, 3)
+    await runtime.act(prefix, [{ steps: 3, noise: 0 }])
     const total3 = perceiveMs + performance.now() - again
     prefix.release()
     if (round < 0) continue

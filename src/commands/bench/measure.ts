@@ -2,7 +2,6 @@ import { build as buildHistogram, type Histogram } from 'hdr-histogram-js'
 import sharp from 'sharp'
 import type { Observation, ObservationImage } from '../../contract/observation.js'
 import type { Policy, PreparedObservation } from '../../policy/policy.js'
-import { seededNoise } from '../../runtime/noise.js'
 import type { PerceiveRow, Runtime } from '../../runtime/runtime.js'
 import { Pipeline } from '../../runtime/scheduling/pipeline.js'
 
@@ -24,8 +23,7 @@ const rowOf = ({ images, tokens, normalisedState }: PreparedObservation): Percei
   state: Float32Array.from(normalisedState),
 })
 
-const noiseOf = ({ model }: Policy, round: number) =>
-  seededNoise(round + WARM_UP, model.actionHorizon * model.actionDim)
+const seedOf = (round: number) => round + WARM_UP
 
 /** Times every stage of one inference after the other; `total` goes from the encoded images to the robot's actions. */
 export async function measureSequential(
@@ -39,7 +37,7 @@ export async function measureSequential(
     const start = performance.now()
     const prepared = await policy.prepare(observation)
     const prefix = await runtime.perceive([rowOf(prepared)])
-    const { actions, stepMs } = await runtime.act(prefix, noiseOf(policy, round), steps)
+    const { actions, stepMs } = await runtime.act(prefix, [{ steps, noise: seedOf(round) }])
     prefix.release()
     policy.finish(actions, prepared)
     if (round < 0) continue
@@ -74,8 +72,8 @@ export async function measurePipelined(
   return new Promise((resolve, reject) => {
     const startMore = () => {
       while (pipeline.free && started < end) {
-        const noise = noiseOf(policy, started++)
-        pipeline.run({ rows: [row], noise, steps, signal }, startMore).then(() => {
+        const sampling = [{ steps, noise: seedOf(started++) }]
+        pipeline.run({ rows: [row], sampling, signal }, startMore).then(() => {
           finished++
           if (finished === WARM_UP) warm = performance.now()
           if (finished === end) resolve((performance.now() - warm) / rounds)

@@ -194,8 +194,7 @@ async function infer(
     const size = config.actionHorizon * config.actionDim
     const actions = steps.map(() => new Float32Array(size * cases.length))
     for (const [index, { row }] of cases.entries()) {
-      const noise = seededNoise(index, size)
-      const each = await chunks(runtime, row, noise, steps)
+      const each = await chunks(runtime, row, index, steps)
       for (const [i, chunk] of each.entries()) actions[i]!.set(chunk, index * size)
     }
     return { name: `${backend} ${precision}, ${device}`, actions }
@@ -207,13 +206,13 @@ async function infer(
 async function chunks(
   runtime: Runtime,
   row: PerceiveRow,
-  noise: Float32Array,
+  noise: number,
   steps: readonly number[],
 ): Promise<Float32Array[]> {
   const prefix = await runtime.perceive([row])
   try {
     const all: Float32Array[] = []
-    for (const count of steps) all.push((await runtime.act(prefix, noise, count)).actions)
+    for (const count of steps) all.push((await runtime.act(prefix, [{ steps: count, noise }])).actions)
     return all
   } finally {
     prefix.release()

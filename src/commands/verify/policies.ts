@@ -115,7 +115,7 @@ async function infer(
 ): Promise<Float32Array> {
   const prefix = await runtime.perceive([{ images, tokens, state: Float32Array.from(normalisedState) }])
   try {
-    return (await runtime.act(prefix, noise, steps)).actions
+    return (await runtime.act(prefix, [{ steps, noise }])).actions
   } finally {
     prefix.release()
   }

@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { type ModelConfig, type Precision, readModelDirectory } from '../../families/pi0/config.js'
+import { samplingRows } from '../../families/pi0/sampling.js'
 import { REDUCED_TOLERANCE } from '../../runtime/agreement/difference.js'
 import { createRuntime, type RuntimeSettings } from '../../runtime/backends.js'
 import type { Runtime } from '../../runtime/runtime.js'
@@ -203,7 +204,7 @@ async function verifyCase(
     const maxTokenLength = Math.max(config.maxTokenLength, ...rows.map(row => row.tokens.length))
     const shaped = { ...config, actionHorizon: horizon, maxTokenLength }
     const runtime = await runtimeFor(shaped, rows.length)
-    const trace = await runtime.trace(rows, noise, steps)
+    const trace = await runtime.trace(rows, samplingRows(noise, rows.length, steps))
     const differences = compareToGolden(golden, trace, shaped, compared.reference)
     return {
       name,

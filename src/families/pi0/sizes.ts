@@ -1,6 +1,6 @@
 import type { ValueInfo } from '../../onnx/encode.js'
 import { type ModelConfig, maxPrefixLength } from './config.js'
-import { MAX_STEPS } from './time.js'
+import { MAX_STEPS } from './sampling.js'
 
 /** Sizes that a named dimension may have, and the one to be fastest at. */
 export interface SizeRange {

@@ -1,8 +1,5 @@
 import type { ModelConfig } from './config.js'
 
-/** Most denoise steps of one inference. */
-export const MAX_STEPS = 50
-
 /** Times at which a sampler of `steps` steps evaluates the velocity, accumulated in float32 from 1 down (pi05-spec §3.7). */
 export function timeGrid(steps: number): Float32Array {
   const dt = timeStep(steps)

@@ -1,4 +1,5 @@
 import type { ModelConfig } from '../../families/pi0/config.js'
+import { samplingRows } from '../../families/pi0/sampling.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
 import { type Difference, difference, REDUCED_TOLERANCE } from './difference.js'
 
@@ -46,7 +47,8 @@ async function chunksOf(runtime: Runtime, { rows, noise, steps = SEEDED_STEPS }:
   const prefix = await runtime.perceive(rows)
   try {
     const chunks: Float32Array[] = []
-    for (const count of steps) chunks.push((await runtime.act(prefix, noise, count)).actions)
+    for (const count of steps)
+      chunks.push((await runtime.act(prefix, samplingRows(noise, rows.length, count))).actions)
     return chunks
   } finally {
     prefix.release()

@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../families/lowered-model.js'
 import type { ModelConfig, Precision } from '../../families/pi0/config.js'
-import { MAX_STEPS } from '../../families/pi0/time.js'
+import { checkSampling, type Sampling } from '../../families/pi0/sampling.js'
 import { cacheDirectory } from '../../storage/cache.js'
-import { checkNoise, type Noise } from '../noise.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
   ActResult,
@@ -137,15 +136,14 @@ class CpuRuntime implements Runtime {
     }
   }
 
-  async act(prefix: Prefix, noise: Noise, steps: number, options: RunOptions = {}): Promise<ActResult> {
-    const { actions, stepMs } = await this.denoise(prefix, noise, steps, options, false)
+  async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
+    const { actions, stepMs } = await this.denoise(prefix, sampling, options, false)
     return { actions, stepMs }
   }
 
   private async denoise(
     prefix: Prefix,
-    noise: Noise,
-    steps: number,
+    sampling: readonly Sampling[],
     options: RunOptions,
     trace: boolean,
   ): Promise<ActReply> {
@@ -153,18 +151,15 @@ class CpuRuntime implements Runtime {
       throw refuse('the prefix was made by another runtime')
     if (prefix.released) throw refuse('the prefix has been released')
     if (!prefix.slot.buffer) throw refuse('the prefix is in use by another call, or was lost with its worker')
-    if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
-      throw refuse(`steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)
-    checkNoise(noise, prefix.batch, this.info.config)
+    checkSampling(sampling, prefix.batch, this.info.config)
     return this.actLane.call(
       {
         kind: 'act',
         batch: prefix.batch,
         positions: Math.max(...prefix.lengths),
         lengths: BigInt64Array.from(prefix.lengths, BigInt),
-        noise,
+        sampling,
         ...(prefix.state && { state: prefix.state }),
-        steps,
         trace,
       },
       { ...options, slot: prefix.slot },
@@ -173,12 +168,11 @@ class CpuRuntime implements Runtime {
 
   async trace(
     rows: readonly PerceiveRow[],
-    noise: Noise,
-    steps: number,
+    sampling: readonly Sampling[],
   ): Promise<InferenceTrace & ActResult> {
     const prefix = await this.fillPrefix(rows, {}, true)
     try {
-      const { actions, stepMs, x, velocity } = await this.denoise(prefix, noise, steps, {}, true)
+      const { actions, stepMs, x, velocity } = await this.denoise(prefix, sampling, {}, true)
       const { depth, kvHeads, headDim } = this.info.config.prefix
       const { buffer } = prefix.slot
       const partBytes = this.slotBytes / (2 * depth)

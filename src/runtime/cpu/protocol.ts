@@ -1,6 +1,6 @@
 import type { GraphName, ModelSource } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
-import type { Noise } from '../noise.js'
+import type { Sampling } from '../../families/pi0/sampling.js'
 import type { PrefixLayout } from '../prefix-layout.js'
 import type { Float } from './floats.js'
 
@@ -47,10 +47,10 @@ export interface ActCall {
   batch: number
   positions: number
   lengths: BigInt64Array
-  noise: Noise
+  /** One a row, of the same steps. */
+  sampling: readonly Sampling[]
   /** pi0: [batch, actionDim]. */
   state?: Float32Array
-  steps: number
   /** Also gives x and the velocity of every step back. */
   trace: boolean
 }

@@ -100,9 +100,10 @@ export class Sessions {
 
   /** All denoise steps of a batch. */
   async act(call: ActCall, slot: ArrayBuffer, checkpoint: () => void): Promise<ActReply> {
-    const { batch, positions, state, steps, trace } = call
+    const { batch, positions, state, sampling, trace } = call
+    const { steps } = sampling[0]!
     const { actionHorizon, actionDim } = this.config
-    const noise = drawNoise(call.noise, actionHorizon * actionDim)
+    const noise = drawNoise(sampling, actionHorizon * actionDim)
     const shape = [batch, actionHorizon, actionDim]
     const modulations = await this.modulation(steps)
     const feeds: Tensors = {

@@ -1,6 +1,5 @@
 import { Cancellation } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { joinNoise } from '../noise.js'
 import type { DropReason, RuntimeObserver } from '../observer.js'
 import type { Runtime } from '../runtime.js'
 import type { InferenceJob, InferenceQueue, InferenceResult } from './job.js'
@@ -195,7 +194,6 @@ export class Dispatcher implements InferenceQueue {
   async #run(entries: Entry[]): Promise<void> {
     const batch: RunningBatch = { entries, cancellation: new Cancellation() }
     const jobs = entries.map(entry => entry.job)
-    const { actionHorizon, actionDim } = this.#runtime.info.config
     const start = performance.now()
     this.#running.push(batch)
     for (const entry of entries) {
@@ -207,11 +205,7 @@ export class Dispatcher implements InferenceQueue {
       const result = await this.#pipeline.run(
         {
           rows: jobs.map(job => job.row),
-          noise: joinNoise(
-            jobs.map(job => job.noise),
-            actionHorizon * actionDim,
-          ),
-          steps: jobs[0]!.steps,
+          sampling: jobs.map(({ noise, steps }) => ({ noise, steps })),
           signal: batch.cancellation,
         },
         () => this.#pump(),

@@ -1,12 +1,12 @@
-import type { Noise } from '../noise.js'
+import type { Sampling } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
 
-/** One engine call: rows that share `steps`. */
+/** One engine call: rows that share their steps. */
 export interface Batch {
   rows: readonly PerceiveRow[]
-  noise: Noise
-  steps: number
+  /** One a row. */
+  sampling: readonly Sampling[]
   signal: AbortSignal
 }
 
@@ -57,7 +57,7 @@ export class Pipeline {
    */
   async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
     const number = this.#started++
-    const { rows, noise, steps, signal } = batch
+    const { rows, sampling, signal } = batch
     this.#inFlight += 1
     this.#perceiving = true
     try {
@@ -72,7 +72,7 @@ export class Pipeline {
       const act = this.#acting.then(() => {
         signal.throwIfAborted()
         actStart = performance.now()
-        return this.#lane('act', number, () => this.#runtime.act(prefix, noise, steps, { signal }))
+        return this.#lane('act', number, () => this.#runtime.act(prefix, sampling, { signal }))
       })
       this.#acting = act.catch(() => undefined)
       onFree()

@@ -1,8 +1,8 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { MAX_STEPS } from '../../families/pi0/time.js'
+import { checkSampling, type Sampling } from '../../families/pi0/sampling.js'
 import type { NativeAct, NativeError, NativeJob, NativeSession } from '../gpu/addon.js'
 import { cropped, type EngineBatch, engineBatch } from '../gpu/batch.js'
-import { checkNoise, drawNoise, type Noise } from '../noise.js'
+import { drawNoise } from '../noise.js'
 import type {
   ActResult,
   InferenceTrace,
@@ -78,11 +78,12 @@ export class TensorRtRuntime implements Runtime {
     }
   }
 
-  async act(prefix: Prefix, noise: Noise, steps: number, { signal }: RunOptions = {}): Promise<ActResult> {
+  async act(prefix: Prefix, sampling: readonly Sampling[], { signal }: RunOptions = {}): Promise<ActResult> {
     if (!(prefix instanceof TensorRtPrefix) || prefix.owner !== this)
       throw refuse('the prefix was made by another runtime')
     if (prefix.released) throw refuse('the prefix has been released')
-    const input = this.actInput(prefix.slot, prefix.batch, prefix.state, noise, steps)
+    const input = this.actInput(prefix.slot, prefix.batch, prefix.state, sampling)
+    const { steps } = input
     await this.prepare(steps)
     const { actions, denoiseMs } = await this.run(() => this.session.act(input), signal)
     return { actions, stepMs: Array<number>(steps).fill(denoiseMs / steps) }
@@ -90,15 +91,15 @@ export class TensorRtRuntime implements Runtime {
 
   async trace(
     rows: readonly PerceiveRow[],
-    noise: Noise,
-    steps: number,
+    sampling: readonly Sampling[],
   ): Promise<InferenceTrace & ActResult> {
     const batch = this.layOut(rows)
     const { width } = this.info.config.prefix
     const { headDim, imageTokens } = this.session.shape
     const slot = this.takeSlot()
     try {
-      const input = this.actInput(slot, rows.length, this.stateOf(rows), noise, steps)
+      const input = this.actInput(slot, rows.length, this.stateOf(rows), sampling)
+      const { steps } = input
       await this.prepare(steps)
       const start = performance.now()
       const traced = await this.run(() => this.session.trace({ ...batch.input, ...input }))
@@ -144,12 +145,16 @@ export class TensorRtRuntime implements Runtime {
     return state
   }
 
-  private actInput(slot: number, batch: number, state: Float32Array, noise: Noise, steps: number): NativeAct {
+  private actInput(
+    slot: number,
+    batch: number,
+    state: Float32Array,
+    sampling: readonly Sampling[],
+  ): NativeAct {
     const { actionHorizon, actionDim } = this.info.config
-    if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
-      throw refuse(`steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)
-    checkNoise(noise, batch, this.info.config)
-    return { slot, batch, steps, noise: drawNoise(noise, actionHorizon * actionDim), state }
+    checkSampling(sampling, batch, this.info.config)
+    const noise = drawNoise(sampling, actionHorizon * actionDim)
+    return { slot, batch, steps: sampling[0]!.steps, noise, state }
   }
 
   /** Sends the modulation of a step count, once. A failure is not kept: the next call tries again. */

@@ -1,0 +1,45 @@
+import { TurboPiError } from '../../errors.js'
+import type { ModelConfig } from './config.js'
+
+/** Most denoise steps of one inference. */
+export const MAX_STEPS = 50
+
+/** How the action chunk of one row is drawn from its prefix (network §3.7). */
+export interface Sampling {
+  /** Denoise steps, 1…MAX_STEPS. */
+  readonly steps: number
+  /** What it is denoised from: a seed (0…2³² − 1), or standard normal numbers [actionHorizon, actionDim]. */
+  readonly noise: number | Float32Array
+}
+
+/** Whether two rows may share one engine call: all of its rows take their steps together. */
+export const sameBatch = (a: Sampling, b: Sampling): boolean => a.steps === b.steps
+
+/** One sampling a row, of numbers [batch, actionHorizon, actionDim]. */
+export function samplingRows(noise: Float32Array, batch: number, steps: number): Sampling[] {
+  const size = noise.length / batch
+  return Array.from({ length: batch }, (_, row) => ({
+    steps,
+    noise: noise.subarray(row * size, (row + 1) * size),
+  }))
+}
+
+const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
+
+/** Throws RUNTIME_FAILED unless `sampling` is that of one engine call of `batch` rows. */
+export function checkSampling(sampling: readonly Sampling[], batch: number, config: ModelConfig): void {
+  const { actionHorizon, actionDim } = config
+  if (sampling.length !== batch)
+    throw refuse(`a prefix of ${batch} rows takes ${batch} samplings, got ${sampling.length}`)
+  for (const [row, { steps, noise }] of sampling.entries()) {
+    if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
+      throw refuse(`row ${row}: steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)
+    if (!sameBatch(sampling[0]!, sampling[row]!))
+      throw refuse(`rows of one call share their steps: row 0 has ${sampling[0]!.steps}, row ${row} ${steps}`)
+    if (typeof noise === 'number') {
+      if (!Number.isInteger(noise) || noise < 0 || noise > 0xffffffff)
+        throw refuse(`row ${row}: the seed must be an integer from 0 to 4294967295, got ${noise}`)
+    } else if (noise.length !== actionHorizon * actionDim)
+      throw refuse(`row ${row}: noise has ${noise.length} numbers; expected ${actionHorizon}×${actionDim}`)
+  }
+}
