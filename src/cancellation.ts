@@ -1,3 +1,18 @@
+import { TurboPiError } from './errors.js'
+
+/**
+ * What a caller that went away gets. Made once: an error captures its stack, which costs more than the rest of a skipped
+ * observation.
+ */
+export const CALLER_LEFT = new TurboPiError(
+  'REQUEST_CANCELLED',
+  'The caller went away before its answer was ready.',
+)
+
+/** For long work that its owner gave up, for example `the start`. */
+export const calledOff = (work: string): TurboPiError =>
+  new TurboPiError('REQUEST_CANCELLED', `${work} was called off`)
+
 /**
  * An AbortSignal that its owner aborts. Those of AbortController cost more than all else that a request needs, and what
  * they refer to is freed by full collections alone: too much for one a request, or several, at hundreds of camera frames a

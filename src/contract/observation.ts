@@ -44,7 +44,7 @@ export interface Observation {
   prompt?: string
 }
 
-/** What a caller may choose for one inference. */
+/** What a caller may choose for one inference, as clients name it. */
 export interface InferOptions {
   /** Denoise steps, 1…50. */
   numSteps?: number

@@ -1,7 +1,9 @@
-import { reasonOf, TurboPiError } from '../errors.js'
+import { TurboPiError } from '../errors.js'
+import { at, type Field, fieldOf, invalid, numbers } from './fields.js'
 import { NdArray } from './msgpack.js'
-import { numbersOf, textOf } from './ndarray.js'
-import type { InferOptions, Observation, ObservationImage, ObservationSpec } from './observation.js'
+import { textOf } from './ndarray.js'
+import type { Observation, ObservationImage, ObservationSpec } from './observation.js'
+import { type SamplingOptions, samplingOf } from './sampling.js'
 import {
   type ActionShape,
   inferRequestSchema,
@@ -10,17 +12,23 @@ import {
   optionsSchema,
   type Wire,
 } from './schemas.js'
-import { type Check, compileCheck, pointerTo } from './validate.js'
+import { type Check, compileCheck } from './validate.js'
 
 export interface ObservationLimits {
   /** Camera images that one observation may carry. */
   maxImages: number
 }
 
+/** What a caller may choose for one inference. */
+export interface RequestOptions {
+  sampling: SamplingOptions
+  /** Milliseconds from arrival after which an answer is of no use. */
+  deadlineMs: number | undefined
+}
+
 /** One request, whatever wire it came over. */
-export interface InferRequest {
+export interface InferRequest extends RequestOptions {
   observation: Observation
-  options: InferOptions
 }
 
 /**
@@ -49,16 +57,15 @@ export class RequestParser {
     })
     this.#requests = both(wire => compileCheck(inferRequestSchema(spec, shape, wire)))
     this.#observations = both(wire => compileCheck(observationSchema(spec, wire)))
-    this.#options = both(wire =>
-      compileCheck(optionsSchema(shape.horizon, shape.actionDim, wire), 'OPTIONS_INVALID'),
-    )
+    this.#options = both(wire => compileCheck(optionsSchema(shape, wire), 'OPTIONS_INVALID'))
   }
 
   /** The body of POST /infer: observation keys and `options` side by side. */
   request(body: unknown, wire: Wire): InferRequest {
     this.#requests[wire](body)
     const { options, ...observation } = body as Record<string, unknown>
-    return { observation: this.#observation(observation), options: parseOptions(options, this.#shape) }
+    const { sampling, deadlineMs } = this.#optionsOf(options)
+    return { observation: this.#observation(observation), sampling, deadlineMs }
   }
 
   /** An observation without options, as openpi's clients send it. */
@@ -68,10 +75,17 @@ export class RequestParser {
   }
 
   /** Options that arrive apart from the observation. */
-  options(value: unknown, wire: Wire): InferOptions {
-    if (value === undefined) return {}
-    this.#options[wire](value)
-    return parseOptions(value, this.#shape)
+  options(value: unknown, wire: Wire): RequestOptions {
+    if (value !== undefined) this.#options[wire](value)
+    return this.#optionsOf(value)
+  }
+
+  #optionsOf(value: unknown): RequestOptions {
+    const options = (value ?? {}) as Record<string, unknown>
+    return {
+      sampling: samplingOf(options, this.#shape),
+      deadlineMs: options['deadline_ms'] as number | undefined,
+    }
   }
 
   #observation(value: Record<string, unknown>): Observation {
@@ -97,30 +111,6 @@ export class RequestParser {
       : { images, state, prompt: promptOf(prompt, this.#prompt.pointer) }
   }
 }
-
-/** A key of the observation, and where it stands: `images.cam_high` inside `images`, `observation/image` as one key. */
-interface Field {
-  key: string
-  path: readonly string[]
-  pointer: string
-}
-
-function fieldOf(key: string): Field {
-  const path = key.split('.')
-  return { key, path, pointer: pointerTo(...path) }
-}
-
-function at(value: Record<string, unknown>, path: readonly string[]): unknown {
-  let node: unknown = value
-  for (const name of path) node = (node as Record<string, unknown> | undefined)?.[name]
-  return node
-}
-
-const invalid = (
-  pointer: string,
-  detail: string,
-  code: 'OBSERVATION_INVALID' | 'IMAGE_INVALID' | 'OPTIONS_INVALID' = 'OBSERVATION_INVALID',
-) => new TurboPiError(code, `${pointer} ${detail}`, { fields: [{ pointer, detail }] })
 
 function imageOf(value: unknown, pointer: string): ObservationImage {
   if (typeof value === 'string') return { kind: 'encoded', bytes: base64(value, pointer) }
@@ -170,14 +160,6 @@ function base64(text: string, pointer: string): Buffer {
   return bytes
 }
 
-function numbers(array: NdArray, pointer: string): Float64Array {
-  try {
-    return numbersOf(array)
-  } catch (error) {
-    throw invalid(pointer, reasonOf(error))
-  }
-}
-
 function stateOf(value: unknown, size: number, pointer: string): Float64Array {
   const state =
     value instanceof NdArray
@@ -201,40 +183,4 @@ function promptOf(value: unknown, pointer: string): string {
   if (text.length > MAX_PROMPT_LENGTH)
     throw invalid(pointer, `must have at most ${MAX_PROMPT_LENGTH} characters, got ${text.length}`)
   return text
-}
-
-/** The schema sees to the size of nested lists; a NumPy array's is seen to here. */
-function noiseOf(value: unknown, { horizon, actionDim }: ActionShape): Float32Array {
-  const pointer = '/options/noise'
-  if (
-    value instanceof NdArray &&
-    (value.shape.length !== 2 || value.shape[0] !== horizon || value.shape[1] !== actionDim)
-  )
-    throw invalid(
-      pointer,
-      `must have shape [${horizon}, ${actionDim}], got [${value.shape.join(', ')}]`,
-      'OPTIONS_INVALID',
-    )
-  const noise = Float32Array.from(
-    value instanceof NdArray ? numbers(value, pointer) : (value as number[][]).flat(),
-  )
-  if (!noise.every(Number.isFinite))
-    throw invalid(pointer, 'must be finite float32 numbers', 'OPTIONS_INVALID')
-  return noise
-}
-
-function parseOptions(value: unknown, shape: ActionShape): InferOptions {
-  const raw = (value ?? {}) as { num_steps?: number; seed?: number; noise?: unknown; deadline_ms?: number }
-  if (raw.seed !== undefined && raw.noise !== undefined)
-    throw invalid(
-      '/options/seed',
-      'and /options/noise exclude each other; give one of them',
-      'OPTIONS_INVALID',
-    )
-  return {
-    ...(raw.num_steps !== undefined && { numSteps: raw.num_steps }),
-    ...(raw.seed !== undefined && { seed: raw.seed }),
-    ...(raw.noise !== undefined && { noise: noiseOf(raw.noise, shape) }),
-    ...(raw.deadline_ms !== undefined && { deadlineMs: raw.deadline_ms }),
-  }
 }

@@ -1,5 +1,7 @@
 import { type TObject, type TSchema, Type } from 'typebox'
+import { NdArraySchema } from './ndarray-schema.js'
 import type { CameraSpec, ObservationSpec, StateSpec } from './observation.js'
+import { samplingSchema } from './sampling.js'
 
 /** How an observation travels: JSON with base64 images, or MessagePack with NumPy arrays (openpi's dialect). */
 export type Wire = 'json' | 'msgpack'
@@ -7,7 +9,6 @@ export type Wire = 'json' | 'msgpack'
 const closed = { additionalProperties: false } as const
 
 export const MAX_PROMPT_LENGTH = 4096
-export const MAX_STEPS = 50
 
 const JSON_IMAGE_FORMS =
   'a base64 JPEG, PNG or WebP file, a data: URL, or {"data", "encoding": "rgb8", "width", "height"} with raw pixels'
@@ -26,15 +27,6 @@ const JsonImage = Type.Union([
     closed,
   ),
 ])
-
-const NdArraySchema = Type.Object(
-  {
-    dtype: Type.String({ description: 'NumPy dtype string, for example |u1 or <f4' }),
-    shape: Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 8 }),
-    data: Type.Unsafe<Uint8Array>({ description: 'C-order bytes (MessagePack bin)' }),
-  },
-  { description: 'a NumPy array as msgpack-numpy packs it' },
-)
 
 const MsgpackImage = Type.Union([
   NdArraySchema,
@@ -85,26 +77,10 @@ function nest(fields: [key: string, required: boolean, schema: TSchema][]): TObj
 }
 
 /** Options of one inference. */
-export function optionsSchema(horizon: number, actionDim: number, wire: Wire): TObject {
-  const row = Type.Array(Type.Number(), { minItems: actionDim, maxItems: actionDim })
-  const rows = Type.Array(row, { minItems: horizon, maxItems: horizon })
-  const noise = wire === 'json' ? rows : Type.Union([rows, NdArraySchema])
+export function optionsSchema(shape: ActionShape, wire: Wire): TObject {
   return Type.Object(
     {
-      num_steps: Type.Optional(
-        Type.Integer({ minimum: 1, maximum: MAX_STEPS, description: 'denoise steps' }),
-      ),
-      seed: Type.Optional(
-        Type.Integer({
-          minimum: 0,
-          maximum: 0xffffffff,
-          description: 'of the noise; drawn at random when absent',
-        }),
-      ),
-      noise: Type.Optional({
-        ...noise,
-        description: `explicit noise [${horizon}, ${actionDim}] instead of a seed, to reproduce a reference`,
-      } as TSchema),
+      ...samplingSchema(shape, wire),
       deadline_ms: Type.Optional(
         Type.Number({
           exclusiveMinimum: 0,
@@ -124,7 +100,7 @@ export function observationSchema(spec: ObservationSpec, wire: Wire): TObject {
 
 /** Body of POST /infer: the observation and, beside it, `options`. */
 export function inferRequestSchema(spec: ObservationSpec, model: ActionShape, wire: Wire): TObject {
-  const options = Type.Optional(optionsSchema(model.horizon, model.actionDim, wire))
+  const options = Type.Optional(optionsSchema(model, wire))
   const schema = nest([...observationFields(spec, wire), ['options', false, options]])
   return Type.Object(schema.properties, { ...closed, title: `Observation (${spec.embodiment})` })
 }

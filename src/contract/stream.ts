@@ -2,9 +2,10 @@ import { type Static, type TObject, type TSchema, Type } from 'typebox'
 import { TurboPiError } from '../errors.js'
 import { type InferenceAnswer, jsonReply, msgpackReply } from './answer.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from './msgpack.js'
-import type { InferOptions, Observation, ObservationSpec } from './observation.js'
+import type { Observation, ObservationSpec } from './observation.js'
 import type { RequestParser } from './parse.js'
 import type { ProblemDocument } from './problem.js'
+import type { SamplingOptions } from './sampling.js'
 import {
   type ActionShape,
   inferReplySchema,
@@ -31,7 +32,7 @@ const clock = (description: string) =>
   Type.Number({ minimum: 0, description: `${description}, in milliseconds of the client's clock` })
 
 function observationMessage(observation: TSchema, shape: ActionShape, wire: Wire): TObject {
-  const { deadline_ms: deadline, ...options } = optionsSchema(shape.horizon, shape.actionDim, wire).properties
+  const { deadline_ms: deadline, ...options } = optionsSchema(shape, wire).properties
   return Type.Object(
     {
       type: Type.Literal('observation'),
@@ -228,16 +229,16 @@ export class StreamReader {
   }
 
   /** The complete observation; one that does not fit the policy leaves what is carried over as it was. */
-  observation(message: ObservationMessage): { observation: Observation; options: InferOptions } {
+  observation(message: ObservationMessage): { observation: Observation; sampling: SamplingOptions } {
     const fields = { ...this.#carried, ...message.observation }
     for (const group of this.groups) {
       const [before, now] = [this.#carried[group], message.observation[group]]
       if (isRecord(before) && isRecord(now)) fields[group] = { ...before, ...now }
     }
     const observation = this.parser.observation(fields, this.wire)
-    const options = this.parser.options(message.options, this.wire)
+    const { sampling } = this.parser.options(message.options, this.wire)
     this.#carried = fields
-    return { observation, options }
+    return { observation, sampling }
   }
 
   reset(): void {

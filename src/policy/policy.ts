@@ -16,6 +16,9 @@ export interface PreparedObservation {
   timing: { decodeMs: number; prepareMs: number }
 }
 
+/** Whether an observation is still worth preparing: an AbortSignal, or the place that it has in a queue. */
+export type Wanted = Pick<AbortSignal, 'throwIfAborted'>
+
 /** What the guard saw in an action chunk. */
 export interface GuardReport {
   /** Action values outside [q01 − margin, q99 + margin]. */
@@ -45,8 +48,11 @@ export interface Policy {
   readonly defaultSteps: number
   /** openpi's policy_metadata, sent as the first frame of its protocol. */
   readonly metadata: Readonly<Record<string, unknown>>
-  /** Decodes and resizes images, normalises the state, writes and tokenises the prompt. Throws IMAGE_* or OBSERVATION_INVALID. */
-  prepare(observation: Observation): Promise<PreparedObservation>
+  /**
+   * Decodes and resizes images, normalises the state, writes and tokenises the prompt. Asks `wanted` between the images.
+   * Throws IMAGE_*, OBSERVATION_INVALID, or what `wanted` throws.
+   */
+  prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation>
   /** Un-normalises [actionHorizon, actionDim] and guards it. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS. */
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk
   close(): Promise<void>

@@ -9,7 +9,7 @@ import type { ResizeMethod } from './images/resize.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
 import type { NormStats } from './norm-stats.js'
 import { type Normalisation, type NormalisationConvention, Normaliser } from './normalise.js'
-import type { ActionChunk, Policy, PreparedObservation } from './policy.js'
+import type { ActionChunk, Policy, PreparedObservation, Wanted } from './policy.js'
 import { type PromptForm, promptTexts } from './prompt.js'
 import type { Tokenizer } from './tokenizer/tokenizer.js'
 
@@ -77,7 +77,7 @@ export class RobotPolicy implements Policy {
     this.#joints = embodiment.jointTransform && JOINT_TRANSFORMS[embodiment.jointTransform]
   }
 
-  async prepare(observation: Observation): Promise<PreparedObservation> {
+  async prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation> {
     const start = performance.now()
     const state = this.#state(observation)
     const normalised = this.#stateNormaliser.normalise(state)
@@ -88,7 +88,7 @@ export class RobotPolicy implements Policy {
       this.#parts.paddedPromptState ? normalisedState : normalised,
     )
     const prepared = performance.now()
-    const images = await this.#images(observation)
+    const images = await this.#images(observation, wanted)
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
     return { images, tokens, truncated, normalisedState, state, timing }
   }
@@ -142,7 +142,7 @@ export class RobotPolicy implements Policy {
   }
 
   #tokens(observation: Observation, state: Float64Array): { tokens: Int32Array; truncated: boolean } {
-    const prompt = observation.prompt ?? this.#parts.defaultPrompt
+    const prompt = observation.prompt ?? this.spec.prompt.default
     if (prompt === undefined) throw invalid(this.spec.prompt.key, 'is required and missing')
     const { tokenizer, promptForm } = this.#parts
     const ids = [tokenizer.bosId]
@@ -154,12 +154,12 @@ export class RobotPolicy implements Policy {
     }
   }
 
-  #images(observation: Observation): Promise<(Uint8Array | null)[]> {
+  #images(observation: Observation, wanted: Wanted | undefined): Promise<(Uint8Array | null)[]> {
     return Promise.all(
       this.#slots.map(async camera => {
         if (!camera) return null
         const image = observation.images[camera.key]
-        if (image) return this.#decoder.decode(image, camera)
+        if (image) return this.#decoder.decode(image, camera, wanted)
         if (camera.required) throw invalid(camera.key, 'is required and missing')
         return null
       }),

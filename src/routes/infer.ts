@@ -1,10 +1,9 @@
 import type { FastifyInstance } from 'fastify'
-import { Cancellation } from '../cancellation.js'
+import { CALLER_LEFT, Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack } from '../contract/msgpack.js'
 import type { RequestParser } from '../contract/parse.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
-import { TurboPiError } from '../errors.js'
 import type { PolicyService } from '../service/service.js'
 import { Turns } from './event-loop-turns.js'
 
@@ -63,17 +62,17 @@ export function inferRoute(
     },
     async (request, reply) => {
       const wire = request.headers['content-type']?.includes('msgpack') ? 'msgpack' : 'json'
-      const { observation, options } = parser.request(request.body, wire)
+      const { observation, sampling, deadlineMs } = parser.request(request.body, wire)
       const gone = new Cancellation()
       const onClose = () => {
-        if (!reply.raw.writableFinished)
-          gone.abort(new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.'))
+        if (!reply.raw.writableFinished) gone.abort(CALLER_LEFT)
       }
       if (reply.raw.destroyed) onClose()
       reply.raw.once('close', onClose)
-      const answer = await service.infer(observation, options, {
+      const answer = await service.infer(observation, sampling, {
         session: `${request.ip}:${request.socket.remotePort}`,
         signal: gone,
+        deadlineMs,
       })
       if (wire === 'json') return jsonReply(answer)
       return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))

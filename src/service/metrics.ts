@@ -1,12 +1,12 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { InferenceAnswer } from '../contract/answer.js'
 import { TurboPiError } from '../errors.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
+import type { Answered, Failed, ServiceListener } from './events.js'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10]
 
 /** The numbers of one server, in Prometheus' names and base units. */
-export class Metrics {
+export class Metrics implements ServiceListener {
   readonly registry = new Registry()
   readonly #answers = this.#counter('answers_total', 'Action chunks answered.')
   readonly #coalesced = this.#counter('coalesced_total', "Answers shared from another caller's inference.")
@@ -19,6 +19,10 @@ export class Metrics {
     'actions_out_of_bounds_total',
     'Action values that the guard found out of bounds.',
   )
+  readonly #listenerErrors = this.#counter(
+    'listener_errors_total',
+    'Errors of what listens to the service: a recorder that cannot write, for example. They cost no answer.',
+  )
   readonly #errors = new Counter({
     name: 'turbo_pi_errors_total',
     help: 'Requests that ended in an error, by its code.',
@@ -27,7 +31,7 @@ export class Metrics {
   })
   readonly #dropped = new Counter({
     name: 'turbo_pi_dropped_total',
-    help: 'Jobs that left the queue or the engine without an answer.',
+    help: 'Requests that left the queue or the engine without an answer.',
     labelNames: ['reason'],
     registers: [this.registry],
   })
@@ -39,7 +43,7 @@ export class Metrics {
   })
   readonly #depth = new Gauge({
     name: 'turbo_pi_queue_depth',
-    help: 'Jobs that wait for the engine.',
+    help: 'Requests that have a place in the queue: being prepared, or waiting for the engine.',
     registers: [this.registry],
   })
   readonly #connections = new Gauge({
@@ -56,7 +60,7 @@ export class Metrics {
   })
   readonly #wait = new Histogram({
     name: 'turbo_pi_queue_wait_seconds',
-    help: 'Waiting of a job until its batch started.',
+    help: 'Waiting of a request, to be prepared and for the engine.',
     buckets: SECONDS,
     registers: [this.registry],
   })
@@ -100,7 +104,7 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry })
   }
 
-  answered({ timing, coalesced, late, guard }: InferenceAnswer): void {
+  answered({ answer: { timing, coalesced, late, guard } }: Answered): void {
     this.#answers.inc()
     if (coalesced) this.#coalesced.inc()
     if (late) this.#late.inc()
@@ -114,15 +118,19 @@ export class Metrics {
     this.#stage.denoise.observe(timing.denoiseMs / 1000)
   }
 
-  failed(error: unknown): void {
+  failed({ error }: Failed): void {
     // Callers that go away, or send something newer, are no fault; `dropped` counts the work.
     if (error instanceof TurboPiError && error.code === 'REQUEST_CANCELLED') return
     this.#errors.inc({ code: error instanceof TurboPiError ? error.code : 'INTERNAL' })
   }
 
-  /** A newer observation of the same session took this one's place. */
   superseded(): void {
     this.#superseded.inc()
+  }
+
+  /** A listener of the service's events threw. */
+  listenerFailed(): void {
+    this.#listenerErrors.inc()
   }
 
   connected(protocol: string): void {

@@ -1,4 +1,11 @@
-import type { InferOptions, Observation, ObservationImage } from '../contract/observation.js'
+import type { Observation, ObservationImage } from '../contract/observation.js'
+import { type SamplingRequest, sameSampling, samplingKey } from '../families/pi0/sampling.js'
+
+/** What is asked for, with the policy's defaults filled in: requests that mean the same are equal. */
+export interface InferenceRequest {
+  readonly observation: Observation
+  readonly sampling: SamplingRequest
+}
 
 type Bytes = Uint8Array | Float32Array | Float64Array
 
@@ -15,9 +22,8 @@ const mix = (hash: number, word: number) => Math.imul(hash ^ word, 0x01000193)
  * A cheap key for "could be the same inference": equal inferences have equal keys, and different ones rarely do. Of
  * images only the lengths and a few sampled bytes count, so a key costs microseconds whatever the frames weigh.
  */
-export function inferenceKey({ prompt, state, images }: Observation, options: InferOptions): number {
-  let key = mix(options.numSteps ?? 0, options.seed ?? -1)
-  key = mix(mix(key, options.noise?.length ?? 0), prompt?.length ?? -1)
+export function inferenceKey({ observation: { prompt, state, images }, sampling }: InferenceRequest): number {
+  let key = mix(samplingKey(sampling), prompt?.length ?? -1)
   // Sums, so that the order of the fields does not matter.
   for (const name in state) {
     const { buffer, byteOffset, length } = state[name] as Float64Array
@@ -37,24 +43,14 @@ export function inferenceKey({ prompt, state, images }: Observation, options: In
   return key
 }
 
-/** Exact: same fields, same bytes, same steps, same seed or noise. Deadlines do not count, they change no answer. */
-export function isSameInference(
-  a: { observation: Observation; options: InferOptions },
-  b: { observation: Observation; options: InferOptions },
-): boolean {
-  return (
-    a.observation.prompt === b.observation.prompt &&
-    a.options.numSteps === b.options.numSteps &&
-    a.options.seed === b.options.seed &&
-    sameOptional(a.options.noise, b.options.noise) &&
-    sameRecord(a.observation.state, b.observation.state, sameBytes) &&
-    sameRecord(a.observation.images, b.observation.images, sameImage)
-  )
-}
+/** Exact: same fields, same bytes, same sampling. Deadlines do not count, they change no answer. */
+export const isSameInference = (a: InferenceRequest, b: InferenceRequest): boolean =>
+  sameSampling(a.sampling, b.sampling) &&
+  a.observation.prompt === b.observation.prompt &&
+  sameRecord(a.observation.state, b.observation.state, sameBytes) &&
+  sameRecord(a.observation.images, b.observation.images, sameImage)
 
 const sameBytes = (a: Bytes, b: Bytes) => a.byteLength === b.byteLength && bytesOf(a).equals(bytesOf(b))
-
-const sameOptional = (a: Bytes | undefined, b: Bytes | undefined) => (a && b ? sameBytes(a, b) : a === b)
 
 function sameImage(a: ObservationImage, b: ObservationImage): boolean {
   if (a.kind === 'encoded' || b.kind === 'encoded') {

@@ -1,36 +1,20 @@
-import { Cancellation } from '../cancellation.js'
+import { CALLER_LEFT } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
-import type { InferOptions, Observation, ObservationSpec } from '../contract/observation.js'
+import type { Observation, ObservationSpec } from '../contract/observation.js'
+import type { SamplingOptions } from '../contract/sampling.js'
 import type { ActionShape } from '../contract/schemas.js'
-import { TurboPiError } from '../errors.js'
-import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { reasonOf, TurboPiError } from '../errors.js'
+import { drawn } from '../families/pi0/sampling.js'
+import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
-import type { PerceiveRow, Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
-import type { InferenceJob, InferenceQueue, InferenceResult } from '../runtime/scheduling/job.js'
-import { Coalescer, type SharedWork } from './coalescer.js'
+import { Coalescer } from './coalescer.js'
+import { ServiceEvents } from './events.js'
+import { type Caller, type Engine, Inference } from './inference.js'
 import { Metrics } from './metrics.js'
+import { type InferenceRequest, inferenceKey } from './same-inference.js'
 import { syntheticObservation } from './self-test.js'
-
-/** Who asks, and until when. */
-export interface InferContext {
-  /** The queue is fair between sessions: one a WebSocket connection, one an HTTP client. */
-  session: string
-  /** Aborted when the caller goes away. */
-  signal?: AbortSignal
-  /**
-   * Takes an answer that comes after its deadline, marked `late`. Otherwise the caller gets DEADLINE_EXCEEDED the
-   * moment the deadline passes. Work past its deadline is not started either way.
-   */
-  acceptsLate?: boolean
-  /** A newer observation of the session will take its place while it waits: see InferenceJob. */
-  replaceable?: boolean
-  /** Called when the engine takes up the inference: from here on its answer will be the freshest to be had. */
-  onStart?: () => void
-}
-
-/** Is told of every answer. */
-export type Watcher = (observation: Observation, answer: InferenceAnswer, session: string) => void
 
 /** What this server serves. */
 export interface ServiceMetadata {
@@ -54,35 +38,29 @@ export interface ServiceParts {
   /** Draws the seed of the noise for callers that give none; default: at random. */
   drawSeed?: () => number
   queue?: Omit<DispatcherOptions, 'observer'>
+  /** Takes what is to be in the log; default: a warning of the process. */
+  warn?: (message: string, error: unknown) => void
 }
 
-/** A runtime behind its queue. */
-interface Engine {
-  queue: InferenceQueue
-  runtime: RuntimeInfo
-}
-
-/** What callers share of an answer: all but when and how each of them got it. */
-type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late' | 'timing'> & {
-  stages: Omit<InferenceAnswer['timing'], 'totalMs'>
-}
+/** Of the errors of listeners, the first of so many is in the log. */
+const LOGGED_ONE_IN = 1000
 
 /** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
   readonly metrics = new Metrics()
+  readonly events: ServiceEvents
   readonly #parts: ServiceParts
-  readonly #watchers: Watcher[] = []
-  /** Observations that are being prepared, and who waits for the last of them. */
-  #preparing = 0
-  #prepared: (() => void) | undefined
+  readonly #coalescer = new Coalescer()
   #engine: Engine | undefined
+  #listenerErrors = 0
   #starting: Promise<void> | undefined
   #closing: Promise<void> | undefined
-  readonly #coalescer = new Coalescer<SharedAnswer>()
   #phase: 'starting' | 'ready' | 'closed' = 'starting'
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
+    this.events = new ServiceEvents(error => this.#listenerFailed(error))
+    this.events.listen(this.metrics)
     // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
     parts.runtime.catch(() => {})
   }
@@ -102,13 +80,18 @@ export class PolicyService {
   }
 
   async #start(): Promise<void> {
+    const { policy } = this.#parts
     const runtime = await this.#parts.runtime
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
-    this.#engine = { queue, runtime: runtime.info }
+    this.#engine = { policy, queue, runtime: runtime.info }
     if (this.#phase === 'closed') return queue.close()
-    const work = { signal: new Cancellation(), deadline: undefined, replaceable: false, started: () => {} }
+    const request = this.#resolved(syntheticObservation(policy), { noise: 0 })
     try {
-      await this.#run(syntheticObservation(this.#parts.policy), { seed: 0 }, 'self-test', work)
+      const caller = { session: 'self-test' }
+      await this.#begin(this.#engine, request, inferenceKey(request), caller, undefined).wait(
+        caller,
+        undefined,
+      )
     } catch (error) {
       // What a real policy makes of a black picture may well leave its bounds; the stages ran all the same.
       if (!(error instanceof TurboPiError && error.code === 'ACTIONS_OUT_OF_BOUNDS')) throw error
@@ -136,39 +119,44 @@ export class PolicyService {
    * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
    * REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
    */
-  async infer(
-    observation: Observation,
-    options: InferOptions,
-    context: InferContext,
-  ): Promise<InferenceAnswer> {
+  async infer(observation: Observation, options: SamplingOptions, caller: Caller): Promise<InferenceAnswer> {
     const start = performance.now()
+    const { session } = caller
     try {
-      this.#requireReady()
-      const deadline = options.deadlineMs === undefined ? undefined : start + options.deadlineMs
-      const { session, signal, acceptsLate, replaceable, onStart } = context
-      const { answer, coalesced } = await this.#coalescer.run(
-        observation,
-        options,
-        { signal, deadline, acceptsLate, replaceable, onStart },
-        work => this.#run(observation, options, session, work),
-      )
+      const engine = this.#readyEngine()
+      if (caller.signal?.aborted) throw CALLER_LEFT
+      const request = this.#resolved(observation, options)
+      const deadline = caller.deadlineMs === undefined ? undefined : start + caller.deadlineMs
+      const key = inferenceKey(request)
+      const shared = this.#coalescer.find(request, key)
+      const inference = shared ?? this.#begin(engine, request, key, caller, deadline)
+      const { sampling } = inference
+      this.events.emit('accepted', { session, at: start, observation: request.observation, sampling })
+      const answered = await (shared ? shared.join(caller, deadline) : inference.wait(caller, deadline))
       const end = performance.now()
       const late = deadline !== undefined && end > deadline
+      const coalesced = shared !== undefined
       // Field by field: an object that is spread and then changed is slow to make.
-      const { actions, horizon, actionSize, seed, truncated, guard, model, stages } = answer
+      const { actions, horizon, actionSize, seed, truncated, guard, model, stages } = answered
       const timing = { ...stages, totalMs: end - start }
-      const own = { actions, horizon, actionSize, seed, coalesced, late, truncated, guard, model, timing }
-      this.metrics.answered(own)
-      for (const watcher of this.#watchers) watcher(observation, own, session)
-      return own
+      const answer = { actions, horizon, actionSize, seed, coalesced, late, truncated, guard, model, timing }
+      this.events.emit('answered', {
+        session,
+        at: end,
+        observation: request.observation,
+        sampling,
+        answer,
+      })
+      return answer
     } catch (error) {
-      this.metrics.failed(error)
+      this.events.emit('failed', { session, at: performance.now(), observation, error })
       throw error
     }
   }
 
-  watch(watcher: Watcher): void {
-    this.#watchers.push(watcher)
+  /** A newer observation of `session` takes the place of one that waited, whose caller has left. */
+  superseded(session: string): void {
+    this.events.emit('superseded', { session, at: performance.now() })
   }
 
   /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
@@ -179,96 +167,54 @@ export class PolicyService {
 
   async #close(): Promise<void> {
     this.#phase = 'closed'
-    if (this.#preparing > 0) {
-      await new Promise<void>(resolve => {
-        this.#prepared = resolve
-      })
-    }
     await this.#engine?.queue.close()
     await this.#parts.policy.close()
+    this.events.flush()
   }
 
-  #requireReady(): void {
-    if (this.#phase === 'starting') {
-      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
-    }
-    if (this.#phase === 'closed') {
+  #readyEngine(): Engine {
+    if (this.#phase === 'closed')
       throw new TurboPiError('SHUTTING_DOWN', 'This server takes no more work; connect to another one.')
-    }
+    if (this.#phase === 'starting' || !this.#engine)
+      throw new TurboPiError('NOT_READY', 'The self-test has not passed yet; ask /readyz and try again.')
+    return this.#engine
   }
 
-  async #run(
-    observation: Observation,
-    options: InferOptions,
-    session: string,
-    work: SharedWork,
-  ): Promise<SharedAnswer> {
-    const { policy, drawSeed = randomSeed } = this.#parts
-    const noise = options.noise ?? options.seed ?? drawSeed()
-    const { prepared, submitted } = await this.#submit(observation, options, session, noise, work)
-    const result = await submitted
-    const { actions, guard } = policy.finish(result.actions, prepared)
-    const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
+  /** The request with the policy's prompt and steps where the caller chose none. */
+  #resolved(observation: Observation, { steps, noise }: SamplingOptions): InferenceRequest {
+    const { spec, defaultSteps } = this.#parts.policy
+    const prompt = observation.prompt ?? spec.prompt.default
+    const { images, state } = observation
     return {
-      actions,
-      horizon: policy.model.actionHorizon,
-      actionSize: policy.actionSize,
-      seed: typeof noise === 'number' ? noise : null,
-      stages: {
-        decodeMs: prepared.timing.decodeMs + prepared.timing.prepareMs,
-        queueMs,
-        visionMs,
-        prefixMs,
-        denoiseMs,
-      },
-      guard,
-      truncated: prepared.truncated,
-      model: (this.#engine as Engine).runtime.fingerprint,
+      observation: prompt === observation.prompt ? observation : { images, state, prompt: prompt! },
+      sampling: { steps: steps ?? defaultSteps, ...(noise !== undefined && { noise }) },
     }
   }
 
-  /** Prepares and queues; counted, so that `close` does not shut the queue before accepted work has reached it. */
-  async #submit(
-    observation: Observation,
-    options: InferOptions,
-    session: string,
-    noise: number | Float32Array,
-    work: SharedWork,
-  ): Promise<{ prepared: PreparedObservation; submitted: Promise<InferenceResult> }> {
-    this.#preparing += 1
-    try {
-      const prepared = await this.#parts.policy.prepare(observation)
-      const { images, tokens, normalisedState } = prepared
-      const row = { images, tokens, state: new Float32Array(normalisedState) }
-      const job = new Job(row, noise, options.numSteps ?? this.#parts.policy.defaultSteps, session, work)
-      return { prepared, submitted: (this.#engine as Engine).queue.submit(job, work.signal) }
-    } finally {
-      this.#preparing -= 1
-      if (this.#preparing === 0) this.#prepared?.()
-    }
-  }
-}
-
-/** A shared inference in the queue. Its deadline and whether it is replaceable move with its callers. */
-class Job implements InferenceJob {
-  constructor(
-    readonly row: PerceiveRow,
-    readonly noise: number | Float32Array,
-    readonly steps: number,
-    readonly session: string,
-    private readonly work: SharedWork,
-  ) {}
-
-  get deadline(): number | undefined {
-    return this.work.deadline
+  #begin(
+    engine: Engine,
+    request: InferenceRequest,
+    key: number,
+    caller: Caller,
+    deadline: number | undefined,
+  ): Inference {
+    const sampling = drawn(request.sampling, this.#parts.drawSeed ?? randomSeed)
+    const inference = new Inference(engine, request, key, sampling, caller, deadline, this.#ended)
+    this.#coalescer.add(inference)
+    return inference
   }
 
-  get replaceable(): boolean {
-    return this.work.replaceable
-  }
+  readonly #ended = (inference: Inference) => this.#coalescer.remove(inference)
 
-  onStart(): void {
-    this.work.started()
+  #listenerFailed(error: unknown): void {
+    this.metrics.listenerFailed()
+    this.#listenerErrors += 1
+    if (this.#listenerErrors % LOGGED_ONE_IN !== 1) return
+    const { warn = (message: string) => process.emitWarning(message) } = this.#parts
+    warn(
+      `A listener of the service's events failed (${reasonOf(error)}); ${this.#listenerErrors} such errors so far.`,
+      error,
+    )
   }
 }
 

@@ -37,7 +37,7 @@ export async function actOnTabletop(
       state: { 'observation/state': state },
       prompt,
     }
-    return actionRows(await service.infer(observation, { numSteps: steps, seed: noise }, { session: 'test' }))
+    return actionRows(await service.infer(observation, { steps, noise }, { session: 'test' }))
   }
   await service.start()
   try {

@@ -12,6 +12,29 @@ export interface Sampling {
   readonly noise: number | Float32Array
 }
 
+/** A sampling as it is asked for, steps filled in: without noise, a seed is drawn once nobody is found to share with. */
+export type SamplingRequest = Omit<Sampling, 'noise'> & Partial<Pick<Sampling, 'noise'>>
+
+/** The sampling of a request, with the seed from `drawSeed` where it brings no noise. */
+export const drawn = (request: SamplingRequest, drawSeed: () => number): Sampling => ({
+  ...request,
+  noise: request.noise ?? drawSeed(),
+})
+
+/** A number that is equal for equal requests. */
+export const samplingKey = ({ steps, noise }: SamplingRequest): number =>
+  (typeof noise === 'number' ? noise : noise === undefined ? -1 : -2) * (MAX_STEPS + 1) + steps
+
+/** Whether two requests mean the same, so that one inference answers both. */
+export function sameSampling(a: SamplingRequest, b: SamplingRequest): boolean {
+  if (a.steps !== b.steps) return false
+  if (!(a.noise instanceof Float32Array && b.noise instanceof Float32Array)) return a.noise === b.noise
+  return bytesOf(a.noise).equals(bytesOf(b.noise))
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) =>
+  Buffer.from(buffer, byteOffset, byteLength)
+
 /** Whether two rows may share one engine call: all of its rows take their steps together. */
 export const sameBatch = (a: Sampling, b: Sampling): boolean => a.steps === b.steps
 

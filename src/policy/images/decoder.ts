@@ -5,6 +5,7 @@ import { Piscina } from 'piscina'
 import sharp from 'sharp'
 import type { ObservationImage } from '../../contract/observation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
+import type { Wanted } from '../policy.js'
 import { type ImageArray, layoutOf, toRgb } from './pixels.js'
 import type { ResizeMethod, RgbImage } from './resize.js'
 import type { ResizeTask } from './resize-worker.js'
@@ -28,8 +29,8 @@ export interface ImagePlace {
 sharp.concurrency(1)
 sharp.cache(false)
 
-// Every further decode only takes the processor from the thread that serves; one above the cores keeps them busy.
-const decoding = pLimit(availableParallelism() + 1)
+// Every further image only takes the processor from the thread that serves; one above the cores keeps them busy.
+const atWork = pLimit(availableParallelism() + 1)
 
 /**
  * Turns images into what the network takes: 8-bit RGB [size, size, 3]. Files are decoded off the main thread as Pillow's
@@ -44,12 +45,25 @@ export class ImageDecoder {
     this.#options = options
   }
 
-  /** Throws IMAGE_INVALID or IMAGE_TOO_LARGE, with the image's pointer. */
-  async decode(image: ObservationImage, place: ImagePlace): Promise<Uint8Array> {
+  /** Throws IMAGE_INVALID or IMAGE_TOO_LARGE, with the image's pointer, or what `wanted` throws before the work is begun. */
+  async decode(image: ObservationImage, place: ImagePlace, wanted?: Wanted): Promise<Uint8Array> {
     const { size } = this.#options
-    if (image.kind === 'array') return this.#array(image, place)
-    const rgb = await decoding(() => this.#file(image.bytes, place))
-    return rgb.width === size && rgb.height === size ? rgb.pixels : this.#resize(rgb)
+    if (image.kind === 'array') {
+      const { width, height, layout } = this.#checked(image, place)
+      if (width === size && height === size) return toRgb(image, layout).pixels
+      return atWork(() => {
+        wanted?.throwIfAborted()
+        // A view would be posted together with the whole frame that it lies in.
+        return this.#resize({ array: { ...image, data: image.data.slice() } as ImageArray, layout })
+      })
+    }
+    return atWork(async () => {
+      wanted?.throwIfAborted()
+      const rgb = await this.#file(image.bytes, place)
+      if (rgb.width === size && rgb.height === size) return rgb.pixels
+      wanted?.throwIfAborted()
+      return this.#resize(rgb)
+    })
   }
 
   async close(): Promise<void> {
@@ -57,8 +71,8 @@ export class ImageDecoder {
     this.#pool = undefined
   }
 
-  #array(image: ImageArray, place: ImagePlace): Uint8Array | Promise<Uint8Array> {
-    const { size } = this.#options
+  /** The size of a raw image that may be used. */
+  #checked(image: ImageArray, place: ImagePlace) {
     const layout = layoutOf(image.shape, place.layout)
     if (!layout)
       throw refuse(
@@ -80,9 +94,7 @@ export class ImageDecoder {
         place,
         'is an array of floats, which must lie in 0…1; send 0…255 as uint8',
       )
-    if (width === size && height === size) return toRgb(image, layout).pixels
-    // A view would be posted together with the whole frame that it lies in.
-    return this.#resize({ array: { ...image, data: image.data.slice() } as ImageArray, layout })
+    return { width, height, layout }
   }
 
   async #file(bytes: Uint8Array, place: ImagePlace): Promise<RgbImage> {

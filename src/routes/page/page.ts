@@ -38,7 +38,7 @@ export function pageRoutes(
   { watchSessions }: Partial<Pick<Config, 'watchSessions'>>,
 ): void {
   const watch = watchSessions ? new SessionWatch(service.metadata().observation) : undefined
-  if (watch) service.watch((...seen) => watch.record(...seen))
+  if (watch) service.events.listen(watch)
 
   app.get<{ Params: { '*': string } }>('/page/*', { schema: { hide: true } }, async (request, reply) => {
     const file = request.params['*']

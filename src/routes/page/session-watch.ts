@@ -3,6 +3,7 @@ import sharp from 'sharp'
 import { actionRows, type InferenceAnswer, serverTiming } from '../../contract/answer.js'
 import type { Observation, ObservationSpec } from '../../contract/observation.js'
 import { layoutOf, toRgb } from '../../policy/images/pixels.js'
+import type { Answered, ServiceListener } from '../../service/events.js'
 
 /** Sessions whose last observation is kept. */
 const MAX_SESSIONS = 8
@@ -16,7 +17,7 @@ interface Seen {
 }
 
 /** Keeps the last observation of each session and its answer, for people to look at. */
-export class SessionWatch {
+export class SessionWatch implements ServiceListener {
   readonly #spec: ObservationSpec
   readonly #seen = new LRUCache<string, Seen>({ max: MAX_SESSIONS })
 
@@ -24,7 +25,7 @@ export class SessionWatch {
     this.#spec = spec
   }
 
-  record(observation: Observation, answer: InferenceAnswer, session: string): void {
+  answered({ observation, answer, session }: Answered): void {
     const count = (this.#seen.peek(session)?.count ?? 0) + 1
     this.#seen.set(session, { observation, answer, at: performance.now(), count })
   }
@@ -35,7 +36,7 @@ export class SessionWatch {
       session,
       count,
       age_ms: performance.now() - at,
-      prompt: observation.prompt ?? this.#spec.prompt.default ?? null,
+      prompt: observation.prompt ?? null,
       state: Object.fromEntries(
         Object.entries(observation.state).map(([key, values]) => [key, Array.from(values)]),
       ),

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { WebSocket } from 'ws'
-import { Cancellation } from '../../cancellation.js'
-import { TurboPiError } from '../../errors.js'
+import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import type { Metrics } from '../../service/metrics.js'
 
 export interface SocketLimits {
@@ -13,8 +12,6 @@ export interface SocketLimits {
 
 /** Milliseconds that a peer has to answer a close frame before its connection is destroyed. */
 export const CLOSE_TIMEOUT_MS = 1000
-
-const GONE = new TurboPiError('REQUEST_CANCELLED', 'The connection was closed.')
 
 /** All WebSocket connections of a server: heartbeat, bounded buffers, and a drain that loses no answer. */
 export class Sockets {
@@ -68,7 +65,7 @@ export class Connection {
     this.#sendBufferBytes = sendBufferBytes
     this.#closed = new Promise(resolve => {
       socket.once('close', () => {
-        this.#gone.abort(GONE)
+        this.#gone.abort(CALLER_LEFT)
         resolve()
       })
     })

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { Cancellation } from '../../cancellation.js'
+import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import { problemOf } from '../../contract/problem.js'
 import {
   encodeActions,
@@ -12,9 +12,6 @@ import {
 import { TurboPiError } from '../../errors.js'
 import type { PolicyService } from '../../service/service.js'
 import type { Connection } from './connection.js'
-
-// Made once: an abort without a reason captures a stack, which costs more than the rest of a skipped observation.
-const SKIPPED = new TurboPiError('REQUEST_CANCELLED', 'The observation was skipped.')
 
 /** An observation without an answer yet. */
 interface Pending {
@@ -101,7 +98,7 @@ export class StreamSession {
         fields: [{ pointer: '/seq', detail: `must be greater than ${this.#newestSeq}` }],
       })
     }
-    const { observation, options } = this.#reader.observation(message)
+    const { observation, sampling } = this.#reader.observation(message)
     this.#newestSeq = seq
     const ageOnArrival = capturedAt === undefined ? 0 : Math.max(0, sentAt - capturedAt)
     const pending: Pending = { seq, cancellation: new Cancellation() }
@@ -109,19 +106,16 @@ export class StreamSession {
     if (deadlineMs !== undefined && deadlineMs <= ageOnArrival) return this.#skip(pending, 'expired')
     this.#waiting = pending
     this.#pending.push(pending)
-    const inference = this.#service.infer(
-      observation,
-      { ...options, ...(deadlineMs !== undefined && { deadlineMs: deadlineMs - ageOnArrival }) },
-      {
-        session: this.#connection.session,
-        signal: pending.cancellation,
-        acceptsLate: true,
-        replaceable: true,
-        onStart: () => {
-          if (this.#waiting === pending) this.#waiting = undefined
-        },
+    const inference = this.#service.infer(observation, sampling, {
+      session: this.#connection.session,
+      signal: pending.cancellation,
+      deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - ageOnArrival,
+      acceptsLate: true,
+      replaceable: true,
+      onStart: () => {
+        if (this.#waiting === pending) this.#waiting = undefined
       },
-    )
+    })
     const validUntil = capturedAt === undefined || deadlineMs === undefined ? null : capturedAt + deadlineMs
     this.#connection.track(
       inference
@@ -159,8 +153,8 @@ export class StreamSession {
 
   #skip(pending: Pending, reason: SkipReason): void {
     pending.skipped = reason
-    pending.cancellation.abort(SKIPPED)
-    if (reason === 'superseded') this.#service.metrics.superseded()
+    pending.cancellation.abort(CALLER_LEFT)
+    if (reason === 'superseded') this.#service.superseded(this.#connection.session)
     this.#send({ type: 'skipped', seq: pending.seq, reason })
   }
 

@@ -1,13 +1,16 @@
+import { availableParallelism } from 'node:os'
 import { Cancellation } from '../../cancellation.js'
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
+import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
 import type { DropReason, RuntimeObserver } from '../observer.js'
-import type { Runtime } from '../runtime.js'
-import type { InferenceJob, InferenceQueue, InferenceResult } from './job.js'
+import type { PerceiveRow, Runtime } from '../runtime.js'
 import { type BatchResult, Pipeline } from './pipeline.js'
+import { Places } from './places.js'
 import { FairQueue } from './queue.js'
+import { type Admission, type InferenceResult, type RunningBatch, Ticket } from './ticket.js'
 
 export interface DispatcherOptions {
-  /** Jobs that may wait; one more is refused with OVERLOADED. */
+  /** Places of the queue; one more is refused with OVERLOADED. */
   maxWaiting?: number
   /** Whether perceive and act overlap, on runtimes that can. */
   overlap?: boolean
@@ -16,42 +19,36 @@ export interface DispatcherOptions {
   observer?: RuntimeObserver
 }
 
-/** A job between `submit` and its answer. */
-interface Entry {
-  job: InferenceJob
-  submitted: number
-  /** Set once the job has its answer or its error. */
-  settled: boolean
-  resolve(result: InferenceResult): void
-  reject(error: unknown): void
-  /** Stops listening to the caller's signal. */
-  detach(): void
-  /** The batch that it runs in. */
-  batch?: RunningBatch
-}
+/** Observations that are prepared at once: more would only take the processor from each other. */
+const PREPARED_AT_ONCE = availableParallelism() + 1
 
-interface RunningBatch {
-  entries: readonly Entry[]
-  cancellation: Cancellation
+/** Why a ticket that fails so has left. What the observation itself is to blame for is not counted as dropped. */
+const DROPPED: Partial<Record<ErrorCode, DropReason>> = {
+  OVERLOADED: 'overloaded',
+  DEADLINE_EXCEEDED: 'expired',
+  REQUEST_CANCELLED: 'cancelled',
+  SHUTTING_DOWN: 'cancelled',
 }
-
-const cancelled = new TurboPiError('REQUEST_CANCELLED', 'The caller went away before its answer was ready.')
 
 const shuttingDown = () =>
   new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
 
 /**
- * Shares one runtime among many callers. What waits when the engine becomes free forms the next batch at once, up to
- * the runtime's maxBatch; the order is FairQueue's. The queue is bounded, passed deadlines are not started, and
- * an aborted signal takes its job away: out of the queue, or, with the last live row, out of the engine.
+ * Shares one runtime among many callers. Each inference is admitted, prepared and submitted: a place in the bounded queue
+ * is taken before any work is done, preparation and engine are each given in FairQueue's order, and what waits when the
+ * engine becomes free forms the next batch at once, up to the runtime's maxBatch. Passed deadlines are not started; a
+ * ticket that leaves frees its place or, as the last live row of its batch, the engine.
  */
-export class Dispatcher implements InferenceQueue {
+export class Dispatcher {
   readonly #runtime: Runtime
   readonly #pipeline: Pipeline
   readonly #observer: RuntimeObserver
-  readonly #maxWaiting: number
   readonly #drainMs: number
-  readonly #queue = new FairQueue<Entry>()
+  readonly #places: Places
+  /** Who waits to be prepared, and who for the engine. */
+  readonly #unprepared = new FairQueue()
+  readonly #ready = new FairQueue()
+  #preparing = 0
   readonly #running: RunningBatch[] = []
   #closing: Promise<void> | undefined
   #drained: (() => void) | undefined
@@ -65,40 +62,83 @@ export class Dispatcher implements InferenceQueue {
       overlap: options.overlap ?? true,
       observer: this.#observer,
     })
-    this.#maxWaiting = options.maxWaiting ?? 256
+    this.#places = new Places(options.maxWaiting ?? 256)
     this.#drainMs = options.drainMs ?? 5000
   }
 
-  /** Jobs that wait for the engine. */
+  /** Tickets that the engine has not taken up. */
   get depth(): number {
-    return this.#queue.size
+    return this.#places.size
   }
 
   /**
-   * Rejects with OVERLOADED (`retryAfter` set), DEADLINE_EXCEEDED, REQUEST_CANCELLED, SHUTTING_DOWN, or the
-   * runtime's error, which every row of the failed batch gets.
+   * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws
+   * OVERLOADED (`retryAfter` set) or SHUTTING_DOWN.
    */
-  submit(job: InferenceJob, signal?: AbortSignal): Promise<InferenceResult> {
-    if (this.#closing) return Promise.reject(shuttingDown())
-    if (signal?.aborted) return Promise.reject(cancelled)
-    return new Promise((resolve, reject) => {
-      const onAbort = () => this.#cancel(entry, signal?.reason)
-      const detach = () => signal?.removeEventListener('abort', onAbort)
-      const entry: Entry = { job, submitted: performance.now(), settled: false, resolve, reject, detach }
-      signal?.addEventListener('abort', onAbort, { once: true })
-      this.#admit(entry)
-      this.#pump()
-    })
+  admit(admission: Admission): Ticket {
+    if (this.#closing) throw shuttingDown()
+    if (this.#places.full) this.#dropExpired()
+    if (this.#places.full) {
+      const loser = this.#places.givesWayTo(admission.session)
+      if (!loser) {
+        this.#observer.dropped?.('overloaded')
+        throw this.#overloaded()
+      }
+      this.#drop(loser, this.#overloaded())
+    }
+    const ticket = new Ticket(admission)
+    this.#places.add(ticket)
+    this.#observer.depth?.(this.#places.size)
+    return ticket
   }
 
-  /** Takes no more jobs, lets accepted ones finish for `drainMs`, rejects the rest, closes the runtime. Idempotent. */
+  /**
+   * Does `work` when the ticket's turn comes. Rejects with what `work` throws, OVERLOADED when a shorter session took the
+   * place, DEADLINE_EXCEEDED, SHUTTING_DOWN or what the ticket left with; it has then lost its place.
+   */
+  async prepare<T>(ticket: Ticket, work: () => Promise<T>): Promise<T> {
+    const turn = ticket.wait<void>()
+    if (!ticket.settled) this.#unprepared.push(ticket)
+    this.#pump()
+    await turn
+    try {
+      ticket.throwIfAborted()
+      return await work()
+    } catch (error) {
+      this.#drop(ticket, error)
+      throw error
+    } finally {
+      this.#preparing -= 1
+      this.#pump()
+    }
+  }
+
+  /** Queues for the engine. Rejects as `prepare` does, or with the runtime's error, which every row of a failed batch gets. */
+  submit(ticket: Ticket, row: PerceiveRow, sampling: Sampling): Promise<InferenceResult> {
+    ticket.row = row
+    ticket.sampling = sampling
+    const result = ticket.wait<InferenceResult>()
+    if (!ticket.settled) this.#ready.push(ticket)
+    this.#pump()
+    return result
+  }
+
+  /** The last caller has gone. */
+  leave(ticket: Ticket, error: TurboPiError): void {
+    this.#drop(ticket, error)
+    const { batch } = ticket
+    if (batch?.tickets.every(row => row.settled)) batch.cancellation.abort(error)
+    this.#pump()
+  }
+
+  /** Admits no more, lets accepted work finish for `drainMs`, rejects the rest, closes the runtime. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
   async #close(): Promise<void> {
-    if (this.#queue.size > 0 || this.#running.length > 0) {
+    if (this.#places.size > 0 || this.#running.length > 0) {
       await new Promise<void>(resolve => {
         const timer = setTimeout(resolve, this.#drainMs)
         this.#drained = () => {
@@ -107,112 +147,91 @@ export class Dispatcher implements InferenceQueue {
         }
       })
     }
-    for (const entry of this.#queue.takeAll()) this.#drop(entry, 'cancelled', shuttingDown())
+    for (const ticket of this.#places.all()) this.#drop(ticket, shuttingDown())
     for (const batch of this.#running) {
-      for (const entry of batch.entries) this.#drop(entry, 'cancelled', shuttingDown())
+      for (const ticket of batch.tickets) this.#drop(ticket, shuttingDown())
       batch.cancellation.abort(shuttingDown())
     }
     await this.#runtime.close()
   }
 
-  /** Puts a job into the queue; a full one first gives up what has expired, or what a longer session waits with. */
-  #admit(entry: Entry): void {
-    if (this.#queue.size >= this.#maxWaiting) this.#dropExpired()
-    if (this.#queue.size >= this.#maxWaiting) {
-      const loser = this.#queue.takeFromLongest(this.#queue.waitingOf(entry.job.session) + 1) ?? entry
-      this.#drop(loser, 'overloaded', this.#overloaded())
-      if (loser === entry) return
-    }
-    this.#queue.push(entry)
-  }
-
   #overloaded(): TurboPiError {
-    const retryAfter = Math.max(1, Math.ceil((this.#rowMs * this.#maxWaiting) / 1000))
+    const { limit } = this.#places
+    const retryAfter = Math.max(1, Math.ceil((this.#rowMs * limit) / 1000))
     return new TurboPiError(
       'OVERLOADED',
-      `All ${this.#maxWaiting} places of the queue are taken; try again in ${retryAfter} s, or send fewer requests at once.`,
+      `All ${limit} places of the queue are taken; try again in ${retryAfter} s, or send fewer requests at once.`,
       { retryAfter },
     )
   }
 
-  /** `reason` is the caller's: one whose deadline passes while it waits counts as expired. */
-  #cancel(entry: Entry, reason: unknown): void {
-    this.#queue.remove(entry)
-    const expired = reason instanceof TurboPiError && reason.code === 'DEADLINE_EXCEEDED'
-    this.#drop(entry, expired ? 'expired' : 'cancelled', expired ? reason : cancelled)
-    const { batch } = entry
-    if (batch?.entries.every(row => row.settled)) batch.cancellation.abort(cancelled)
-    this.#pump()
-  }
-
   #dropExpired(): void {
     const now = performance.now()
-    for (const entry of this.#queue.takeExpired(now)) {
-      const late = Math.ceil(now - (entry.job.deadline ?? now))
-      this.#drop(
-        entry,
-        'expired',
-        new TurboPiError(
-          'DEADLINE_EXCEEDED',
-          `The deadline passed ${late} ms ago while the request waited for the engine, so it was not started.`,
-        ),
-      )
+    for (const ticket of this.#places.expired(now)) this.#drop(ticket, ticket.expiry(now))
+  }
+
+  #drop(ticket: Ticket, error: unknown, reason = DROPPED[(error as TurboPiError).code]): void {
+    if (!ticket.fail(error)) return
+    if (this.#places.remove(ticket)) {
+      this.#unprepared.remove(ticket)
+      this.#ready.remove(ticket)
     }
+    if (reason) this.#observer.dropped?.(reason)
   }
 
-  /** True the first time: an entry is answered once. */
-  #settle(entry: Entry): boolean {
-    if (entry.settled) return false
-    entry.settled = true
-    entry.detach()
-    return true
-  }
-
-  #drop(entry: Entry, reason: DropReason, error: TurboPiError): void {
-    if (!this.#settle(entry)) return
-    this.#observer.dropped?.(reason)
-    entry.reject(error)
-  }
-
+  /** Gives out what is free: turns to prepare, and the engine. */
   #pump(): void {
-    while (this.#pipeline.free && this.#queue.size > 0) {
+    if (this.#preparing < PREPARED_AT_ONCE && this.#unprepared.size > 0) this.#giveTurns()
+    while (this.#pipeline.free && this.#ready.size > 0) {
       this.#dropExpired()
-      const first = this.#queue.take()
+      const first = this.#ready.take()
       if (!first) break
-      const entries = [first]
-      while (entries.length < this.#runtime.info.maxBatch) {
-        const next = this.#queue.take(job => job.steps === first.job.steps)
+      const tickets = [first]
+      while (tickets.length < this.#runtime.info.maxBatch) {
+        const next = this.#ready.take(ticket => sameBatch(ticket.sampling, first.sampling))
         if (!next) break
-        entries.push(next)
+        tickets.push(next)
       }
-      void this.#run(entries)
+      void this.#run(tickets)
     }
-    this.#observer.depth?.(this.#queue.size)
-    if (this.#queue.size === 0 && this.#running.length === 0) this.#drained?.()
+    this.#observer.depth?.(this.#places.size)
+    if (this.#places.size === 0 && this.#running.length === 0) this.#drained?.()
   }
 
-  async #run(entries: Entry[]): Promise<void> {
-    const batch: RunningBatch = { entries, cancellation: new Cancellation() }
-    const jobs = entries.map(entry => entry.job)
+  #giveTurns(): void {
+    this.#dropExpired()
+    while (this.#preparing < PREPARED_AT_ONCE) {
+      const ticket = this.#unprepared.take()
+      if (!ticket) break
+      this.#preparing += 1
+      ticket.stopWaiting(performance.now())
+      ticket.wake()
+    }
+  }
+
+  async #run(tickets: Ticket[]): Promise<void> {
+    const batch: RunningBatch = { tickets, cancellation: new Cancellation() }
     const start = performance.now()
     this.#running.push(batch)
-    for (const entry of entries) {
-      entry.batch = batch
-      entry.job.onStart?.()
+    for (const ticket of tickets) {
+      this.#places.remove(ticket)
+      ticket.stopWaiting(start)
+      ticket.batch = batch
+      ticket.onStart?.()
     }
-    this.#observer.batch?.(entries.map(entry => start - entry.submitted))
+    this.#observer.batch?.(tickets.map(ticket => ticket.waitedMs))
     try {
       const result = await this.#pipeline.run(
         {
-          rows: jobs.map(job => job.row),
-          sampling: jobs.map(({ noise, steps }) => ({ noise, steps })),
+          rows: tickets.map(ticket => ticket.row),
+          sampling: tickets.map(ticket => ticket.sampling),
           signal: batch.cancellation,
         },
         () => this.#pump(),
       )
-      const rowMs = (performance.now() - start) / entries.length
+      const rowMs = (performance.now() - start) / tickets.length
       this.#rowMs = this.#rowMs === 0 ? rowMs : 0.9 * this.#rowMs + 0.1 * rowMs
-      this.#answer(entries, start, result)
+      answer(tickets, result)
     } catch (error) {
       const failure =
         error instanceof TurboPiError
@@ -220,27 +239,26 @@ export class Dispatcher implements InferenceQueue {
           : new TurboPiError('RUNTIME_FAILED', `The inference runtime failed: ${reasonOf(error)}`, {
               cause: error,
             })
-      for (const entry of entries) this.#drop(entry, 'failed', failure)
+      for (const ticket of tickets) this.#drop(ticket, failure, 'failed')
     } finally {
       this.#running.splice(this.#running.indexOf(batch), 1)
       this.#pump()
     }
   }
+}
 
-  #answer(entries: Entry[], start: number, result: BatchResult): void {
-    const size = result.actions.length / entries.length
-    entries.forEach((entry, row) => {
-      if (!this.#settle(entry)) return
-      entry.resolve({
-        actions: result.actions.subarray(row * size, (row + 1) * size),
-        timing: {
-          queueMs: start - entry.submitted + result.waitMs,
-          visionMs: result.visionMs,
-          prefixMs: result.prefixMs,
-          denoiseMs: result.denoiseMs,
-          batch: entries.length,
-        },
-      })
+function answer(tickets: readonly Ticket[], result: BatchResult): void {
+  const size = result.actions.length / tickets.length
+  for (const [row, ticket] of tickets.entries()) {
+    ticket.answer({
+      actions: result.actions.subarray(row * size, (row + 1) * size),
+      timing: {
+        queueMs: ticket.waitedMs + result.waitMs,
+        visionMs: result.visionMs,
+        prefixMs: result.prefixMs,
+        denoiseMs: result.denoiseMs,
+        batch: tickets.length,
+      },
     })
   }
 }

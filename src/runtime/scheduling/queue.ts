@@ -1,35 +1,28 @@
-import type { InferenceJob } from './job.js'
+import type { Ticket } from './ticket.js'
 
-interface Session<T> {
+interface Session {
   readonly name: string
   /** The round in which this session is next served. */
   round: number
-  waiting: T[]
+  waiting: Ticket[]
 }
 
-/** A job that waits since `submitted`, in performance.now() milliseconds. */
-interface Waiting {
-  job: InferenceJob
-  submitted: number
-}
-
-const deadlineOf = (entry: Waiting) => entry.job.deadline ?? Number.POSITIVE_INFINITY
+const deadlineOf = (ticket: Ticket) => ticket.deadline ?? Number.POSITIVE_INFINITY
 
 /**
  * Whether `a` goes before `b`: the earlier deadline does, then the replaceable, of which the freshest, then what has waited
  * longest. The replaceable go before the rest because only sessions that stay have them: callers that come anew for each
  * request would join every round before its end.
  */
-function precedes(a: Waiting, b: Waiting): boolean {
+function precedes(a: Ticket, b: Ticket): boolean {
   const [first, second] = [deadlineOf(a), deadlineOf(b)]
   if (first !== second) return first < second
-  const replaceable = a.job.replaceable ?? false
-  if (replaceable !== (b.job.replaceable ?? false)) return replaceable
-  return replaceable ? a.submitted > b.submitted : a.submitted < b.submitted
+  if (a.replaceable !== b.replaceable) return a.replaceable
+  return a.replaceable ? a.admitted > b.admitted : a.admitted < b.admitted
 }
 
 /**
- * The waiting room of the dispatcher: fair between sessions, earliest deadline first within that.
+ * A waiting line of the dispatcher: fair between sessions, earliest deadline first within that.
  *
  * Start-time fair queueing with jobs of equal weight. Service goes in rounds, and a session is served once a round:
  * the session of the lowest round is next; between sessions of one round, and between the jobs of one session, the
@@ -37,9 +30,9 @@ function precedes(a: Waiting, b: Waiting): boolean {
  * earns no credit and a flood delays its own session alone. A job that is removed unserved costs its session
  * nothing: a robot that replaces its observation keeps its turn.
  */
-export class FairQueue<T extends Waiting> {
+export class FairQueue {
   // A list, not a map: what a map has grown out of would be left to full collections, with the frames of its jobs.
-  readonly #sessions: Session<T>[] = []
+  readonly #sessions: Session[] = []
   #round = 0
   #size = 0
 
@@ -47,36 +40,30 @@ export class FairQueue<T extends Waiting> {
     return this.#size
   }
 
-  /** Jobs of one session that wait. */
-  waitingOf(session: string): number {
-    return this.#session(session)?.waiting.length ?? 0
-  }
-
-  push(entry: T): void {
-    const name = entry.job.session
-    let session = this.#session(name)
+  push(ticket: Ticket): void {
+    let session = this.#session(ticket.session)
     if (!session) {
       this.#forget()
-      session = { name, round: this.#round, waiting: [] }
+      session = { name: ticket.session, round: this.#round, waiting: [] }
       this.#sessions.push(session)
     }
     session.round = Math.max(session.round, this.#round)
-    session.waiting.push(entry)
+    session.waiting.push(ticket)
     this.#size += 1
   }
 
-  /** Removes and returns the next job that `fits`. */
-  take(fits: (job: InferenceJob) => boolean = () => true): T | undefined {
-    let next: T | undefined
-    let from: Session<T> | undefined
+  /** Removes and returns the next ticket that `fits`. */
+  take(fits: (ticket: Ticket) => boolean = () => true): Ticket | undefined {
+    let next: Ticket | undefined
+    let from: Session | undefined
     for (const session of this.#sessions) {
-      for (const entry of session.waiting) {
-        if (!fits(entry.job)) continue
+      for (const ticket of session.waiting) {
+        if (!fits(ticket)) continue
         if (next && from) {
           if (session.round > from.round) continue
-          if (session.round === from.round && !precedes(entry, next)) continue
+          if (session.round === from.round && !precedes(ticket, next)) continue
         }
-        next = entry
+        next = ticket
         from = session
       }
     }
@@ -87,53 +74,18 @@ export class FairQueue<T extends Waiting> {
     return next
   }
 
-  /** Removes a job that waits; false when it no longer does. */
-  remove(entry: T): boolean {
-    const session = this.#session(entry.job.session)
-    if (!session?.waiting.includes(entry)) return false
-    this.#drop(session, entry)
-    return true
+  /** Does nothing when it does not wait here. */
+  remove(ticket: Ticket): void {
+    const session = this.#session(ticket.session)
+    if (session?.waiting.includes(ticket)) this.#drop(session, ticket)
   }
 
-  /** Removes and returns every job whose deadline has passed. */
-  takeExpired(now: number): T[] {
-    return this.#takeAll(entry => deadlineOf(entry) <= now)
-  }
-
-  /** Removes and returns every job. */
-  takeAll(): T[] {
-    return this.#takeAll(() => true)
-  }
-
-  /** Removes and returns the newest job of the session that has most of them waiting, if it has more than `limit`. */
-  takeFromLongest(limit: number): T | undefined {
-    let longest: Session<T> | undefined
-    for (const session of this.#sessions) {
-      if (!longest || session.waiting.length > longest.waiting.length) longest = session
-    }
-    const newest = longest?.waiting.at(-1)
-    if (!longest || !newest || longest.waiting.length <= limit) return undefined
-    this.#drop(longest, newest)
-    return newest
-  }
-
-  #takeAll(leaves: (entry: T) => boolean): T[] {
-    const taken: T[] = []
-    for (const session of this.#sessions) {
-      for (const entry of session.waiting.filter(leaves)) {
-        this.#drop(session, entry)
-        taken.push(entry)
-      }
-    }
-    return taken
-  }
-
-  #session(name: string): Session<T> | undefined {
+  #session(name: string): Session | undefined {
     return this.#sessions.find(session => session.name === name)
   }
 
-  #drop(session: Session<T>, entry: T): void {
-    session.waiting.splice(session.waiting.indexOf(entry), 1)
+  #drop(session: Session, ticket: Ticket): void {
+    session.waiting.splice(session.waiting.indexOf(ticket), 1)
     this.#size -= 1
   }
 

@@ -1,18 +1,44 @@
 import t from 'tap'
+import { CALLER_LEFT } from '../../../src/cancellation.js'
 import { TurboPiError } from '../../../src/errors.js'
 import type { DropReason, LaneSpan } from '../../../src/runtime/observer.js'
 import { Dispatcher, type DispatcherOptions } from '../../../src/runtime/scheduling/dispatcher.js'
-import type { InferenceJob } from '../../../src/runtime/scheduling/job.js'
+import type { Admission, InferenceResult, Ticket } from '../../../src/runtime/scheduling/ticket.js'
 import { FakeRuntime, type FakeRuntimeOptions, finishAll, settle } from '../../support/fake-runtime.js'
 
-/** A job whose answer is 6 times `token`. */
-function job(token: number, rest: Partial<InferenceJob> = {}): InferenceJob {
-  return {
-    row: { images: [null], tokens: Int32Array.of(token) },
-    noise: new Float32Array(6),
-    steps: 2,
-    session: `robot ${token}`,
-    ...rest,
+interface Job extends Partial<Admission> {
+  token: number
+  steps?: number
+}
+
+const job = (token: number, rest: Omit<Job, 'token'> = {}): Job => ({ token, ...rest })
+
+/** A ticket for a job, under way once `submit` is called. Its answer is 6 times its token. */
+class Submitter {
+  constructor(readonly dispatcher: Dispatcher) {}
+
+  admit({ token, session = `robot ${token}`, ...rest }: Job): Ticket {
+    return this.dispatcher.admit({ session, ...rest })
+  }
+
+  row(ticket: Ticket, { token, steps = 2 }: Job): Promise<InferenceResult> {
+    const row = { images: [null], tokens: Int32Array.of(token) }
+    return this.dispatcher.submit(ticket, row, { noise: new Float32Array(6), steps })
+  }
+
+  /** Admitted and, since there is nothing to prepare, submitted at once. */
+  async submit(job: Job, signal?: AbortSignal): Promise<InferenceResult> {
+    const ticket = this.admit(job)
+    signal?.addEventListener('abort', () => this.dispatcher.leave(ticket, CALLER_LEFT))
+    return this.row(ticket, job)
+  }
+
+  get depth(): number {
+    return this.dispatcher.depth
+  }
+
+  close(): Promise<void> {
+    return this.dispatcher.close()
   }
 }
 
@@ -22,15 +48,17 @@ function setUp(runtimeOptions: FakeRuntimeOptions = {}, options: DispatcherOptio
   const batches: number[] = []
   const spans: LaneSpan[] = []
   const depths: number[] = []
-  const dispatcher = new Dispatcher(runtime, {
-    observer: {
-      dropped: reason => drops.push(reason),
-      batch: waits => batches.push(waits.length),
-      lane: span => spans.push(span),
-      depth: waiting => depths.push(waiting),
-    },
-    ...options,
-  })
+  const dispatcher = new Submitter(
+    new Dispatcher(runtime, {
+      observer: {
+        dropped: reason => drops.push(reason),
+        batch: waits => batches.push(waits.length),
+        lane: span => spans.push(span),
+        depth: waiting => depths.push(waiting),
+      },
+      ...options,
+    }),
+  )
   /** Tokens in the order in which the engine took them, batch by batch. */
   const order = () =>
     runtime.calls.filter(call => call.lane === 'perceive').map(call => call.rows.map(row => row.tokens[0]))
@@ -196,8 +224,8 @@ t.test('work past its deadline is not started', async t => {
   const { runtime, dispatcher, drops, order } = setUp()
   const running = dispatcher.submit(job(1))
   const late = dispatcher.submit(job(2, { deadline: performance.now() - 1 }))
-  const moved = { ...job(3), deadline: (performance.now() - 1) as number | undefined }
-  const extended = dispatcher.submit(moved)
+  const moved = dispatcher.admit(job(3, { deadline: performance.now() - 1 }))
+  const extended = dispatcher.row(moved, job(3))
   moved.deadline = undefined
   const lateCode = codeOf(late)
   await finishAll(runtime)
@@ -242,8 +270,7 @@ t.test('cancelling', async t => {
   await finishAll(runtime)
   t.equal(await fourth, 'answered')
   t.same(drops, ['cancelled', 'cancelled', 'cancelled'])
-  t.equal(await codeOf(dispatcher.submit(job(5), AbortSignal.abort())), 'REQUEST_CANCELLED')
-  t.equal(runtime.calls.length, 3 + 0, 'two perceives and one act')
+  t.equal(runtime.calls.length, 3, 'two perceives and one act')
 })
 
 t.test('an error reaches every row of its batch and nobody else', async t => {

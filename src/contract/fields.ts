@@ -1,0 +1,38 @@
+import { reasonOf, TurboPiError } from '../errors.js'
+import type { NdArray } from './msgpack.js'
+import { numbersOf } from './ndarray.js'
+import { pointerTo } from './validate.js'
+
+/** A key of the observation, and where it stands: `images.cam_high` inside `images`, `observation/image` as one key. */
+export interface Field {
+  key: string
+  path: readonly string[]
+  pointer: string
+}
+
+export function fieldOf(key: string): Field {
+  const path = key.split('.')
+  return { key, path, pointer: pointerTo(...path) }
+}
+
+export function at(value: Record<string, unknown>, path: readonly string[]): unknown {
+  let node: unknown = value
+  for (const name of path) node = (node as Record<string, unknown> | undefined)?.[name]
+  return node
+}
+
+/** The error of one field that does not fit. */
+export const invalid = (
+  pointer: string,
+  detail: string,
+  code: 'OBSERVATION_INVALID' | 'IMAGE_INVALID' | 'OPTIONS_INVALID' = 'OBSERVATION_INVALID',
+) => new TurboPiError(code, `${pointer} ${detail}`, { fields: [{ pointer, detail }] })
+
+/** The numbers of a NumPy array at `pointer`. */
+export function numbers(array: NdArray, pointer: string): Float64Array {
+  try {
+    return numbersOf(array)
+  } catch (error) {
+    throw invalid(pointer, reasonOf(error))
+  }
+}

@@ -1,0 +1,129 @@
+import type { Cancellation } from '../../cancellation.js'
+import { TurboPiError } from '../../errors.js'
+import type { Sampling } from '../../families/pi0/sampling.js'
+import type { PerceiveRow } from '../runtime.js'
+
+/** What the queue has to know of an inference before anything of it is prepared. */
+export interface Admission {
+  /** Whose work it is; the queue is fair between sessions. */
+  session: string
+  /** Latest useful completion, in performance.now() milliseconds; work past it is not started. */
+  deadline?: number | undefined
+  /**
+   * Its caller will put a newer observation in its place if it waits long enough. Of such the freshest goes first: those
+   * passed over are fresh themselves when their turn comes.
+   */
+  replaceable?: boolean | undefined
+  /** Called when the engine takes it up. */
+  onStart?: (() => void) | undefined
+}
+
+export interface InferenceResult {
+  /** Normalised actions [actionHorizon, actionDim]. */
+  actions: Float32Array
+  timing: {
+    /** Waiting, for the turn to be prepared and for the engine. */
+    queueMs: number
+    visionMs: number
+    prefixMs: number
+    denoiseMs: number
+    /** Rows that shared the engine call. */
+    batch: number
+  }
+}
+
+/** What runs in the engine. */
+export interface RunningBatch {
+  readonly tickets: readonly Ticket[]
+  readonly cancellation: Cancellation
+}
+
+interface Waiter {
+  resolve(value: unknown): void
+  reject(error: unknown): void
+}
+
+/**
+ * One inference between its admission and its answer: the place that it holds in the queue. Deadline and `replaceable` may
+ * be moved while it waits.
+ */
+export class Ticket {
+  readonly session: string
+  deadline: number | undefined
+  replaceable: boolean
+  readonly onStart: (() => void) | undefined
+  readonly admitted = performance.now()
+  /** What the engine is given; set by `submit`. */
+  row!: PerceiveRow
+  sampling!: Sampling
+  /** The batch that it runs in. */
+  batch: RunningBatch | undefined
+  /** It has its answer or its error. */
+  settled = false
+  waitedMs = 0
+  #waitsSince = 0
+  #error: unknown
+  #waiter: Waiter | undefined
+
+  constructor({ session, deadline, replaceable, onStart }: Admission) {
+    this.session = session
+    this.deadline = deadline
+    this.replaceable = replaceable ?? false
+    this.onStart = onStart
+  }
+
+  expiredAt(now: number): boolean {
+    return this.deadline !== undefined && this.deadline <= now
+  }
+
+  /** What it fails with when its deadline has passed. */
+  expiry(now: number): TurboPiError {
+    const late = Math.ceil(now - (this.deadline ?? now))
+    return new TurboPiError(
+      'DEADLINE_EXCEEDED',
+      `The deadline passed ${late} ms ago while the request waited, so it was not started.`,
+    )
+  }
+
+  /** Throws why it need not be prepared any further: it lost its place, its callers left, or its deadline has passed. */
+  throwIfAborted(): void {
+    if (this.settled) throw this.#error
+    const now = performance.now()
+    if (this.expiredAt(now)) throw this.expiry(now)
+  }
+
+  /** Resolves with what `wake` gives; rejects once it has failed. One may wait at a time. */
+  wait<T>(): Promise<T> {
+    if (this.settled) return Promise.reject(this.#error)
+    this.#waitsSince = performance.now()
+    return new Promise<T>((resolve, reject) => {
+      this.#waiter = { resolve: resolve as Waiter['resolve'], reject }
+    })
+  }
+
+  /** Its turn has come. */
+  stopWaiting(now: number): void {
+    this.waitedMs += now - this.#waitsSince
+  }
+
+  wake(value?: unknown): void {
+    this.#waiter?.resolve(value)
+    this.#waiter = undefined
+  }
+
+  /** True the first time. */
+  fail(error: unknown): boolean {
+    if (this.settled) return false
+    this.settled = true
+    this.#error = error
+    this.#waiter?.reject(error)
+    this.#waiter = undefined
+    return true
+  }
+
+  answer(result: InferenceResult): void {
+    if (this.settled) return
+    this.settled = true
+    this.wake(result)
+  }
+}
