@@ -1,3 +1,4 @@
+import { basename, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { TurboPiError } from './errors.js'
 
@@ -8,6 +9,14 @@ interface Setting<T> {
   /** Shown by --help and in docs/reference/config.md. */
   meaning: string
   parse(text: string): T
+  /** The flag may be given several times; `parse` gets all texts, separated by commas as in the environment variable. */
+  multiple?: true
+}
+
+/** A policy directory and the name under which it is served. */
+export interface NamedDirectory {
+  name: string
+  directory: string
 }
 
 const text = (env: string, fallback: string, meaning: string): Setting<string> => ({
@@ -67,6 +76,28 @@ const flag = (env: string, meaning: string): Setting<boolean> => ({
   },
 })
 
+/** Names stand in addresses and metrics. */
+const NAMED = /^(?:([A-Za-z0-9][\w.-]{0,62})=)?([^=].*)$/
+
+/** `DIR` or `name=DIR`; a directory without a name is called after its last folder. */
+function namedDirectories(value: string): NamedDirectory[] {
+  const named = value.split(',').map(text => {
+    const [, name, directory] = NAMED.exec(text.trim()) ?? []
+    if (directory === undefined) throw new Error('a directory or name=directory, several separated by commas')
+    return { name: name ?? servedName(basename(resolve(directory))), directory }
+  })
+  if (new Set(named.map(({ name }) => name)).size < named.length)
+    throw new Error('policies of different names: give each one as name=directory')
+  return named
+}
+
+/** A text made fit for addresses. */
+export const servedName = (text: string) =>
+  text
+    .replaceAll(/[^\w.-]/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 63) || 'policy'
+
 /** Every setting of `turbo-pi serve`: its flag is the key in kebab-case. */
 export const SETTINGS = {
   host: text('TURBO_PI_HOST', '127.0.0.1', 'address to listen on'),
@@ -79,7 +110,18 @@ export const SETTINGS = {
     'TURBO_PI_ALLOW_ANONYMOUS',
     'listen on an address other than loopback without an API key',
   ),
-  policy: optionalText('TURBO_PI_POLICY', 'policy directory; the bundled one when absent'),
+  policy: {
+    env: 'TURBO_PI_POLICY',
+    default: [],
+    meaning:
+      'policy directory; the bundled one when absent. Several as name=DIR each: the first is served at /, every one under /policies/<name>/',
+    parse: namedDirectories,
+    multiple: true,
+  } as Setting<readonly NamedDirectory[]>,
+  allowSwap: flag(
+    'TURBO_PI_ALLOW_SWAP',
+    'let holders of the API key put another policy directory of this machine in the place of one that is served',
+  ),
   randomWeights: choice(
     'TURBO_PI_RANDOM_WEIGHTS',
     'off',
@@ -219,7 +261,10 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
   const options = Object.fromEntries(
     names.map(name => [
       flagOf(name),
-      { type: typeof SETTINGS[name].default === 'boolean' ? 'boolean' : 'string' } as const,
+      {
+        type: typeof SETTINGS[name].default === 'boolean' ? 'boolean' : 'string',
+        multiple: 'multiple' in SETTINGS[name],
+      } as const,
     ]),
   )
   let values: Record<string, unknown>
@@ -233,7 +278,8 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
   const config: Record<string, unknown> = {}
   for (const name of names) {
     const setting: Setting<unknown> = SETTINGS[name]
-    const given = values[flagOf(name)] ?? env[setting.env]
+    const flagged = values[flagOf(name)]
+    const given = (Array.isArray(flagged) ? flagged.join(',') : flagged) ?? env[setting.env]
     if (given === undefined || given === '') config[name] = setting.default
     else
       try {
@@ -249,15 +295,20 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
 }
 
 function checked(config: Config): Config {
-  if (config.randomWeights !== 'off' && config.policy)
+  if (config.randomWeights !== 'off' && config.policy.length > 0)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      `--policy ${config.policy} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
+      `--policy ${config.policy[0]?.directory} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
     )
   if (!LOOPBACK.has(config.host) && !config.apiKey && !config.allowAnonymous)
     throw new TurboPiError(
       'CONFIG_INVALID',
       `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY, or pass --allow-anonymous to serve everybody.`,
+    )
+  if (config.allowSwap && !config.apiKey)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      '--allow-swap lets callers choose what moves the robots: set TURBO_PI_API_KEY, so that not everybody may.',
     )
   return config
 }
@@ -271,4 +322,7 @@ export function settingsHelp(): string {
     .join('\n')
 }
 
-const showDefault = (value: unknown) => (value === undefined || value === false ? '' : ` [${value}]`)
+const showDefault = (value: unknown) => {
+  const shown = value === undefined || value === false ? '' : String(value)
+  return shown && ` [${shown}]`
+}

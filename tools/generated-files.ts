@@ -3,6 +3,8 @@ import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
 import { createServer } from '../src/server/standalone.js'
+import { Metrics } from '../src/service/metrics.js'
+import { Served } from '../src/service/served.js'
 import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
 
 /** The documents show LIBERO: a server generates its own from the policy that it serves. */
@@ -26,8 +28,12 @@ export async function generatedFiles(): Promise<Record<string, string>> {
 }
 
 async function openapi(): Promise<string> {
-  const described = { metadata: () => LIBERO } as PolicyService
-  const app = await createServer(described, { ...loadConfig([], {}), apiKey: undefined })
+  const described = { metadata: () => LIBERO, metrics: new Metrics() } as PolicyService
+  const app = await createServer(
+    [new Served(described, { name: 'libero' })],
+    { ...loadConfig([], {}), apiKey: undefined },
+    { swap: async () => {} },
+  )
   await app.ready()
   const document = app.swagger()
   await app.close()

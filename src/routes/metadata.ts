@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { inferRequestSchema } from '../contract/schemas.js'
-import type { PolicyService } from '../service/service.js'
+import type { Served } from '../service/served.js'
 
-/** GET /metadata: what this server serves, and the schema of the observation that it takes. */
-export function metadataRoute(app: FastifyInstance, service: PolicyService): void {
+/** GET /metadata: what is served, and the schema of the observation that it takes. */
+export function metadataRoute(app: FastifyInstance, served: Served): void {
   app.get(
     '/metadata',
     {
@@ -15,7 +15,7 @@ export function metadataRoute(app: FastifyInstance, service: PolicyService): voi
       },
     },
     async () => {
-      const metadata = service.metadata()
+      const metadata = served.current.service.metadata()
       return {
         ...metadata,
         observation_schema: inferRequestSchema(metadata.observation, metadata.shape, 'json'),

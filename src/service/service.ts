@@ -40,6 +40,8 @@ export interface ServiceParts {
   queue?: Omit<DispatcherOptions, 'observer'>
   /** Takes what is to be in the log; default: a warning of the process. */
   warn?: (message: string, error: unknown) => void
+  /** Where to count; a service that takes another's place goes on with its counters. Default: counters of its own. */
+  metrics?: Metrics
 }
 
 /** Of the errors of listeners, the first of so many is in the log. */
@@ -47,7 +49,7 @@ const LOGGED_ONE_IN = 1000
 
 /** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
-  readonly metrics = new Metrics()
+  readonly metrics: Metrics
   readonly events: ServiceEvents
   readonly #parts: ServiceParts
   readonly #coalescer = new Coalescer()
@@ -59,6 +61,7 @@ export class PolicyService {
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
+    this.metrics = parts.metrics ?? new Metrics()
     this.events = new ServiceEvents(error => this.#listenerFailed(error))
     this.events.listen(this.metrics)
     // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
@@ -159,15 +162,22 @@ export class PolicyService {
     this.events.emit('superseded', { session, at: performance.now() })
   }
 
-  /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  /**
+   * Not ready at once; work already taken is finished, then queue, runtime and policy are closed. `patient` waits for
+   * that work without end, otherwise what is left after the queue's `drainMs` is given up. Idempotent.
+   */
+  close({ patient = false } = {}): Promise<void> {
+    this.#closing ??= this.#close(patient)
     return this.#closing
   }
 
-  async #close(): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(patient: boolean): Promise<void> {
     this.#phase = 'closed'
-    await this.#engine?.queue.close()
+    await this.#engine?.queue.close(patient ? Number.POSITIVE_INFINITY : undefined)
     await this.#parts.policy.close()
     this.events.flush()
   }
