@@ -76,14 +76,14 @@ const flag = (env: string, meaning: string): Setting<boolean> => ({
   },
 })
 
-/** Names stand in addresses and metrics. */
-const NAMED = /^(?:([A-Za-z0-9][\w.-]{0,62})=)?([^=].*)$/
+/** `name=DIR`, of which the name stands in addresses and metrics; a `/` before the `=` belongs to a directory. */
+const NAMED = /^([A-Za-z0-9][\w.-]{0,62})=(.*)$/
 
-/** `DIR` or `name=DIR`; a directory without a name is called after its last folder. */
+/** A directory without a name is called after its last folder. */
 function namedDirectories(value: string): NamedDirectory[] {
   const named = value.split(',').map(text => {
-    const [, name, directory] = NAMED.exec(text.trim()) ?? []
-    if (directory === undefined) throw new Error('a directory or name=directory, several separated by commas')
+    const [, name, directory = text.trim()] = NAMED.exec(text.trim()) ?? []
+    if (directory === '') throw new Error('a directory or name=directory, several separated by commas')
     return { name: name ?? servedName(basename(resolve(directory))), directory }
   })
   if (new Set(named.map(({ name }) => name)).size < named.length)

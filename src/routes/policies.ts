@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { Problem } from '../contract/schemas.js'
 import { compileCheck } from '../contract/validate.js'
+import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
 
 const closed = { additionalProperties: false } as const
@@ -48,6 +49,14 @@ const described = (served: Served) => {
   }
 }
 
+/** What keeps the next policy from starting is the caller's to mend; the one that serves goes on. */
+function refusal(error: unknown): unknown {
+  if (!(error instanceof TurboPiError) || error.status !== 500) return error
+  return new TurboPiError('SWAP_REFUSED', `${error.title} (${error.code}). ${error.message}`, {
+    cause: error,
+  })
+}
+
 /** GET /policies: what is served. POST /policies/NAME/swap, where `swap` is given: serves another one in its place. */
 export function policiesRoutes(app: FastifyInstance, policies: readonly Served[], swap?: Swap): void {
   app.get(
@@ -86,7 +95,12 @@ export function policiesRoutes(app: FastifyInstance, policies: readonly Served[]
           directory: string
           any_shape?: boolean
         }
-        await swap(served, directory, { anyShape })
+        try {
+          await swap(served, directory, { anyShape })
+        } catch (error) {
+          throw refusal(error)
+        }
+        request.log.info(described(served), 'swapped')
         return described(served)
       },
     )

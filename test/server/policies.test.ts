@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { SETTINGS } from '../../src/config.js'
 import { decodeMsgpack, encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
+import { TurboPiError } from '../../src/errors.js'
 import type { Policy } from '../../src/policy/policy.js'
 import type { Swap } from '../../src/routes/policies.js'
 import { createServer, type Policies } from '../../src/server/standalone.js'
@@ -125,6 +126,20 @@ t.test('without a swap there is no such route; a body that is none is refused', 
   t.equal((await post(`${url}/policies/arm/swap`, { directory: '/x' })).status, 401)
   t.equal((await post(`${url}/policies/arm/swap`, {}, key)).status, 400)
   t.match(await (await post(`${url}/policies/arm/swap`, { directory: '/x' }, key)).json(), { name: 'arm' })
+})
+
+t.test('a directory that cannot be served is a refusal that says why', async t => {
+  const swap = async () => {
+    throw new TurboPiError('POLICY_INVALID', '/x is not a directory')
+  }
+  const { url } = await serve(t, ['arm'], { swap, apiKey: 'secret' })
+  const response = await post(
+    `${url}/policies/arm/swap`,
+    { directory: '/x' },
+    { authorization: 'Api-Key secret' },
+  )
+  t.equal(response.status, 409)
+  t.match(await response.json(), { code: 'SWAP_REFUSED', detail: /POLICY_INVALID.*is not a directory/ })
 })
 
 t.test('the documents follow a policy of another shape', async t => {
