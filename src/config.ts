@@ -19,6 +19,20 @@ export interface NamedDirectory {
   directory: string
 }
 
+/** The choice that `value` is. Throws an Error that names them all. */
+export function oneOf<T extends string>(value: string, choices: readonly T[]): T {
+  if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(', ')}`)
+  return value as T
+}
+
+/** Throws an Error that names the range. */
+export function wholeNumber(value: string, min: number, max: number): number {
+  const number = Number(value)
+  if (!Number.isInteger(number) || number < min || number > max || value.trim() === '')
+    throw new Error(`an integer from ${min} to ${max}`)
+  return number
+}
+
 const text = (env: string, fallback: string, meaning: string): Setting<string> => ({
   env,
   default: fallback,
@@ -42,10 +56,7 @@ const choice = <const T extends string>(
   env,
   default: fallback,
   meaning: `${meaning} (${choices.join(', ')})`,
-  parse: value => {
-    if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(', ')}`)
-    return value as T
-  },
+  parse: value => oneOf(value, choices),
 })
 
 const integer = (
@@ -58,12 +69,7 @@ const integer = (
   env,
   default: fallback,
   meaning,
-  parse: value => {
-    const number = Number(value)
-    if (!Number.isInteger(number) || number < min || number > max || value.trim() === '')
-      throw new Error(`an integer from ${min} to ${max}`)
-    return number
-  },
+  parse: value => wholeNumber(value, min, max),
 })
 
 const flag = (env: string, meaning: string): Setting<boolean> => ({

@@ -27,13 +27,13 @@ export async function run(argv: string[]): Promise<number> {
   const stop = () => stopping.abort()
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
-  const bar = progressBar('building')
+  const bar = progressBar('building {bar} {percentage} % {what}')
   try {
     const built = await createRuntime(policy, {
       ...config,
       runtime,
       onProgress: bytesProgress('Lowering the checkpoint'),
-      onBuild: ({ engine, phase, done, total }) => bar.update(done, total, `${engine}: ${phase}`),
+      onBuild: ({ engine, phase, done, total }) => bar.update(done, total, { what: `${engine}: ${phase}` }),
       onNotice: text => {
         bar.stop()
         console.log(text)

@@ -8,7 +8,7 @@ import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { OPSET } from '../onnx/encode.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
-import { takeOptions } from './kit/options.js'
+import { flag, takeOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi export --output DIR [options]
 
@@ -32,9 +32,9 @@ const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', detail)
 /** `turbo-pi export`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
   const { own, rest } = takeOptions(argv, {
-    output: { type: 'string' },
-    model: { type: 'string' },
-    force: { type: 'boolean', default: false },
+    output: text(),
+    model: text(),
+    force: flag(),
   })
   const settings = loadConfig(rest)
   const precision = settings.precision === 'auto' ? 'bf16' : settings.precision
@@ -47,7 +47,7 @@ export async function run(argv: string[]): Promise<number> {
     ? readModelDirectory(resolve(own.model))
     : await checkpointOf(settings)
   const directory = resolve(own.output)
-  prepare(directory, own.force === true)
+  prepare(directory, own.force)
   const source = { weightsPath, config, precision }
   const onProgress = bytesProgress('Writing the weights')
   const model = writeModel(source, fingerprintOf(source), directory, onProgress)

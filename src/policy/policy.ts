@@ -1,12 +1,11 @@
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
+import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 
 /** An observation made ready for the network, and what `finish` needs of it later. */
 export interface PreparedObservation {
-  /** One a camera slot: u8 RGB [imageSize, imageSize, 3], or null when the camera is masked. */
-  images: (Uint8Array | null)[]
-  /** Valid tokens, no padding. */
-  tokens: Int32Array
+  /** What the network takes. */
+  row: PerceiveRow
   /** True when the prompt was longer than maxTokenLength and lost its tail. */
   truncated: boolean
   /** Normalised state padded with zeros to actionDim, float64 as openpi computes it. */

@@ -2,6 +2,7 @@ import type { CameraSpec, Observation, ObservationSpec } from '../contract/obser
 import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
+import { variantOf } from '../families/pi0/variant.js'
 import { type Embodiment, observationSpec } from './embodiment.js'
 import { Guard, type GuardSettings } from './guard.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
@@ -90,7 +91,12 @@ export class RobotPolicy implements Policy {
     const prepared = performance.now()
     const images = await this.#images(observation, wanted)
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
-    return { images, tokens, truncated, normalisedState, state, timing }
+    const row = {
+      images,
+      tokens,
+      ...(variantOf(this.model).stateToken && { state: Float32Array.from(normalisedState) }),
+    }
+    return { row, truncated, normalisedState, state, timing }
   }
 
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk {

@@ -1,15 +1,8 @@
 import type { ModelConfig, Precision } from '../families/pi0/config.js'
+import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 import type { Sampling } from '../families/pi0/sampling.js'
 
-/** One observation as the network takes it. */
-export interface PerceiveRow {
-  /** One entry a camera slot, in the config's order: u8 RGB [imageSize, imageSize, 3] row-major, or null when masked. */
-  images: readonly (Uint8Array | null)[]
-  /** Valid prompt tokens only, no padding; at most maxTokenLength. */
-  tokens: Int32Array
-  /** pi0 only: normalised state padded to actionDim. */
-  state?: Float32Array
-}
+export type { PerceiveRow } from '../families/pi0/perceive-row.js'
 
 export interface RuntimeInfo {
   backend: 'cpu' | 'tensorrt' | 'tensorrt_pipelined'

@@ -132,8 +132,7 @@ export class Inference {
     const { policy, queue, runtime } = this.#engine
     const ticket = this.#ticket
     const prepared = await queue.prepare(ticket, () => policy.prepare(this.request.observation, ticket))
-    const { images, tokens, normalisedState, truncated } = prepared
-    const row = { images, tokens, state: new Float32Array(normalisedState) }
+    const { row, truncated } = prepared
     const result = await queue.submit(ticket, row, this.sampling)
     const { actions, guard } = policy.finish(result.actions, prepared)
     const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing

@@ -70,8 +70,8 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
   )
   const table = printed.splice(0).join('\n')
   t.match(table, /tensorrt_pipelined fp32, 2 rounds/)
-  t.match(table, /\| steps \|.* denoise step \| total \| Hz \| pipelined engine \| Hz \|/)
-  t.match(table, /\n\| 3 \| (\d+\.\d\d \(\d+\.\d\d\) \| ){6}\d+\.\d \| \d+\.\d\d \| \d+\.\d \|/)
+  t.match(table, /\| steps \|.* denoise step \| +total \| +Hz \| pipelined engine \| +Hz \|/)
+  t.match(table, /\n\| +3 \| ( *\d+\.\d\d \(\d+\.\d\d\) \| ){6} *\d+\.\d \| +\d+\.\d\d \| +\d+\.\d \|/)
 
   const notices: string[] = []
   const automatic = await createRuntime(
@@ -111,5 +111,8 @@ t.test('bench on the CPU, as JSON', async t => {
   })
   t.notMatch(printed.at(-1), /pipelinedMs/, 'one lane')
   for (const steps of ['0', '51', '1,x', ''])
-    await t.rejects(bench(['--steps', steps]), { code: 'CONFIG_INVALID', message: /--steps takes integers/ })
+    await t.rejects(bench(['--steps', steps]), {
+      code: 'CONFIG_INVALID',
+      message: /--steps takes an integer from 1 to 50/,
+    })
 })

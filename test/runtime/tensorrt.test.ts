@@ -145,8 +145,7 @@ t.test('golden cases through padding, slots and modulation', async t => {
           {
             name: one.name,
             rows: one.rows.slice(0, 1),
-            noise: one.noise.slice(0, one.noise.length / one.rows.length),
-            steps: [2],
+            runs: [samplingRows(one.noise, one.rows.length, 2).slice(0, 1)],
           },
         ],
       })

@@ -34,15 +34,16 @@ export const MUTATIONS: Record<string, (directory: string) => Promise<Policy>> =
   'unmasked padding': () =>
     withObservation((prepared, { model }) => {
       const tokens = new Int32Array(model.maxTokenLength)
-      tokens.set(prepared.tokens)
+      tokens.set(prepared.row.tokens)
       const black = new Uint8Array(model.vision.imageSize ** 2 * 3)
-      return { ...prepared, tokens, images: prepared.images.map(image => image ?? black) }
+      const images = prepared.row.images.map(image => image ?? black)
+      return { ...prepared, row: { ...prepared.row, tokens, images } }
     }),
 
   'swapped cameras': () =>
     withObservation(prepared => {
-      const [base, wrist, ...rest] = prepared.images
-      return { ...prepared, images: [wrist!, base!, ...rest] }
+      const [base, wrist, ...rest] = prepared.row.images
+      return { ...prepared, row: { ...prepared.row, images: [wrist!, base!, ...rest] } }
     }),
 }
 

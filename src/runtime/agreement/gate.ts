@@ -2,13 +2,13 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Runtime } from '../runtime.js'
 import type { BuildSetting } from '../tensorrt/build.js'
+import type { NetworkCase } from './run-case.js'
 import {
   type CaseDifference,
   differencesFrom,
   type ExpectedCase,
   expectedOf,
   SEEDED_TOLERANCE,
-  type SeededCase,
   seededCases,
 } from './seeded-cases.js'
 
@@ -41,7 +41,7 @@ export function settingsFor(computeCapability: string): BuildSetting[] {
 const SEEDS = [1, 2, 3]
 
 /** The gate's inputs: the seeded cases, three times with other observations and noise. */
-export const gateCases = (config: ModelConfig, maxBatch: number): SeededCase[] =>
+export const gateCases = (config: ModelConfig, maxBatch: number): NetworkCase[] =>
   SEEDS.flatMap(seed => seededCases(config, maxBatch, seed))
 
 /**
@@ -65,7 +65,7 @@ export interface GateLoop {
   settings: readonly BuildSetting[]
   /** Makes the runtime to compare with; it is closed before the first engine is built, for large models' sake. */
   reference(): Promise<Runtime>
-  cases: readonly SeededCase[]
+  cases: readonly NetworkCase[]
   /** Builds under a setting and opens what was built. The runtime is closed here. */
   open(setting: BuildSetting): Promise<Runtime>
   onAttempt?: (attempt: GateAttempt) => void

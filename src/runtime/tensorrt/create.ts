@@ -12,7 +12,7 @@ import {
   passingSetting,
   settingsFor,
 } from '../agreement/gate.js'
-import type { SeededCase } from '../agreement/seeded-cases.js'
+import type { NetworkCase } from '../agreement/run-case.js'
 import { createCpuRuntime } from '../cpu/cpu-runtime.js'
 import {
   type EngineName,
@@ -49,7 +49,7 @@ export interface TensorRtOptions {
   /** Default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
   /** Batches for the numeric gate; seeded ones by default. */
-  cases?: readonly SeededCase[]
+  cases?: readonly NetworkCase[]
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
   onBuild?: (progress: BuildProgress) => void
