@@ -1,3 +1,4 @@
+import { markdownTable } from '../src/commands/kit/table.js'
 import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
@@ -41,32 +42,28 @@ async function openapi(): Promise<string> {
 }
 
 function errors(): string {
-  const rows = Object.entries(ERRORS).map(
-    ([code, { status, title }]) => `| \`${code}\` | ${status} | ${title} |`,
-  )
+  const rows = Object.entries(ERRORS).map(([code, { status, title }]) => [`\`${code}\``, `${status}`, title])
   return `# Errors
 
 Every error is an RFC 9457 problem document (\`application/problem+json\`) with \`type\`, \`title\`, \`status\`, \`code\`,
 \`detail\` and \`errors\`, a list of JSON pointers into the request. Codes are stable; texts are not. Errors of start-up
 end the process with exit code 1 and the same code and text on standard error.
 
-| code | status | title |
-|---|---|---|
-${rows.join('\n')}
+${markdownTable(['code', 'status', 'title'], rows)}
 `
 }
 
 function settings(): string {
-  const rows = Object.entries(SETTINGS).map(
-    ([name, { env, meaning, default: value }]) =>
-      `| \`--${flagOf(name)}\` | \`${env}\` | ${value === undefined ? '' : `\`${value}\``} | ${meaning} |`,
-  )
+  const rows = Object.entries(SETTINGS).map(([name, { env, meaning, default: value }]) => [
+    `\`--${flagOf(name)}\``,
+    `\`${env}\``,
+    value === undefined ? '' : `\`${value}\``,
+    meaning,
+  ])
   return `# Settings of \`turbo-pi serve\`
 
 A flag wins over its environment variable, and that over the default.
 
-| flag | environment | default | meaning |
-|---|---|---|---|
-${rows.join('\n')}
+${markdownTable(['flag', 'environment', 'default', 'meaning'], rows)}
 `
 }

@@ -26,7 +26,7 @@ const MARKS = { ok: 'ok', failed: 'WRONG', skipped: 'skipped' }
 
 /** Runs every check of the loader to the end. */
 export async function run(argv: string[]): Promise<number> {
-  const { own, positionals } = readOptions(argv, OPTIONS, help)
+  const { own, positionals } = readOptions(argv, OPTIONS, help, { allowPositionals: true })
   const [directory] = positionals
   if (directory === undefined || positionals.length > 1)
     throw new TurboPiError(

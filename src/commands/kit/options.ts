@@ -5,15 +5,24 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 /** One option of a command: what it is without being given, and how its text is read. */
 interface Option<T> {
   type: 'string' | 'boolean'
+  multiple?: true
   otherwise: T
   /** Throws an Error that says what the option takes. */
   parse(text: string): T
 }
 
-export const text = (): Option<string | undefined> => ({
+export function text(): Option<string | undefined>
+export function text(otherwise: string): Option<string>
+export function text(otherwise?: string): Option<string | undefined> {
+  return { type: 'string', otherwise, parse: given => given }
+}
+
+/** An option that may be given several times. */
+export const texts = (): Option<readonly string[]> => ({
   type: 'string',
-  otherwise: undefined,
-  parse: given => given,
+  multiple: true,
+  otherwise: [],
+  parse: given => [given],
 })
 
 export const flag = (): Option<boolean> => ({ type: 'boolean', otherwise: false, parse: () => true })
@@ -101,12 +110,13 @@ export function readOptions<const O extends Options>(
   argv: readonly string[],
   options: O,
   help: string,
+  { allowPositionals = false } = {},
 ): { own: Values<O>; positionals: string[] } {
   try {
     const { values, positionals } = parseArgs({
       args: [...argv],
       options: options as NonNullable<ParseArgsConfig['options']>,
-      allowPositionals: true,
+      allowPositionals,
     })
     return { own: readAll(values, options), positionals }
   } catch (error) {
@@ -125,6 +135,7 @@ function readOne<T>(name: string, option: Option<T>, given: unknown): T {
   if (option.type === 'string' && given === true)
     throw new TurboPiError('CONFIG_INVALID', `--${name} has no value.`)
   try {
+    if (Array.isArray(given)) return given.flatMap(one => option.parse(one)) as T
     return option.parse(String(given))
   } catch (error) {
     throw new TurboPiError(
