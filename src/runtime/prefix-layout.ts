@@ -1,5 +1,6 @@
 import { TurboPiError } from '../errors.js'
 import { type ModelConfig, maxPrefixLength, tokensPerImage } from '../families/pi0/config.js'
+import { variantOf } from '../families/pi0/variant.js'
 import type { PerceiveRow } from './runtime.js'
 
 /** A batch of observations as the vision and prefix graphs take it: nothing masked, nothing padded but the rows' ends. */
@@ -41,8 +42,10 @@ function checkRow(row: PerceiveRow, index: number, config: ModelConfig): void {
     )
   if (row.tokens.length === 0 && row.images.every(image => image === null))
     throw refuse(`row ${index} has neither an image nor a token`)
-  if (config.modelType === 'pi0' && row.state?.length !== actionDim)
-    throw refuse(`row ${index} has a state of ${row.state?.length ?? 0} numbers; pi0 needs ${actionDim}`)
+  if (variantOf(config).stateToken && row.state?.length !== actionDim)
+    throw refuse(
+      `row ${index} has a state of ${row.state?.length ?? 0} numbers; ${config.modelType} needs ${actionDim}`,
+    )
 }
 
 /** Lays observations out for the graphs (pi05-spec §3.10). Throws RUNTIME_FAILED when a row does not fit the config. */

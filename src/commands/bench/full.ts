@@ -62,7 +62,7 @@ function measureApart(precision: Precision, rounds: number, rest: readonly strin
 }
 
 async function measure(config: Config, precision: Precision, rounds: number): Promise<Measurement> {
-  const modelType = config.randomWeights === 'pi0' ? 'pi0' : 'pi05'
+  const modelType = config.randomWeights === 'off' ? 'pi05' : config.randomWeights
   const model = { ...releasedConfig(modelType), actionHorizon: HORIZON, maxTokenLength: 200 }
   const cache = config.cacheDir ?? cacheDirectory()
   const weightsPath = await randomCheckpoint(model, cache, {

@@ -2,6 +2,7 @@ import { TurboPiError } from '../../errors.js'
 import { Safetensors } from '../../storage/safetensors.js'
 import type { TensorSource } from '../../storage/tensor-source.js'
 import type { GemmaConfig, ModelConfig } from './config.js'
+import { variantOf } from './variant.js'
 
 /** Prefixes of the canonical names: those of an openpi checkpoint (pi05-spec §2.1). */
 export const VISION = 'paligemma_with_expert.paligemma.model.vision_tower.vision_model'
@@ -64,7 +65,7 @@ function addNorm(shapes: Shapes, name: string, width: number, adaptive: boolean)
 /** Every tensor that the network uses, by canonical name, with its shape (pi05-spec §2.1). */
 export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
   const { vision, prefix, expert, actionDim } = config
-  const adaptive = config.modelType === 'pi05'
+  const { adaptiveNorms: adaptive, stateToken } = variantOf(config)
   const shapes: Shapes = new Map()
   shapes
     .set(`${VISION}.embeddings.patch_embedding.weight`, [vision.width, 3, vision.patch, vision.patch])
@@ -92,11 +93,11 @@ export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readon
   addNorm(shapes, `${EXPERT}.norm`, expert.width, adaptive)
   addLinear(shapes, 'action_in_proj', expert.width, actionDim)
   addLinear(shapes, 'action_out_proj', actionDim, expert.width)
+  if (stateToken) addLinear(shapes, 'state_proj', expert.width, actionDim)
   if (adaptive) {
     addLinear(shapes, 'time_mlp_in', expert.width, expert.width)
     addLinear(shapes, 'time_mlp_out', expert.width, expert.width)
   } else {
-    addLinear(shapes, 'state_proj', expert.width, actionDim)
     addLinear(shapes, 'action_time_mlp_in', expert.width, 2 * expert.width)
     addLinear(shapes, 'action_time_mlp_out', expert.width, expert.width)
   }

@@ -1,6 +1,7 @@
 import { TurboPiError } from '../../errors.js'
 import { type ModelConfig, parseModelConfig } from '../../families/pi0/config.js'
 import { Checkpoint } from '../../families/pi0/tensors.js'
+import { variantOf } from '../../families/pi0/variant.js'
 import { Safetensors } from '../../storage/safetensors.js'
 import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
 import { DEFAULT_GUARD } from '../guard.js'
@@ -52,7 +53,7 @@ export function inspectPolicy(
     )
   })
   const normalisation = checks.run('normalisation', [profile, model], (profile, model) => {
-    const kind: Normalisation = model.modelType === 'pi05' ? 'quantile' : 'zscore'
+    const kind: Normalisation = variantOf(model).normalisation
     const value = profile.normalisation ?? { state: kind, actions: kind }
     return found(
       value,
@@ -70,15 +71,15 @@ export function inspectPolicy(
     return found(tokenizer, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
   })
   const promptForm = checks.run('prompt form', [profile, model], (profile, model) => {
-    const form: PromptForm = profile.promptForm ?? (model.modelType === 'pi05' ? 'state' : 'plain')
-    if (form === 'state' && model.modelType === 'pi0')
+    const form: PromptForm = profile.promptForm ?? (variantOf(model).stateToken ? 'plain' : 'state')
+    if (form === 'state' && variantOf(model).stateToken)
       throw refuse(
         'The state cannot be written into the prompt of a pi0 model, which takes it as a token; set "discreteState" to false.',
       )
     return found(
       form,
       PROMPT_FORMS[form] +
-        (form !== 'state' && model.modelType === 'pi05' ? '; the state does not reach the network' : ''),
+        (form !== 'state' && !variantOf(model).stateToken ? '; the state does not reach the network' : ''),
     )
   })
   if (!source || !profile || !model || !normalisation || !stats || !tokenizer || !promptForm || checks.failed)

@@ -5,6 +5,7 @@ import { TurboPiError } from '../../errors.js'
 import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../families/lowered-model.js'
 import type { ModelConfig, Precision } from '../../families/pi0/config.js'
 import { checkSampling, type Sampling } from '../../families/pi0/sampling.js'
+import { variantOf } from '../../families/pi0/variant.js'
 import { cacheDirectory } from '../../storage/cache.js'
 import { layerCapacity, layOut } from '../prefix-layout.js'
 import type {
@@ -128,7 +129,7 @@ class CpuRuntime implements Runtime {
         { kind: 'perceive', layout, trace },
         { ...options, slot, gives },
       )
-      const state = config.modelType === 'pi0' ? joined(rows.map(row => row.state!)) : undefined
+      const state = variantOf(config).stateToken ? joined(rows.map(row => row.state!)) : undefined
       return new CpuPrefix(this, slot, Array.from(layout.lengths, Number), state, reply, free)
     } catch (error) {
       free()
