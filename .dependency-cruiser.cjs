@@ -32,7 +32,7 @@ module.exports = {
     apart('runtime/cuda', 'runtime/tensorrt'),
     apart('runtime/gpu', 'runtime/tensorrt', 'runtime/cuda'),
     only('verification', 'contract', 'policy', 'runtime', 'families', 'storage'),
-    only('service', 'contract', 'policy', 'runtime'),
+    only('service', 'contract', 'policy', 'runtime', 'families'),
     only('client', 'contract'),
     only('tabletop'),
     only('page', 'tabletop'),

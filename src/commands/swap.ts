@@ -1,6 +1,6 @@
 import { loadConfig } from '../config.js'
 import { TurboPiError } from '../errors.js'
-import { takeOptions } from './kit/options.js'
+import { flag, takeOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi swap NAME DIRECTORY [--url URL] [--any-shape]
 
@@ -11,9 +11,9 @@ GET /policies lists the names. The directory is one of the server's machine. The
   --any-shape   take a policy of other observations or actions, too: robots must know of it`
 
 const OPTIONS = {
-  url: { type: 'string', default: 'http://127.0.0.1:8000' },
-  'any-shape': { type: 'boolean', default: false },
-} as const
+  url: text('http://127.0.0.1:8000'),
+  'any-shape': flag(),
+}
 
 /** Resolves when the old policy has answered what it had accepted. */
 export async function run(argv: string[]): Promise<number> {
