@@ -23,7 +23,7 @@ const endOfProcess = new Promise<never>(() => {})
 export async function run(argv: string[]): Promise<number> {
   collectSeldom()
   const config = loadConfig(argv)
-  requireRuntime(config)
+  await requireRuntime(config)
   const policy = await configuredPolicy(config)
   const stopping = new AbortController()
   const notices = new Notices()

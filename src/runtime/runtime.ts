@@ -1,5 +1,6 @@
-import type { ModelConfig, Precision } from '../families/pi0/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 import type { Sampling } from '../families/pi0/sampling.js'
+import type { Precision } from '../onnx/arithmetic.js'
 
 /** One observation as the network takes it. */
 export interface PerceiveRow {
@@ -12,7 +13,8 @@ export interface PerceiveRow {
 }
 
 export interface RuntimeInfo {
-  backend: 'cpu' | 'tensorrt' | 'tensorrt_pipelined'
+  /** Its name in the table of backends. */
+  backend: string
   /** Human-readable device, for example the CPU or GPU name. */
   device: string
   precision: Precision

@@ -68,7 +68,7 @@ export interface Agreement {
 export async function run(argv: string[]): Promise<number> {
   const { own, rest } = takeOptions(argv, OPTIONS)
   const config = loadConfig(rest)
-  requireRuntime(config)
+  await requireRuntime(config)
   const steps = own.steps.split(',').map(text => integer('--steps', text, 50))
   const limits = { max: limit('--max', own.max), mean: limit('--mean', own.mean) }
   // The reference's names are checked as settings, too.

@@ -2,10 +2,10 @@ import { readdirSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { type ModelConfig, type Precision, readModelDirectory } from '../../families/pi0/config.js'
+import { type ModelConfig, readModelDirectory } from '../../families/pi0/config.js'
 import { samplingRows } from '../../families/pi0/sampling.js'
-import { REDUCED_TOLERANCE } from '../../runtime/agreement/difference.js'
-import { createRuntime, type RuntimeSettings } from '../../runtime/backends.js'
+import { ARITHMETICS, PRECISIONS, type Precision, REDUCED_TOLERANCE } from '../../onnx/arithmetic.js'
+import { createRuntime, defaultPrecision, RUNTIMES, type RuntimeSettings } from '../../runtime/backends.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { compareToGolden, type GoldenCase, openGoldenCase } from '../../verification/golden-case.js'
 import {
@@ -32,30 +32,15 @@ each kind of tensor. Exits 1 when a tolerance is exceeded or a case was skipped.
   --policy-cases DIR  folders with obs.msgpack, expected.safetensors, info.json and norm_stats.json
   --models DIR        where the model folders and tokenizers that info.json names lie
   --tolerance X       largest error allowed, for every kind of tensor
-  --runtime NAME      cpu (default), tensorrt or tensorrt_pipelined
-  --precision NAME    fp32 (default on the CPU), bf16 (default on TensorRT), fp16 or int8
+  --runtime NAME      ${RUNTIMES.filter(name => name !== 'auto').join(', ')} [cpu]
+  --precision NAME    ${PRECISIONS.join(', ')}; default: fp32 on the CPU, bf16 on GPUs
   --emulated          fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does
   --json              print JSON
 
 ${helpAgainst}`
 
-/** Errors that a correct float32 engine stays below, and those of 16-bit and int8 engines. */
-const FP32: Tolerances = {
-  image_embed: { max: 2e-4 },
-  prefix_k: { max: 2e-4 },
-  prefix_v: { max: 2e-4 },
-  v_t: { max: 5e-5 },
-  x_t: { max: 5e-5 },
-  actions: { max: 5e-5 },
-}
-const REDUCED: Tolerances = { v_t: REDUCED_TOLERANCE, x_t: REDUCED_TOLERANCE, actions: REDUCED_TOLERANCE }
-
-const PRECISIONS: readonly Precision[] = ['fp32', 'bf16', 'fp16', 'int8']
-
-const RUNTIMES = ['cpu', 'tensorrt', 'tensorrt_pipelined'] as const
-
-const isRuntime = (name: string): name is (typeof RUNTIMES)[number] =>
-  (RUNTIMES as readonly string[]).includes(name)
+/** Every runtime but `auto`: which one is compared must be said. */
+const NAMED = RUNTIMES.filter(name => name !== 'auto')
 
 const isPrecision = (name: string): name is Precision => (PRECISIONS as readonly string[]).includes(name)
 
@@ -93,20 +78,21 @@ export async function run(argv: string[]): Promise<number> {
   const given = options(argv)
   const { model, cases, models, reference, tolerance, runtime, emulated, json } = given
   const policyCases = given['policy-cases']
-  if (!isRuntime(runtime)) throw usage(`--runtime is ${runtime}; expected ${RUNTIMES.join(', ')}`)
-  const precision = given.precision ?? (runtime === 'cpu' ? 'fp32' : 'bf16')
+  if (!NAMED.includes(runtime)) throw usage(`--runtime is ${runtime}; expected ${NAMED.join(', ')}`)
+  const precision = given.precision ?? defaultPrecision(runtime)
   if (!isPrecision(precision)) throw usage(`--precision is ${precision}; expected ${PRECISIONS.join(', ')}`)
   if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
+  const { golden } = ARITHMETICS[precision].tolerance
   const settings = { runtime, precision, emulated, threads: 0, pipeline: 'auto', maxBatch: 1 } as const
   const named = [model, cases, policyCases, models].filter(path => path !== undefined).length
   if (model && cases && named === 2) {
-    const usual = precision === 'fp32' ? FP32 : REDUCED
-    const tolerances = tolerancesOf(reference ? { actions: REDUCED_TOLERANCE } : usual, tolerance)
+    const usual = reference ? { actions: REDUCED_TOLERANCE } : golden
+    const tolerances = tolerancesOf(usual, tolerance)
     const compared = { reference, kinds: Object.keys(tolerances) }
     return report(await verifyCases(resolve(model), caseFiles(cases), settings, compared), tolerances, json)
   }
   if (policyCases && models && named === 2) {
-    const usual = { ...POLICY_TOLERANCES, ...(precision !== 'fp32' && { actions: REDUCED_TOLERANCE }) }
+    const usual = { ...POLICY_TOLERANCES, actions: golden.actions }
     const results = await verifyPolicies({
       policyCases,
       models,

@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { samplingRows } from '../../families/pi0/sampling.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { type Difference, difference, REDUCED_TOLERANCE } from './difference.js'
+import { type Difference, difference } from './difference.js'
 
 /** Inputs for comparing one runtime with another where no golden data is at hand. */
 export interface SeededCase {
@@ -71,9 +71,6 @@ export interface CaseDifference extends Difference {
   /** What 99 of 100 values stay within. */
   most: number
 }
-
-/** What `most` and `mean` may be for an engine of 16 or 8 bits. */
-export const SEEDED_TOLERANCE = { most: REDUCED_TOLERANCE.max, mean: REDUCED_TOLERANCE.mean }
 
 /** How far the actions of a runtime are from those expected, for every case and number of steps. */
 export async function differencesFrom(
