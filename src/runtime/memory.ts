@@ -1,17 +1,21 @@
 import { TurboPiError } from '../errors.js'
-import type { ModelConfig, Precision } from '../families/pi0/config.js'
-import { EMBEDDING, EXPERT, expectedTensors } from '../families/pi0/tensors.js'
+import type { ModelConfig } from '../families/pi0/config.js'
+import { expectedTensors, PREFIX, VISION } from '../families/pi0/tensors.js'
+import { ARITHMETICS, type Precision, productOf } from '../onnx/arithmetic.js'
+import { elementCount } from '../storage/safetensors.js'
 
-const BYTES: Readonly<Record<Precision, number>> = { fp32: 4, int8: 4, fp16: 2, bf16: 2 }
+/** The graph whose layers a tensor belongs to. */
+const graphOf = (name: string) =>
+  name.startsWith(VISION) ? 'vision' : name.startsWith(PREFIX) ? 'prefix' : 'denoise'
 
-/** Bytes of a network's weights as the runtime holds them; int8 keeps the expert and the embedding in float32. */
+/** Bytes of a network's weights as a runtime holds them. */
 export function weightBytes(config: ModelConfig, precision: Precision): number {
+  const float = ARITHMETICS[precision].activations === 'float32' ? 4 : 2
   let bytes = 0
   for (const [name, shape] of expectedTensors(config)) {
-    const elements = shape.reduce((product, size) => product * size, 1)
-    const quantised =
-      precision === 'int8' && shape.length > 1 && name !== EMBEDDING && !name.startsWith(EXPERT)
-    bytes += elements * (quantised ? 1 : BYTES[precision])
+    const isProjection = shape.length === 2 && name.includes('.layers.')
+    const bytesEach = isProjection && productOf(precision, graphOf(name)) === 'int8' ? 1 : float
+    bytes += bytesEach * elementCount(shape)
   }
   return bytes
 }

@@ -17,8 +17,8 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
     ...['--precision', own.reference ?? 'fp32'],
     ...['--runtime', own['reference-runtime'] ?? 'cpu'],
   ])
-  const config = own.against === undefined ? otherThan(reference, given) : given
-  requireRuntime(config)
+  const config = own.against === undefined ? await otherThan(reference, given) : given
+  await requireRuntime(config)
   const policy = own.model === undefined ? await configuredPolicy(config) : undefined
   try {
     const model = policy ?? modelIn(own.model!)
@@ -54,8 +54,8 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
 }
 
 /** The settings, or int8 where they would compare the reference with itself. */
-function otherThan(reference: Config, config: Config): Config {
-  const onCpu = config.runtime === 'cpu' || (config.runtime === 'auto' && !probe().available)
+async function otherThan(reference: Config, config: Config): Promise<Config> {
+  const onCpu = config.runtime === 'cpu' || (config.runtime === 'auto' && !(await probe()).available)
   const same = onCpu && reference.runtime === 'cpu' && reference.precision === 'fp32'
   return same && config.precision === 'auto' ? { ...config, precision: 'int8' } : config
 }
