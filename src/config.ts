@@ -1,6 +1,8 @@
 import { basename, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { TurboPiError } from './errors.js'
+import { PRECISIONS } from './onnx/arithmetic.js'
+import { RUNTIMES } from './runtime/backends.js'
 
 interface Setting<T> {
   /** Environment variable; the flag wins over it. */
@@ -147,13 +149,13 @@ export const SETTINGS = {
   runtime: choice(
     'TURBO_PI_RUNTIME',
     'auto',
-    ['auto', 'cpu', 'tensorrt', 'tensorrt_pipelined'],
-    'what computes',
+    RUNTIMES,
+    'what computes; tensorrt_pipelined is tensorrt with --pipeline on',
   ),
   precision: choice(
     'TURBO_PI_PRECISION',
     'auto',
-    ['auto', 'fp32', 'int8', 'bf16', 'fp16'],
+    ['auto', ...PRECISIONS],
     'arithmetic of the network; auto is fp32 on CPUs, bf16 on GPUs',
   ),
   threads: integer('TURBO_PI_THREADS', 0, 0, 1024, 'threads of the CPU runtime; 0 takes one a physical core'),
@@ -161,7 +163,7 @@ export const SETTINGS = {
     'TURBO_PI_PIPELINE',
     'auto',
     ['auto', 'on', 'off'],
-    'overlap the prefix of one batch with the denoising of another',
+    'overlap the prefix of one batch with the denoising of another; auto is off on CPUs, on on GPUs',
   ),
   maxBatch: integer('TURBO_PI_MAX_BATCH', 8, 1, 256, 'observations that share one engine call'),
   numSteps: integer(

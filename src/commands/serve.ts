@@ -24,7 +24,7 @@ const endOfProcess = new Promise<never>(() => {})
 export async function run(argv: string[]): Promise<number> {
   tuneProcess()
   const config = loadConfig(argv)
-  requireRuntime(config)
+  await requireRuntime(config)
   const stopping = new AbortController()
   const notices = new Notices()
   const hooks = { signal: stopping.signal, onNotice: (text: string) => notices.add(text) }

@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ARITHMETICS, type Precision, productOf } from '../onnx/arithmetic.js'
 import type { ValueInfo } from '../onnx/encode.js'
-import { type FloatType, GraphBuilder } from '../onnx/graph.js'
+import { GraphBuilder } from '../onnx/graph.js'
 import { Lowering } from '../onnx/lowering.js'
 import { RoundingGraphBuilder } from '../onnx/rounding-graph.js'
 import { WeightsFile } from '../onnx/weights-file.js'
 import { cacheDirectory, fillDirectory, requireSpace } from '../storage/cache.js'
 import { Safetensors } from '../storage/safetensors.js'
 import type { Site } from './pi0/blocks.js'
-import type { ModelConfig, Precision } from './pi0/config.js'
+import type { ModelConfig } from './pi0/config.js'
 import { denoiseGraph } from './pi0/graphs/denoise.js'
 import { modulationGraph } from './pi0/graphs/modulation.js'
 import { prefixGraph } from './pi0/graphs/prefix.js'
@@ -71,14 +72,6 @@ export function fingerprintOf({ weightsPath, config, precision, emulated }: Mode
   return hash.digest('hex').slice(0, 32)
 }
 
-/** The float type around the layers; int8 projections take and give float32. */
-const COMPUTE: Readonly<Record<Precision, FloatType>> = {
-  fp32: 'float32',
-  int8: 'float32',
-  fp16: 'float16',
-  bf16: 'bfloat16',
-}
-
 /** Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
 export function writeModel(
   source: ModelSource,
@@ -91,11 +84,10 @@ export function writeModel(
     const weights = new WeightsFile(WEIGHTS_FILE)
     const lower = new Lowering(checkpoint)
     const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
-    const int8 = new Set<GraphName>(source.precision === 'int8' ? ['vision', 'prefix'] : [])
     const graphs = {} as LoweredModel['graphs']
     for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
-      const g = new Builder(name, weights, COMPUTE[source.precision])
-      build({ g, lower, config: source.config, int8: int8.has(name) })
+      const g = new Builder(name, weights, ARITHMETICS[source.precision].activations)
+      build({ g, lower, config: source.config, product: productOf(source.precision, name) })
       writeFileSync(join(directory, `${name}.onnx`), g.encode())
       const { inputs, outputs } = g.graph()
       graphs[name] = { inputs, outputs }

@@ -1,17 +1,22 @@
 import { TurboPiError } from '../errors.js'
-import type { ModelConfig, Precision } from '../families/pi0/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 import { EMBEDDING, EXPERT, expectedTensors } from '../families/pi0/tensors.js'
+import { ARITHMETICS, type Precision, productOf } from '../onnx/arithmetic.js'
 
-const BYTES: Readonly<Record<Precision, number>> = { fp32: 4, int8: 4, fp16: 2, bf16: 2 }
+const BYTES = { float32: 4, float16: 2, bfloat16: 2 } as const
 
 /** Bytes of a network's weights as the runtime holds them; int8 keeps the expert and the embedding in float32. */
 export function weightBytes(config: ModelConfig, precision: Precision): number {
+  const float = BYTES[ARITHMETICS[precision].activations]
   let bytes = 0
   for (const [name, shape] of expectedTensors(config)) {
     const elements = shape.reduce((product, size) => product * size, 1)
     const quantised =
-      precision === 'int8' && shape.length > 1 && name !== EMBEDDING && !name.startsWith(EXPERT)
-    bytes += elements * (quantised ? 1 : BYTES[precision])
+      productOf(precision, 'prefix') !== 'float' &&
+      shape.length > 1 &&
+      name !== EMBEDDING &&
+      !name.startsWith(EXPERT)
+    bytes += elements * (quantised ? 1 : float)
   }
   return bytes
 }

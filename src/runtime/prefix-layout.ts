@@ -15,8 +15,12 @@ export interface PrefixLayout {
   imageCount: number
   /** The valid prompt tokens, row after row. */
   tokens: BigInt64Array
+  /** Prompt tokens of each row. */
+  tokenCounts: readonly number[]
   /** [batch, positions]: row of [all image embeddings ‖ all token embeddings]; 0 past a row's length. */
   source: BigInt64Array
+  /** [batch, actionDim], where the network takes a state. */
+  state?: Float32Array
 }
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
@@ -71,6 +75,7 @@ export function layOut(rows: readonly PerceiveRow[], config: ModelConfig): Prefi
     imageRow = take(imageRow, pictures[b]!.length * perImage)
     tokenRow = take(tokenRow, row.tokens.length)
   }
+  const state = variantOf(config).stateToken && joined(rows.map(row => row.state!))
   return {
     batch: rows.length,
     positions,
@@ -81,8 +86,17 @@ export function layOut(rows: readonly PerceiveRow[], config: ModelConfig): Prefi
       rows.flatMap(row => [...row.tokens]),
       BigInt,
     ),
+    tokenCounts: rows.map(row => row.tokens.length),
     source,
+    ...(state && { state }),
   }
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const size = parts[0]!.length
+  const whole = new Float32Array(parts.length * size)
+  for (const [at, part] of parts.entries()) whole.set(part, at * size)
+  return whole
 }
 
 /** Numbers of one layer's keys (or values) for a full batch of longest prefixes. */

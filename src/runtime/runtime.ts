@@ -1,11 +1,13 @@
-import type { ModelConfig, Precision } from '../families/pi0/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 import type { Sampling } from '../families/pi0/sampling.js'
+import type { Precision } from '../onnx/arithmetic.js'
 
 export type { PerceiveRow } from '../families/pi0/perceive-row.js'
 
 export interface RuntimeInfo {
-  backend: 'cpu' | 'tensorrt' | 'tensorrt_pipelined'
+  /** Its name in the table of backends. */
+  backend: string
   /** Human-readable device, for example the CPU or GPU name. */
   device: string
   precision: Precision

@@ -1,4 +1,5 @@
 import { reasonOf, TurboPiError } from '../errors.js'
+import type { Tolerance } from '../onnx/arithmetic.js'
 import type { Difference } from '../runtime/agreement/difference.js'
 
 /** What one case gave: a difference for each kind that it holds, or why it was not run. */
@@ -13,9 +14,6 @@ export function skippedCase(name: string, error: unknown): CaseResult {
   if (error instanceof TurboPiError && error.code === 'RUNTIME_UNAVAILABLE') throw error
   return { name, differences: {}, skipped: reasonOf(error) }
 }
-
-/** What a kind may differ by: at most, and on average where that is asked. */
-export type Tolerance = { max: number; mean?: number }
 
 export type Tolerances = Readonly<Record<string, Tolerance>>
 

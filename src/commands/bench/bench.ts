@@ -13,8 +13,8 @@ export const help = `turbo-pi bench [--rounds 50] [--steps 1,2,3,5,10] [options 
 
 Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, for each number of
 denoise steps, and prints p50 and p99 in milliseconds and inferences a second, without the wire. Where the runtime has
-two lanes (--pipeline on, or TensorRT, which is always timed both ways), it also prints the milliseconds from one result
-to the next while the prefix of one observation is computed as the one before it is denoised. --json prints JSON.
+two lanes (--pipeline on; the default on GPUs), it also prints the milliseconds from one result to the next while the
+prefix of one observation is computed as the one before it is denoised. --json prints JSON.
 
 --full measures the full-size model with random weights instead: load, stages, totals and memory in fp32 and int8.`
 
@@ -41,7 +41,6 @@ export async function run(argv: string[]): Promise<number> {
   const { rounds } = own
   const config = loadConfig(rest)
   if (own.full) return runFull(config, Math.min(rounds, FULL_ROUNDS), rest)
-  if (config.runtime === 'tensorrt') config.runtime = 'tensorrt_pipelined'
   const policy = await configuredPolicy(config)
   try {
     // The same picture comes again each round: it is to be encoded each time.

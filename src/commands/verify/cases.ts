@@ -2,30 +2,18 @@ import { readdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Config } from '../../config.js'
 import { reasonOf } from '../../errors.js'
-import { REDUCED_TOLERANCE } from '../../runtime/agreement/difference.js'
-import { createRuntime } from '../../runtime/backends.js'
+import { ARITHMETICS, REDUCED_TOLERANCE } from '../../onnx/arithmetic.js'
+import { createRuntime, defaultPrecision } from '../../runtime/backends.js'
 import { verifyGoldenCases } from '../../verification/golden-cases.js'
 import { POLICY_TOLERANCES, verifyPolicyCases } from '../../verification/policy-cases.js'
 import { allPassed, type CaseResult, type Tolerances } from '../../verification/results.js'
 import { type Own, usage } from './options.js'
 import { casesReport } from './report.js'
 
-/** Errors that a correct float32 engine stays below, and those of 16-bit and int8 engines. */
-const FP32: Tolerances = {
-  image_embed: { max: 2e-4 },
-  prefix_k: { max: 2e-4 },
-  prefix_v: { max: 2e-4 },
-  v_t: { max: 5e-5 },
-  x_t: { max: 5e-5 },
-  actions: { max: 5e-5 },
-}
-const REDUCED: Tolerances = { v_t: REDUCED_TOLERANCE, x_t: REDUCED_TOLERANCE, actions: REDUCED_TOLERANCE }
-
 /** What computes cases: the CPU unless another runtime is named, each case in a batch of its own. */
 function caseSettings({ emulated }: Own, config: Config, maxBatch: number) {
   const runtime = config.runtime === 'auto' ? 'cpu' : config.runtime
-  const usual = runtime === 'cpu' ? 'fp32' : 'bf16'
-  const precision = config.precision === 'auto' ? usual : config.precision
+  const precision = config.precision === 'auto' ? defaultPrecision(runtime) : config.precision
   if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
   return { ...config, runtime, precision, emulated, maxBatch, visionCache: 0 } as const
 }
@@ -34,8 +22,8 @@ function caseSettings({ emulated }: Own, config: Config, maxBatch: number) {
 export async function verifyGolden(own: Own, config: Config): Promise<number> {
   if (own.model === undefined) throw usage('--cases: give --model and --cases')
   const { precision } = caseSettings(own, config, 1)
-  const usual = precision === 'fp32' ? FP32 : REDUCED
-  const tolerances = tolerancesOf(own.reference === undefined ? usual : { actions: REDUCED_TOLERANCE }, own)
+  const { golden } = ARITHMETICS[precision].tolerance
+  const tolerances = tolerancesOf(own.reference === undefined ? golden : { actions: REDUCED_TOLERANCE }, own)
   const results = await verifyGoldenCases({
     model: resolve(own.model),
     files: caseFiles(own.cases!),
@@ -51,7 +39,8 @@ export async function verifyPolicies(own: Own, config: Config): Promise<number> 
   const { models, 'policy-cases': cases } = own
   if (cases === undefined || models === undefined) throw usage('give --policy-cases and --models')
   const settings = caseSettings(own, config, 1)
-  const usual = { ...POLICY_TOLERANCES, ...(settings.precision !== 'fp32' && { actions: REDUCED_TOLERANCE }) }
+  const { actions } = ARITHMETICS[settings.precision].tolerance.golden
+  const usual = { ...POLICY_TOLERANCES, actions }
   const results = await verifyPolicyCases({
     cases,
     models,

@@ -1,5 +1,6 @@
 import { TurboPiError } from '../../errors.js'
 import { MAX_STEPS } from '../../families/pi0/sampling.js'
+import { PRECISIONS } from '../../onnx/arithmetic.js'
 import { flag, integer, integers, positive, type takeOptions, text } from '../kit/options.js'
 
 export const help = `turbo-pi verify [--against DIR|random] [options] [options of serve]
@@ -35,7 +36,7 @@ difference of each kind of tensor from the official implementation.
 
 All take:
   --runtime NAME            for cases cpu (default) or one of serve's
-  --precision NAME          for cases fp32 (default on the CPU), bf16 (default on GPUs), fp16 or int8
+  --precision NAME          ${PRECISIONS.join(', ')}; for cases by default fp32 on the CPU, bf16 on GPUs
   --emulated                fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does
   --json                    print JSON`
 

@@ -1,10 +1,5 @@
-import {
-  allPassed,
-  type CaseResult,
-  exceeded,
-  type Tolerance,
-  type Tolerances,
-} from '../../verification/results.js'
+import type { Tolerance } from '../../onnx/arithmetic.js'
+import { allPassed, type CaseResult, exceeded, type Tolerances } from '../../verification/results.js'
 import type { Comparison } from '../../verification/two-runtimes.js'
 import { alignedTable } from '../kit/table.js'
 

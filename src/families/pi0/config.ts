@@ -47,8 +47,6 @@ export interface ModelConfig {
   timeMaxPeriod: number
 }
 
-export type Precision = 'fp32' | 'bf16' | 'fp16' | 'int8'
-
 /** Tokens that one camera gives. */
 export const tokensPerImage = ({ vision }: ModelConfig) => (vision.imageSize / vision.patch) ** 2
 

@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../families/pi0/config.js'
 import { samplingRows } from '../../families/pi0/sampling.js'
 import { variantOf } from '../../families/pi0/variant.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { type Difference, difference, REDUCED_TOLERANCE } from './difference.js'
+import { type Difference, difference } from './difference.js'
 import { type CaseTensors, type NetworkCase, runCase } from './run-case.js'
 
 /** An error that one denoise step hides can show after ten. */
@@ -53,9 +53,6 @@ export interface CaseDifference extends Difference {
   /** What 99 of 100 values stay within. */
   most: number
 }
-
-/** What `most` and `mean` may be for an engine of 16 or 8 bits. */
-export const SEEDED_TOLERANCE = { most: REDUCED_TOLERANCE.max, mean: REDUCED_TOLERANCE.mean }
 
 /** How far the actions of a runtime are from those expected, for every run of every case. */
 export async function differencesFrom(

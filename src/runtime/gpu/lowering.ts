@@ -52,12 +52,19 @@ export async function lower(
   if (!isLowered(directory)) await call({ kind: 'lower', source, fingerprint, directory }, options)
 }
 
-/** [steps, modulation]: what the denoise graph takes of the time, by ONNX Runtime (pi05-spec §6.1). */
-export async function modulationTable(
+/** Gives [steps, modulation], what the denoise graph takes of the time, by ONNX Runtime; once a step count (network §6.1). */
+export function modulationTables(
   directory: string,
   config: ModelConfig,
-  steps: number,
-): Promise<Float32Array> {
-  const table = await call({ kind: 'modulation', directory, embedding: timeEmbeddings(config, steps), steps })
-  return table!
+): (steps: number) => Promise<Float32Array> {
+  const tables = new Map<number, Promise<Float32Array>>()
+  return steps => {
+    const known = tables.get(steps)
+    if (known) return known
+    const embedding = timeEmbeddings(config, steps)
+    const table = call({ kind: 'modulation', directory, embedding, steps }).then(numbers => numbers!)
+    tables.set(steps, table)
+    table.catch(() => tables.delete(steps))
+    return table
+  }
 }

@@ -6,17 +6,11 @@ import { fileURLToPath } from 'node:url'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { LoweredModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
+import type { BuildProgress } from '../backend.js'
 import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
 import type { BuildMessage } from './build-process.js'
 import { profilesOf, shapesDigest } from './optimization-profiles.js'
-
-/** How TensorRT is told to build. */
-export interface BuildSetting {
-  /** Builder optimization level, 0…5. */
-  optimizationLevel: number
-  /** TensorRT's internal switches, passed in the environment; '' for none. */
-  flags: string
-}
+import type { BuildSetting } from './settings.js'
 
 export interface BuildOptions {
   addon: NativeAddon
@@ -33,18 +27,10 @@ export interface BuildOptions {
   builder?: Builder
 }
 
-/** `done` of `total` steps of the phase that TensorRT is in; it tells no more of what is left. */
-export interface BuildProgress {
-  engine: EngineName
-  phase: string
-  done: number
-  total: number
-}
-
 export type Builder = (
   request: BuildRequest,
   flags: string,
-  onProgress: (progress: Omit<BuildProgress, 'engine'>) => void,
+  onProgress: (progress: Omit<BuildProgress, 'part'>) => void,
   signal: AbortSignal | undefined,
 ) => Promise<void>
 
@@ -106,7 +92,7 @@ export async function buildEngines(
   const profiles = allProfiles(model, config, maxBatch)
   const plans = planReferences(directory, options)
   for (const engine of ENGINES) {
-    const mismatch = addon.planMismatch({ ...plans[engine], device })
+    const mismatch = await addon.planMismatch({ ...plans[engine], device })
     if (mismatch === '') continue
     options.onRebuild?.(engine, mismatch)
     await builder(
@@ -121,7 +107,7 @@ export async function buildEngines(
         device,
       },
       setting.flags,
-      progress => onProgress({ engine, ...progress }),
+      progress => onProgress({ part: engine, ...progress }),
       signal,
     )
   }
