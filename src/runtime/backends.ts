@@ -102,7 +102,13 @@ async function choose(rows: readonly Backend[], choices: Choices) {
     missing ??= { title: backend.title, what: found }
   }
   if (missing) throw unavailable(missing.title, missing.what)
-  throw new TurboPiError('CONFIG_INVALID', `No runtime can serve these settings: ${listed(reasons)}.`)
+  const ways = rows.map(
+    ({ name, arithmetics }) => `--runtime ${name} takes --precision ${listed(arithmetics)}`,
+  )
+  throw new TurboPiError(
+    'CONFIG_INVALID',
+    `No runtime can serve these settings: ${listed(reasons)}. ${ways.join('; ')}.`,
+  )
 }
 
 /**
