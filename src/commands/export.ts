@@ -41,7 +41,7 @@ export async function run(argv: string[]): Promise<number> {
   if (!isExported(precision))
     throw usage(`--${flagOf('precision')} is ${precision}; graphs are exported in ${PRECISIONS.join(', ')}.`)
   if (!own.output) throw usage('--output DIR is missing: the directory to write the graphs to.')
-  if (own.model && settings.policy) throw usage('Give --policy or --model, not both.')
+  if (own.model && settings.policy.length > 0) throw usage('Give --policy or --model, not both.')
 
   const { config, weightsPath } = own.model
     ? readModelDirectory(resolve(own.model))

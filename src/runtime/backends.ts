@@ -102,13 +102,23 @@ async function choose(rows: readonly Backend[], choices: Choices) {
     missing ??= { title: backend.title, what: found }
   }
   if (missing) throw unavailable(missing.title, missing.what)
-  throw new TurboPiError('CONFIG_INVALID', `No runtime can serve these settings: ${listed(reasons)}.`)
+  const ways = rows.map(
+    ({ name, arithmetics }) => `--runtime ${name} takes --precision ${listed(arithmetics)}`,
+  )
+  throw new TurboPiError(
+    'CONFIG_INVALID',
+    `No runtime can serve these settings: ${listed(reasons)}. ${ways.join('; ')}.`,
+  )
 }
 
-/** Throws, before anything is loaded, what `createRuntime` would throw since the machine lacks what the settings name. */
-export async function requireRuntime(settings: Choices): Promise<void> {
+/**
+ * The name of the backend that the settings stand for. Throws, before anything is loaded, what `createRuntime` would throw
+ * since the machine lacks it.
+ */
+export async function requireRuntime(settings: Choices): Promise<string> {
   const choices = resolved(settings)
-  await choose(rowsOf(choices.runtime), choices)
+  const { backend } = await choose(rowsOf(choices.runtime), choices)
+  return backend.name
 }
 
 /** Makes the runtime that the settings ask for, and no other: CONFIG_INVALID or RUNTIME_UNAVAILABLE say why it cannot be had. */

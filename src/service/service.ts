@@ -25,7 +25,7 @@ export interface ServiceMetadata {
   /** Null while the engine is loading. */
   runtime: Pick<
     RuntimeInfo,
-    'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint' | 'chosen'
+    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'fingerprint' | 'chosen'
   > | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
@@ -233,8 +233,9 @@ function described({
   device,
   precision,
   maxBatch,
+  lanes,
   fingerprint,
   chosen,
 }: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, fingerprint, ...(chosen !== undefined && { chosen }) }
+  return { backend, device, precision, maxBatch, lanes, fingerprint, ...(chosen !== undefined && { chosen }) }
 }

@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import { type Config, loadConfig } from '../../config.js'
 import { readModelDirectory } from '../../families/pi0/config.js'
 import { createRuntime, type RuntimeModel, requireRuntime } from '../../runtime/backends.js'
-import { probe } from '../../runtime/gpu/addon.js'
 import { randomRows, recordedRows } from '../../verification/observations.js'
 import { compareRuntimes } from '../../verification/two-runtimes.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
@@ -17,8 +16,8 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
     ...['--precision', own.reference ?? 'fp32'],
     ...['--runtime', own['reference-runtime'] ?? 'cpu'],
   ])
-  const config = own.against === undefined ? await otherThan(reference, given) : given
-  await requireRuntime(config)
+  const backend = await requireRuntime(given)
+  const config = own.against === undefined ? otherThan(reference, given, backend) : given
   const policy = own.model === undefined ? await configuredPolicy(config) : undefined
   try {
     const model = policy ?? modelIn(own.model!)
@@ -54,9 +53,8 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
 }
 
 /** The settings, or int8 where they would compare the reference with itself. */
-async function otherThan(reference: Config, config: Config): Promise<Config> {
-  const onCpu = config.runtime === 'cpu' || (config.runtime === 'auto' && !(await probe()).available)
-  const same = onCpu && reference.runtime === 'cpu' && reference.precision === 'fp32'
+function otherThan(reference: Config, config: Config, backend: string): Config {
+  const same = backend === 'cpu' && reference.runtime === 'cpu' && reference.precision === 'fp32'
   return same && config.precision === 'auto' ? { ...config, precision: 'int8' } : config
 }
 

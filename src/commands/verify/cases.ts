@@ -22,8 +22,8 @@ function caseSettings({ emulated }: Own, config: Config, maxBatch: number) {
 export async function verifyGolden(own: Own, config: Config): Promise<number> {
   if (own.model === undefined) throw usage('--cases: give --model and --cases')
   const { precision } = caseSettings(own, config, 1)
-  const usual: Tolerances = ARITHMETICS[precision].tolerance.golden
-  const tolerances = tolerancesOf(own.reference === undefined ? usual : { actions: REDUCED_TOLERANCE }, own)
+  const { golden } = ARITHMETICS[precision].tolerance
+  const tolerances = tolerancesOf(own.reference === undefined ? golden : { actions: REDUCED_TOLERANCE }, own)
   const results = await verifyGoldenCases({
     model: resolve(own.model),
     files: caseFiles(own.cases!),
@@ -39,7 +39,8 @@ export async function verifyPolicies(own: Own, config: Config): Promise<number> 
   const { models, 'policy-cases': cases } = own
   if (cases === undefined || models === undefined) throw usage('give --policy-cases and --models')
   const settings = caseSettings(own, config, 1)
-  const usual = { ...POLICY_TOLERANCES, actions: ARITHMETICS[settings.precision].tolerance.golden.actions }
+  const { actions } = ARITHMETICS[settings.precision].tolerance.golden
+  const usual = { ...POLICY_TOLERANCES, actions }
   const results = await verifyPolicyCases({
     cases,
     models,

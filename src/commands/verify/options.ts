@@ -1,7 +1,6 @@
 import { TurboPiError } from '../../errors.js'
 import { MAX_STEPS } from '../../families/pi0/sampling.js'
 import { PRECISIONS } from '../../onnx/arithmetic.js'
-import { RUNTIMES } from '../../runtime/backends.js'
 import { flag, integer, integers, positive, type takeOptions, text } from '../kit/options.js'
 
 export const help = `turbo-pi verify [--against DIR|random] [options] [options of serve]
@@ -36,8 +35,8 @@ difference of each kind of tensor from the official implementation.
                             --tolerance is another name of --max
 
 All take:
-  --runtime NAME            ${RUNTIMES.join(', ')}; auto is cpu for cases
-  --precision NAME          ${PRECISIONS.join(', ')}; auto is fp32 on the CPU, bf16 on GPUs
+  --runtime NAME            for cases cpu (default) or one of serve's
+  --precision NAME          ${PRECISIONS.join(', ')}; for cases by default fp32 on the CPU, bf16 on GPUs
   --emulated                fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does
   --json                    print JSON`
 
