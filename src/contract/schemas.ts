@@ -2,9 +2,9 @@ import { type TObject, type TSchema, Type } from 'typebox'
 import { NdArraySchema } from './ndarray-schema.js'
 import type { CameraSpec, ObservationSpec, StateSpec } from './observation.js'
 import { samplingSchema } from './sampling.js'
+import type { ActionShape, Wire } from './wire.js'
 
-/** How an observation travels: JSON with base64 images, or MessagePack with NumPy arrays (openpi's dialect). */
-export type Wire = 'json' | 'msgpack'
+export type { ActionShape, Wire } from './wire.js'
 
 const closed = { additionalProperties: false } as const
 
@@ -103,13 +103,6 @@ export function inferRequestSchema(spec: ObservationSpec, model: ActionShape, wi
   const options = Type.Optional(optionsSchema(model, wire))
   const schema = nest([...observationFields(spec, wire), ['options', false, options]])
   return Type.Object(schema.properties, { ...closed, title: `Observation (${spec.embodiment})` })
-}
-
-/** Sizes of the action chunk: rows, width inside the network, width for the robot. */
-export interface ActionShape {
-  horizon: number
-  actionDim: number
-  actionSize: number
 }
 
 function observationFields(spec: ObservationSpec, wire: Wire): [string, boolean, TSchema][] {
