@@ -1,6 +1,6 @@
 import type { Static } from 'typebox'
 import { Float, NdArray } from './msgpack.js'
-import type { ServerTiming } from './schemas.js'
+import type { ServerTiming } from './server-timing.js'
 
 /** What the guard saw in an action chunk. */
 export interface GuardReport {
