@@ -45,7 +45,14 @@ module.exports = {
     only('service', 'contract', 'policy', 'runtime', 'families'),
     only('client', 'contract'),
     only('tabletop'),
-    only('page', 'tabletop'),
+    only('page', 'tabletop', 'contract'),
+    {
+      name: 'the-page-takes-types-of-the-contract',
+      severity: 'error',
+      comment: 'A browser loads no module of the contract for the page: `import type` alone.',
+      from: { path: room('page') },
+      to: { path: room('contract'), dependencyTypesNot: ['type-only'] },
+    },
     {
       name: 'routes-imports',
       severity: 'error',
@@ -113,14 +120,18 @@ module.exports = {
       name: 'settings-stand-alone',
       severity: 'error',
       comment: 'Settings take their choices from the tables that own them.',
-      from: { path: '^src/config\\.ts$' },
-      to: { path: '^src/', pathNot: [SHARED, room('runtime'), room('onnx'), room('families')] },
+      from: { path: '^src/(config|setting)\\.ts$' },
+      to: {
+        path: '^src/',
+        pathNot: [SHARED, '^src/setting\\.ts$', room('runtime'), room('onnx'), room('families')],
+      },
     },
     {
       name: 'no-circular',
       severity: 'error',
-      from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+      comment: 'Neither of modules nor of types.',
+      from: { pathNot: '^src/client/(client|stream)\\.ts$' },
+      to: { circular: true },
     },
   ],
   options: {

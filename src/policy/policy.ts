@@ -1,3 +1,4 @@
+import type { GuardReport } from '../contract/answer.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
@@ -17,13 +18,6 @@ export interface PreparedObservation {
 
 /** Whether an observation is still worth preparing: an AbortSignal, or the place that it has in a queue. */
 export type Wanted = Pick<AbortSignal, 'throwIfAborted'>
-
-/** What the guard saw in an action chunk. */
-export interface GuardReport {
-  /** Action values outside [q01 − margin, q99 + margin]. */
-  outOfBounds: number
-  clamped: boolean
-}
 
 export interface ActionChunk {
   /** Row-major [actionHorizon, actionSize] in robot action space. */

@@ -15,7 +15,7 @@ export function inferRoute(
   { turns, bodyLimit }: { turns: Turns; bodyLimit: number },
 ): void {
   const { observation: spec, shape } = served.current.service.metadata()
-  const reading = new Turns()
+  const bodyTurns = new Turns()
   const problem = { 'application/problem+json': { schema: Problem } }
 
   app.removeContentTypeParser('text/plain')
@@ -54,7 +54,7 @@ export function inferRoute(
         },
       },
       // Bodies are read by turns, too: a crowd of them would keep other requests waiting.
-      onRequest: () => reading.next(),
+      onRequest: () => bodyTurns.next(),
       preHandler: () => turns.next(),
       // RequestParser validates both wires, the sockets' too: one place, one form of error.
       validatorCompiler: () => () => true,

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import type { Metadata } from '../contract/page.js'
 import { inferRequestSchema } from '../contract/schemas.js'
 import type { Served } from '../service/served.js'
 
@@ -14,7 +15,7 @@ export function metadataRoute(app: FastifyInstance, served: Served): void {
         response: { 200: Type.Object({ policy: Type.String() }, { additionalProperties: true }) },
       },
     },
-    async () => {
+    async (): Promise<Metadata> => {
       const metadata = served.current.service.metadata()
       return {
         ...metadata,

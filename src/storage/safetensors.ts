@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { DTYPE_BYTES, type Dtype, isDtype, toFloat32 } from './dtype.js'
+import { isJsonObject, readJsonObject } from './json-file.js'
 
 /** One tensor of a safetensors file. */
 export interface TensorEntry {
@@ -49,7 +50,7 @@ export class Safetensors {
   }
 
   private addShards(): void {
-    const weightMap = readJson(this.path)['weight_map']
+    const weightMap = readJsonObject(this.path, 'CHECKPOINT_INVALID')['weight_map']
     if (typeof weightMap !== 'object' || weightMap === null)
       throw invalid(this.path, 'expected an object "weight_map" from tensor names to file names')
     const named = new Map(Object.entries(weightMap as Record<string, unknown>))
@@ -118,17 +119,6 @@ function openFile(path: string): number {
   }
 }
 
-function readJson(path: string): Record<string, unknown> {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(readFileSync(path, 'utf8'))
-  } catch (error) {
-    throw invalid(path, `cannot be read as JSON: ${reasonOf(error)}`)
-  }
-  if (typeof parsed !== 'object' || parsed === null) throw invalid(path, 'expected a JSON object')
-  return parsed as Record<string, unknown>
-}
-
 function readFully(descriptor: number, target: Uint8Array, position: number, path: string): void {
   for (let done = 0; done < target.byteLength; ) {
     const length = Math.min(target.byteLength - done, MAX_READ_BYTES)
@@ -162,8 +152,7 @@ function readHeader(descriptor: number, path: string, size: number) {
 function parseHeader(bytes: Uint8Array, path: string): Record<string, unknown> {
   try {
     const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-    if (typeof header === 'object' && header !== null && !Array.isArray(header))
-      return header as Record<string, unknown>
+    if (isJsonObject(header)) return header
   } catch (error) {
     throw invalid(path, `its header is not JSON: ${reasonOf(error)}`)
   }

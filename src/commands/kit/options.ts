@@ -1,6 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { oneOf, wholeNumber } from '../../config.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
+import { oneOf, wholeNumber } from '../../setting.js'
 
 /** One option of a command: what it is without being given, and how its text is read. */
 interface Option<T> {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../../config.js'
+import type { SeenSessions } from '../../contract/page.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served } from '../../service/served.js'
 import { upgradeRequired } from '../sockets/upgrade.js'
@@ -57,7 +58,7 @@ export function pageRoutes(
     guarded(reply).send({
       watching: watches.length > 0,
       sessions: watches.flatMap(watch => watch.sessions()).sort((a, b) => a.age_ms - b.age_ms),
-    }),
+    } satisfies SeenSessions),
   )
 
   app.get<{ Params: { session: string; camera: string } }>(

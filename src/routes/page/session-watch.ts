@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import sharp from 'sharp'
 import { actionRows, type InferenceAnswer, serverTiming } from '../../contract/answer.js'
 import type { Observation } from '../../contract/observation.js'
+import type { SeenSession } from '../../contract/page.js'
 import { layoutOf, toRgb } from '../../policy/images/pixels.js'
 import type { Answered, ServiceListener } from '../../service/events.js'
 import type { Served } from '../../service/served.js'
@@ -44,7 +45,7 @@ export class SessionWatch implements ServiceListener {
   }
 
   /** Most recent first; images are to be had by their camera's key. */
-  sessions() {
+  sessions(): SeenSession[] {
     return Array.from(this.#seen.entries(), ([session, { observation, answer, at, count }]) => ({
       session,
       ...(this.#named && { policy: this.#served.name }),
