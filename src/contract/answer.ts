@@ -18,7 +18,7 @@ export interface InferenceAnswer {
   truncated: boolean
   /** What the guard saw: action values outside the policy's bounds, and whether they were clamped. */
   guard: { outOfBounds: number; clamped: boolean }
-  /** Fingerprint of weights, config, precision and graph version. */
+  /** Digest of the policy that acts: weights, config, statistics, tokenizer and embodiment. */
   model: string
   timing: {
     decodeMs: number
