@@ -1,8 +1,8 @@
 /**
  * The import rules of the house: data goes routes → service → policy and runtime → families → onnx → storage, and no
- * room knows one further left. `errors.ts` and `cancellation.ts` belong to everybody.
+ * room knows one further left. `errors.ts`, `cancellation.ts` and `worker-thread.ts` belong to everybody.
  */
-const SHARED = '^src/(errors|cancellation)\\.ts$'
+const SHARED = '^src/(errors|cancellation|worker-thread)\\.ts$'
 const room = name => `^src/${name}/`
 const only = (from, ...allowed) => ({
   name: `${from}-imports`,

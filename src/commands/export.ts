@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { flagOf, loadConfig } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import { fingerprintOf, type GraphName, type LoweredModel, writeModel } from '../families/lowered-model.js'
+import { exportModel, type GraphName, type LoweredModel } from '../families/lowered-model.js'
 import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
 import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { OPSET } from '../onnx/encode.js'
@@ -50,7 +50,7 @@ export async function run(argv: string[]): Promise<number> {
   prepare(directory, own.force)
   const source = { weightsPath, config, precision }
   const onProgress = bytesProgress('Writing the weights')
-  const model = writeModel(source, fingerprintOf(source), directory, onProgress)
+  const model = await exportModel(source, directory, onProgress)
   console.log(report(model, directory, settings.maxBatch))
   return 0
 }

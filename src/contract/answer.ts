@@ -24,7 +24,7 @@ export interface InferenceAnswer {
   /** The prompt was longer than the policy takes and lost its tail. */
   truncated: boolean
   guard: GuardReport
-  /** Fingerprint of weights, config, precision and graph version. */
+  /** Digest of the policy that acts: weights, config, statistics, tokenizer and embodiment. */
   model: string
   timing: {
     decodeMs: number

@@ -139,7 +139,9 @@ export function inferReplySchema(shape: ActionShape): TObject {
       ),
       policy_timing: Type.Object({ infer_ms: milliseconds('of vision, prefix and denoising') }, closed),
       server_timing: ServerTiming,
-      model: Type.String({ description: 'fingerprint of weights, config, precision and graph version' }),
+      model: Type.String({
+        description: 'digest of the policy that acts: weights, config, statistics, tokenizer and embodiment',
+      }),
     },
     { ...closed, title: 'Action chunk' },
   )

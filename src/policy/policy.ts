@@ -34,6 +34,8 @@ export interface Policy {
   readonly spec: ObservationSpec
   /** The network's config, with this policy's horizon and token length. */
   readonly model: ModelConfig
+  /** Digest of all that makes it but the weights; see `policyIdentity`. */
+  readonly identity: string
   /** Absolute path of the checkpoint: a safetensors file or the index of a sharded one. */
   readonly weightsPath: string
   /** Numbers of a robot action. */

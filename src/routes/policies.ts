@@ -39,12 +39,12 @@ export const pathOf = (served: Served) => `/policies/${served.name}`
 
 const described = (served: Served) => {
   const { service } = served.current
-  const { policy, runtime } = service.metadata()
+  const { policy, model } = service.metadata()
   return {
     name: served.name,
     path: `${pathOf(served)}/`,
     policy,
-    model: runtime?.fingerprint ?? null,
+    model,
     ready: service.ready,
   }
 }

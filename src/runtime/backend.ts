@@ -53,7 +53,7 @@ export interface BackendOptions {
   onProgress?: (done: number, total: number) => void
   /** Hears how far a build is. */
   onBuild?: (progress: BuildProgress) => void
-  /** Hears, in sentences, what is built and why, and how it was judged. */
+  /** Hears, in sentences, that the cache was damaged, what is built and why, and how it was judged. */
   onNotice?: (text: string) => void
   /** Cancels the start. */
   signal?: AbortSignal

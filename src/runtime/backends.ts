@@ -157,9 +157,13 @@ function optionsOf(
   settings: RuntimeSettings,
 ): BackendOptions {
   const { runtime: _, precision, pipeline, cacheDir: cache = cacheDirectory(), ...rest } = settings
-  const { signal } = settings
+  const { signal, onNotice } = settings
   const reference = (maxBatch: number) =>
-    createCpuRuntime({ weightsPath, config, cache, maxBatch, prefixSlots: 1, ...(signal && { signal }) })
+    createCpuRuntime({
+      ...{ weightsPath, config, cache, maxBatch, prefixSlots: 1 },
+      ...(onNotice && { onNotice }),
+      ...(signal && { signal }),
+    })
   return {
     ...rest,
     weightsPath,

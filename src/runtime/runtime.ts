@@ -17,8 +17,8 @@ export interface RuntimeInfo {
   lanes: 1 | 2
   /** Prefixes that may be held at once. */
   prefixSlots: number
-  /** Hash of weights, config, precision and graph version. */
-  fingerprint: string
+  /** Digest of the checkpoint's bytes: the same on every machine and backend. */
+  weights: string
   config: ModelConfig
   /** Why this backend, when the choice was left to `auto`. */
   chosen?: string

@@ -46,6 +46,12 @@ export class Metrics implements ServiceListener {
     help: 'Requests that have a place in the queue: being prepared, or waiting for the engine.',
     registers: [this.registry],
   })
+  readonly #model = new Gauge({
+    name: 'turbo_pi_model_info',
+    help: 'The policy that acts, by its content; always 1.',
+    labelNames: ['model'],
+    registers: [this.registry],
+  })
   readonly #connections = new Gauge({
     name: 'turbo_pi_connections',
     help: 'Open WebSocket connections.',
@@ -103,6 +109,12 @@ export class Metrics implements ServiceListener {
   /** @param policy labels every number, where several policies are served. */
   constructor(policy?: string) {
     if (policy !== undefined) this.registry.setDefaultLabels({ policy })
+  }
+
+  /** The policy that acts from now on. */
+  serves(model: string): void {
+    this.#model.reset()
+    this.#model.set({ model }, 1)
   }
 
   answered({ answer: { timing, coalesced, late, guard } }: Answered): void {

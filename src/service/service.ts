@@ -5,6 +5,7 @@ import type { SamplingOptions } from '../contract/sampling.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { drawn } from '../families/pi0/sampling.js'
+import { modelIdentity } from '../policy/identity.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
@@ -22,10 +23,12 @@ export interface ServiceMetadata {
   observation: ObservationSpec
   shape: ActionShape
   defaultSteps: number
+  /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */
+  model: string | null
   /** Null while the engine is loading. */
   runtime: Pick<
     RuntimeInfo,
-    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'fingerprint' | 'chosen'
+    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
   > | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
@@ -86,7 +89,9 @@ export class PolicyService {
     const { policy } = this.#parts
     const runtime = await this.#parts.runtime
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
-    this.#engine = { policy, queue, runtime: runtime.info }
+    const model = modelIdentity(policy.identity, runtime.info.weights)
+    this.#engine = { policy, model, queue, runtime: runtime.info }
+    this.metrics.serves(model)
     if (this.#phase === 'closed') return queue.close()
     const request = this.#resolved(syntheticObservation(policy), { noise: 0 })
     try {
@@ -113,6 +118,7 @@ export class PolicyService {
         actionSize: policy.actionSize,
       },
       defaultSteps: policy.defaultSteps,
+      model: this.#engine?.model ?? null,
       runtime: this.#engine ? described(this.#engine.runtime) : null,
       openpi: policy.metadata,
     }
@@ -234,8 +240,8 @@ function described({
   precision,
   maxBatch,
   lanes,
-  fingerprint,
+  weights,
   chosen,
 }: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, lanes, fingerprint, ...(chosen !== undefined && { chosen }) }
+  return { backend, device, precision, maxBatch, lanes, weights, ...(chosen !== undefined && { chosen }) }
 }

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import t from 'tap'
 import { run as build } from '../../src/commands/build.js'
-import { writeModel } from '../../src/families/lowered-model.js'
+import { exportModel } from '../../src/families/lowered-model.js'
 import { readModelDirectory } from '../../src/families/pi0/config.js'
 import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { seededCases } from '../../src/runtime/agreement/seeded-cases.js'
@@ -319,7 +319,7 @@ t.test('buildEngines keeps plans that fit and tells why others do not', async t 
   const weightsPath = writeModelDirectory(join(folder, 'model'), config)
   const exported = join(folder, 'exported')
   mkdirSync(exported)
-  writeModel({ weightsPath, config, precision: 'fp32' }, 'abc', exported)
+  const model = await exportModel({ weightsPath, config, precision: 'fp32' }, exported)
   const addon = new OnnxAddon(config)
   const reasons: string[] = []
   const build = (level: number, maxBatch = 2) =>
@@ -337,7 +337,7 @@ t.test('buildEngines keeps plans that fit and tells why others do not', async t 
   t.equal(addon.built.length, 3)
   t.match(plans.prefix.key, {
     graph: 'prefix',
-    model: 'abc',
+    model: model.key,
     'builder flags': 'none',
     'optimization level': '3',
   })

@@ -21,6 +21,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
       prompt: { key: 'prompt', required: false, default: 'do it' },
     },
     model: tinyModel,
+    identity: 'fake',
     weightsPath: '/nowhere',
     actionSize: 2,
     defaultSteps: 2,

@@ -75,9 +75,9 @@ async function withObservation(
   change: (prepared: PreparedObservation, policy: Policy) => PreparedObservation,
 ): Promise<Policy> {
   const policy = await loadPolicy(TABLETOP)
-  const { name, spec, model, weightsPath, actionSize, defaultSteps, metadata } = policy
+  const { name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata } = policy
   return {
-    ...{ name, spec, model, weightsPath, actionSize, defaultSteps, metadata },
+    ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata },
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { releasedConfig } from '../../families/pi0/config.js'
 import { randomCheckpoint } from '../../families/pi0/random-weights.js'
@@ -8,6 +9,7 @@ import type { PolicyOptions } from '../../policy/loading/openpi.js'
 import type { Policy } from '../../policy/policy.js'
 import { RobotPolicy } from '../../policy/robot-policy.js'
 import { cacheDirectory } from '../../storage/cache.js'
+import { markUse } from '../../storage/use.js'
 import { bytesProgress } from './bytes-progress.js'
 
 /** Lends its embodiment, statistics and tokenizer: its tokens are the first of a full vocabulary. */
@@ -30,6 +32,8 @@ export async function randomPolicy(
   const weightsPath = await randomCheckpoint(model, cache, {
     onProgress: bytesProgress(`Writing random ${modelType} weights`),
   })
+  // Its weights are read again when the lowered ones are damaged.
+  markUse(dirname(weightsPath))
   return new RobotPolicy({
     ...parts,
     name: `random ${modelType}`,

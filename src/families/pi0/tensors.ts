@@ -1,6 +1,7 @@
 import { TurboPiError } from '../../errors.js'
+import type { Content } from '../../storage/content.js'
 import { Safetensors } from '../../storage/safetensors.js'
-import type { TensorSource } from '../../storage/tensor-source.js'
+import type { StoredTensors } from '../../storage/tensor-source.js'
 import type { GemmaConfig, ModelConfig } from './config.js'
 import { variantOf } from './variant.js'
 
@@ -105,7 +106,7 @@ export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readon
 }
 
 /** The tensors of one network, by canonical name, whatever layout their file has. */
-export class Checkpoint implements TensorSource {
+export class Checkpoint implements StoredTensors {
   private constructor(
     private readonly store: Safetensors,
     /** Canonical name to the name in the file. */
@@ -132,6 +133,10 @@ export class Checkpoint implements TensorSource {
 
   float32(name: string, first = 0, count?: number): Float32Array {
     return this.store.float32(this.names.get(name) ?? name, first, count)
+  }
+
+  content(): Content {
+    return this.store.content()
   }
 
   close(): void {

@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { TurboPiError } from '../../errors.js'
 import { type ModelConfig, parseModelConfig } from '../../families/pi0/config.js'
 import { Checkpoint } from '../../families/pi0/tensors.js'
 import { variantOf } from '../../families/pi0/variant.js'
+import { sha256 } from '../../storage/content.js'
 import { Safetensors } from '../../storage/safetensors.js'
 import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
 import { DEFAULT_GUARD } from '../guard.js'
@@ -68,7 +70,8 @@ export function inspectPolicy(
         'TOKENIZER_INVALID',
         `${tokenizerPath} has ${tokenizer.vocabSize} tokens, the checkpoint's embedding ${vocabSize}; it is another model's tokenizer. Give the right one with --tokenizer.`,
       )
-    return found(tokenizer, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
+    const digest = sha256(readFileSync(tokenizerPath))
+    return found({ tokenizer, digest }, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
   })
   const promptForm = checks.run('prompt form', [profile, model], (profile, model) => {
     const form: PromptForm = profile.promptForm ?? (variantOf(model).stateToken ? 'plain' : 'state')
@@ -93,7 +96,8 @@ export function inspectPolicy(
     paddedPromptState: profile.paddedPromptState,
     stats,
     normalisation: { ...normalisation, convention: profile.convention },
-    tokenizer,
+    tokenizer: tokenizer.tokenizer,
+    tokenizerDigest: tokenizer.digest,
     resize: profile.resize,
     maxImagePixels: options.maxImagePixels ?? MAX_IMAGE_PIXELS,
     guard: { ...DEFAULT_GUARD, ...profile.guard },

@@ -66,13 +66,13 @@ export class StreamSession {
   }
 
   #ready(heartbeatMs: number): void {
-    const { policy, shape, runtime } = this.#serving.service.metadata()
+    const { policy, shape, model } = this.#serving.service.metadata()
     this.#send({
       type: 'ready',
       session: this.#connection.session,
       metadata: {
         policy,
-        model: runtime?.fingerprint ?? '',
+        model: model ?? '',
         action_horizon: shape.horizon,
         action_size: shape.actionSize,
         heartbeat_ms: heartbeatMs,

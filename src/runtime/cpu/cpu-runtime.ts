@@ -1,16 +1,17 @@
-import { statSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
-import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../families/lowered-model.js'
+import { WEIGHTS_FILE } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { Precision } from '../../onnx/arithmetic.js'
 import { cacheDirectory } from '../../storage/cache.js'
+import { contentDigest } from '../../storage/content.js'
+import { markStart } from '../../storage/entries.js'
+import { markUse } from '../../storage/use.js'
+import { startWorker } from '../../worker-thread.js'
 import { layerCapacity, type PrefixLayout } from '../prefix-layout.js'
 import type { ActResult, InferenceTrace, RunOptions, Runtime, RuntimeInfo } from '../runtime.js'
 import { type Held, type Perceived, SlotRuntime } from '../slots.js'
-import { startWorker } from '../worker-thread.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { Lane, type Slot } from './lane.js'
 import { physicalCores } from './processor.js'
@@ -43,6 +44,8 @@ export interface CpuRuntimeOptions {
   chosen?: string
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
+  /** Hears, in sentences, that the cached model was damaged; a warning of the process by default. */
+  onNotice?: (text: string) => void
   /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
   signal?: AbortSignal
 }
@@ -58,6 +61,8 @@ class CpuRuntime extends SlotRuntime<Slot> {
     private readonly float: Float,
     private readonly perceiveLane: Lane,
     private readonly actLane: Lane,
+    /** The cached model may be pruned. */
+    private readonly releaseModel: () => void,
   ) {
     const { config, maxBatch, prefixSlots } = info
     super(
@@ -142,6 +147,7 @@ class CpuRuntime extends SlotRuntime<Slot> {
 
   async close(): Promise<void> {
     await Promise.all([this.perceiveLane.close(), this.actLane.close()])
+    this.releaseModel()
   }
 }
 
@@ -157,8 +163,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(physicalCores() / lanes)) } = options
   const source = { weightsPath, config, precision, emulated }
-  const fingerprint = fingerprintOf(source)
-  const directory = loweredDirectory(fingerprint, options.cache ?? cacheDirectory())
+  const cache = options.cache ?? cacheDirectory()
   const start = () => startWorker('worker', import.meta.url)
   const perceiveLane = new Lane(start)
   const actLane = lanes === 1 ? perceiveLane : new Lane(start)
@@ -166,10 +171,18 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     ...(options.signal && { signal: options.signal }),
     ...(options.onProgress && { onProgress: options.onProgress }),
   }
+  const looking = markStart(cache)
+  let release = () => {}
+  let weights: string
   try {
-    if (!isLowered(directory))
-      await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
-    const mapped = precision === 'fp32' && statSync(join(directory, WEIGHTS_FILE)).size >= MAPPED_BYTES
+    const { directory, model } = await perceiveLane.call(
+      { kind: 'lower', source, cache },
+      { onNotice: text => process.emitWarning(text), ...options },
+    )
+    release = markUse(directory)
+    looking()
+    weights = contentDigest(model.content)
+    const mapped = precision === 'fp32' && model.files[WEIGHTS_FILE]!.bytes >= MAPPED_BYTES
     const load = { kind: 'load', directory, config, float, threads, mapped, visionCache } as const
     if (lanes === 1)
       await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
@@ -180,10 +193,18 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
       ])
   } catch (error) {
     await Promise.all([perceiveLane.close(), actLane.close()])
+    release()
+    looking()
     throw error
   }
   const device = `${cpus()[0]?.model.trim() ?? 'CPU'}, ${threads * lanes} threads${emulated ? `, ${precision} emulated` : ''}`
   const { chosen } = options
-  const info = { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, fingerprint, config }
-  return new CpuRuntime(chosen === undefined ? info : { ...info, chosen }, float, perceiveLane, actLane)
+  const info = { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, weights, config }
+  return new CpuRuntime(
+    chosen === undefined ? info : { ...info, chosen },
+    float,
+    perceiveLane,
+    actLane,
+    release,
+  )
 }

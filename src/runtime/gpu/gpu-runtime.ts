@@ -23,6 +23,8 @@ export class GpuRuntime extends SlotRuntime<number> {
     private readonly title: string,
     private readonly session: NativeSession,
     private readonly modulationTable: (steps: number) => Promise<Float32Array>,
+    /** Called when it is closed: what it was loaded from may be pruned. */
+    private readonly releaseFiles: () => void,
   ) {
     super(
       info,
@@ -76,6 +78,7 @@ export class GpuRuntime extends SlotRuntime<number> {
 
   async close(): Promise<void> {
     await this.session.close()
+    this.releaseFiles()
   }
 
   private padded(layout: PrefixLayout) {

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import type { LoweredModel } from '../../families/lowered-model.js'
+import { type LoweredModel, readModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { BuildProgress } from '../backend.js'
 import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
@@ -39,7 +39,7 @@ export const ENGINES: readonly EngineName[] = ['vision', 'prefix', 'denoise']
 /** Model directory → the model that lies there. Throws RUNTIME_UNAVAILABLE. */
 export function readExportedModel(directory: string): LoweredModel {
   try {
-    return JSON.parse(readFileSync(join(directory, 'model.json'), 'utf8')) as LoweredModel
+    return readModel(directory)
   } catch (error) {
     throw new TurboPiError(
       'RUNTIME_UNAVAILABLE',
@@ -58,7 +58,7 @@ export function planReferences(
     path: join(output, `${engine}.plan`),
     key: {
       graph: engine,
-      model: model.fingerprint,
+      model: model.key,
       'graph file': digest(readFileSync(join(directory, `${engine}.onnx`))),
       shapes: shapesDigest(allProfiles(model, config, maxBatch)),
       'optimization level': String(setting.optimizationLevel),

@@ -1,13 +1,24 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { fingerprintOf, loweredDirectory } from '../../families/lowered-model.js'
+import type { CachedModel } from '../../families/model-cache.js'
+import { contentDigest } from '../../storage/content.js'
+import { markStart } from '../../storage/entries.js'
+import { markUse } from '../../storage/use.js'
 import { unavailable } from '../backend.js'
-import { type EngineName, loadAddon, type NativeStages, type PlanReference, probe } from '../gpu/addon.js'
+import {
+  type EngineName,
+  type GpuProbe,
+  loadAddon,
+  type NativeAddon,
+  type NativeStages,
+  type PlanReference,
+  probe,
+} from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import { lower, modulationTables } from '../gpu/lowering.js'
 import type { Runtime } from '../runtime.js'
-import { allProfiles, ENGINES, readExportedModel } from './build.js'
+import { allProfiles, ENGINES } from './build.js'
 import { buildGated, type EngineSet, gatedPlans } from './gated-engines.js'
 import { shapesDigest } from './optimization-profiles.js'
 import type { TensorRtOptions } from './options.js'
@@ -24,15 +35,28 @@ export interface TensorRtStages extends NativeStages {
  * cannot run here: nothing else is put in its place.
  */
 export async function createTensorRtRuntime(options: TensorRtOptions): Promise<Runtime> {
-  const { weightsPath, config, precision, maxBatch, lanes, cache, chosen, addon = loadAddon() } = options
+  const { weightsPath, config, precision, cache, addon = loadAddon() } = options
   const found = await probe(addon)
   if ('reason' in addon || !found.available)
     throw unavailable('TensorRT', { reason: 'no reason was given', ...found })
-  const source = { weightsPath, config, precision }
-  const fingerprint = fingerprintOf(source)
-  const directory = loweredDirectory(fingerprint, cache)
-  await lower(source, fingerprint, directory, options)
-  const digest = shapesDigest(allProfiles(readExportedModel(directory), config, maxBatch))
+  const looking = markStart(cache)
+  try {
+    const lowered = await lower({ weightsPath, config, precision }, cache, options)
+    return await openEngines(lowered, addon, found, options)
+  } finally {
+    looking()
+  }
+}
+
+/** Opens the engines of a lowered model; builds them first where none have passed the gate. */
+async function openEngines(
+  { directory, model }: CachedModel,
+  addon: NativeAddon,
+  found: GpuProbe,
+  options: TensorRtOptions,
+): Promise<Runtime> {
+  const { config, precision, maxBatch, lanes, cache, chosen } = options
+  const output = join(cache, 'engines', `${model.key}-${shapesDigest(allProfiles(model, config, maxBatch))}`)
 
   const info = {
     backend: 'tensorrt',
@@ -41,7 +65,7 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
     maxBatch,
     lanes,
     prefixSlots: lanes,
-    fingerprint,
+    weights: contentDigest(model.content),
     config,
     ...(chosen !== undefined && { chosen }),
   }
@@ -51,13 +75,16 @@ export async function createTensorRtRuntime(options: TensorRtOptions): Promise<R
     const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
       throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}.`)
     })
-    return new GpuRuntime(info, 'TensorRT', session, tables)
+    const used = [markUse(directory), markUse(output)]
+    return new GpuRuntime(info, 'TensorRT', session, tables, () => {
+      for (const release of used) release()
+    })
   }
 
   const engines: EngineSet = {
     addon,
     directory,
-    output: join(cache, 'engines', `${fingerprint}-${digest}`),
+    output,
     computeCapability: found.computeCapability ?? '',
   }
   const usable = await gatedPlans(engines, options)
