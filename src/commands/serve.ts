@@ -36,6 +36,7 @@ export async function run(argv: string[]): Promise<number> {
       onNotice: text => notices.add(text),
     }),
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
+    warn: (message, error) => app.log.error({ err: error }, message),
   })
   const app = await createServer(service, config, { level: config.logLevel })
   notices.passTo(text => app.log.info(text))

@@ -1,3 +1,4 @@
+import { calledOff } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { isLowered, type ModelSource } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
@@ -15,12 +16,11 @@ function call(
   request: WorkerCall,
   { onProgress, signal }: LoweringOptions = {},
 ): Promise<Float32Array | undefined> {
-  if (signal?.aborted)
-    return Promise.reject(new TurboPiError('REQUEST_CANCELLED', 'the start was called off'))
+  if (signal?.aborted) return Promise.reject(calledOff('the start'))
   return new Promise((resolve, reject) => {
     const worker = startWorker('lowering-worker', import.meta.url)
     const abort = () => {
-      reject(new TurboPiError('REQUEST_CANCELLED', 'the start was called off'))
+      reject(calledOff('the start'))
       void worker.terminate()
     }
     signal?.addEventListener('abort', abort, { once: true })

@@ -1,3 +1,4 @@
+import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { checkSampling, type Sampling } from '../../families/pi0/sampling.js'
 import type { NativeAct, NativeError, NativeJob, NativeSession } from '../gpu/addon.js'
@@ -14,7 +15,6 @@ import type {
 } from '../runtime.js'
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
-const gone = () => new TurboPiError('REQUEST_CANCELLED', 'the caller went away')
 
 /** The K/V of a batch in one of the GPU session's slots. */
 class TensorRtPrefix implements Prefix {
@@ -171,14 +171,14 @@ export class TensorRtRuntime implements Runtime {
 
   /** The end of a native call, as this room's errors; an aborted signal takes out what has not started. */
   private async run<T>(call: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
-    if (signal?.aborted) throw gone()
+    if (signal?.aborted) throw CALLER_LEFT
     let abort = () => {}
     try {
       const { job, promise } = call()
       abort = () => this.session.cancel(job)
       signal?.addEventListener('abort', abort, { once: true })
       const result = await promise
-      if (signal?.aborted) throw gone()
+      if (signal?.aborted) throw CALLER_LEFT
       return result
     } catch (error) {
       throw error instanceof TurboPiError ? error : fromNative(error as NativeError, signal)
@@ -189,7 +189,7 @@ export class TensorRtRuntime implements Runtime {
 }
 
 function fromNative(error: NativeError, signal: AbortSignal | undefined): TurboPiError {
-  if (signal?.aborted) return gone()
+  if (signal?.aborted) return CALLER_LEFT
   if (error.status === 'cancelled') return new TurboPiError('SHUTTING_DOWN', 'the runtime is closed')
   const hint = error.hint ? ` ${error.hint[0]!.toUpperCase()}${error.hint.slice(1)}.` : ''
   return new TurboPiError('RUNTIME_FAILED', `TensorRT runtime: ${reasonOf(error)}.${hint}`, { cause: error })
