@@ -119,8 +119,8 @@ t.test('preparation under way stops when it is no longer wanted', async t => {
     codeOf(service.infer(fakeObservation(token), {}, { session })),
   )
   const robot = codeOf(service.infer(fakeObservation(3), {}, { session: 'b' }))
-  t.equal(await second, 'OVERLOADED', 'the longer session gives way to the shorter one')
   await finishPreparing()
+  t.equal(await second, 'OVERLOADED', 'the longer session gives way to the shorter one')
   t.same(await Promise.all([first, robot]), ['answered', 'answered'])
 })
 
