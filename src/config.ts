@@ -105,7 +105,7 @@ export const SETTINGS = {
     64,
     1,
     100_000,
-    'requests that may wait; more are answered 503',
+    'requests that may be prepared or wait; more are answered 503',
   ),
   guard: choice(
     'TURBO_PI_GUARD',

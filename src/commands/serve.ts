@@ -27,7 +27,11 @@ export async function run(argv: string[]): Promise<number> {
   await requireRuntime(config)
   const stopping = new AbortController()
   const notices = new Notices()
-  const hooks = { signal: stopping.signal, onNotice: (text: string) => notices.add(text) }
+  const hooks: ServiceHooks = {
+    signal: stopping.signal,
+    onNotice: text => notices.add(text),
+    warn: (message, error) => app.log.error({ err: error }, message),
+  }
   const policies = await servedPolicies(config, hooks)
   const app = await createServer(policies, config, {
     logger: { level: config.logLevel },

@@ -9,7 +9,7 @@ export const milliseconds = (description: string) =>
 export const ServerTiming = Type.Object(
   {
     decode_ms: milliseconds('of image decoding, resizing and tokenising'),
-    queue_ms: milliseconds('spent waiting for the engine'),
+    queue_ms: milliseconds('spent waiting, to be prepared and for the engine'),
     vision_ms: milliseconds('of the vision tower, for the batch'),
     prefix_ms: milliseconds('of the prefix, for the batch'),
     denoise_ms: milliseconds('of all denoise steps, for the batch'),

@@ -203,7 +203,7 @@ export class PolicyService {
     const { images, state } = observation
     return {
       observation: prompt === observation.prompt ? observation : { images, state, prompt: prompt! },
-      sampling: { steps: steps ?? defaultSteps, ...(noise !== undefined && { noise }) },
+      sampling: { steps: steps ?? defaultSteps, noise },
     }
   }
 

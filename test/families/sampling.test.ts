@@ -1,5 +1,15 @@
 import t from 'tap'
-import { checkSampling, sameBatch, samplingRows } from '../../src/families/pi0/sampling.js'
+import { MAX_STEPS as MOST_ASKED } from '../../src/contract/sampling.js'
+import {
+  checkSampling,
+  drawn,
+  MAX_STEPS,
+  type SamplingRequest,
+  sameBatch,
+  sameSampling,
+  samplingKey,
+  samplingRows,
+} from '../../src/families/pi0/sampling.js'
 import { tinyModel } from '../support/fake-runtime.js'
 
 t.test('a call takes one sampling a row, all of the same steps', async t => {
@@ -33,4 +43,35 @@ t.test('numbers of a batch are cut into its rows', async t => {
     { steps: 5, noise: Float32Array.of(1, 2) },
     { steps: 5, noise: Float32Array.of(3, 4) },
   ])
+})
+
+t.test('requests are the same when they draw from the same noise in as many steps', t => {
+  const numbers = (last: number) => Float32Array.of(1, 2, last)
+  const requests: SamplingRequest[] = [
+    { steps: 3 },
+    { steps: 4 },
+    { steps: 3, noise: 0 },
+    { steps: 3, noise: 1 },
+    { steps: 3, noise: numbers(3) },
+    { steps: 3, noise: numbers(4) },
+  ]
+  for (const a of requests) {
+    for (const b of requests) t.equal(sameSampling(a, b), a === b)
+  }
+  const again: SamplingRequest = { steps: 3, noise: numbers(3) }
+  t.ok(sameSampling(requests[4]!, again))
+  t.equal(samplingKey(requests[4]!), samplingKey(again))
+  t.end()
+})
+
+t.test('a seed is drawn for who brings no noise', t => {
+  const seed = () => 7
+  t.same(drawn({ steps: 3 }, seed), { steps: 3, noise: 7 })
+  t.same(drawn({ steps: 3, noise: 0 }, seed), { steps: 3, noise: 0 })
+  t.end()
+})
+
+t.test('callers may ask for as many steps as the network takes', t => {
+  t.equal(MOST_ASKED, MAX_STEPS)
+  t.end()
 })

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import t, { type Test } from 'tap'
 import type { Observation } from '../../src/contract/observation.js'
 import { releasedConfig } from '../../src/families/pi0/config.js'
@@ -53,6 +54,34 @@ t.test('observations that a policy cannot take are refused by field', async t =>
   t.throws(() => policy.finish(new Float32Array(31), empty), { code: 'RUNTIME_FAILED' })
 
   const prompted = await load(t, bundled, { defaultPrompt: 'fold the towel' })
+
+  t.test('preparation stops between images', async t => {
+    const policy = await load(t)
+    const photo = await sharp({ create: { width: 300, height: 200, channels: 3, background: 'red' } })
+      .png()
+      .toBuffer()
+    const photos: Observation['images'] = {
+      'observation/image': { kind: 'encoded', bytes: photo },
+      'observation/wrist_image': {
+        kind: 'array',
+        dtype: 'uint8',
+        shape: [2, 4, 3],
+        data: new Uint8Array(24),
+      },
+    }
+    let asked = 0
+    const wanted = (times: number) => ({
+      throwIfAborted() {
+        asked += 1
+        if (asked > times) throw new Error('nobody waits')
+      },
+    })
+    await t.rejects(policy.prepare(observation({ images: photos }), wanted(0)), { message: 'nobody waits' })
+    asked = 0
+    await t.rejects(policy.prepare(observation({ images: photos }), wanted(2)), { message: 'nobody waits' })
+    t.equal(asked, 3, 'before each image, and between decoding and resizing')
+    t.ok(await policy.prepare(observation({ images: photos }), wanted(6)))
+  })
   t.same(prompted.spec.prompt, { key: 'prompt', required: false, default: 'fold the towel' })
   const { row } = await policy.prepare(observation({ prompt: 'fold the towel' }))
   t.same((await prompted.prepare(silent)).row.tokens, row.tokens)

@@ -145,6 +145,26 @@ t.test('32 callers with the same observation: one inference, 32 bit-identical an
   t.notOk((await later).coalesced, 'only work in flight is shared')
 })
 
+t.test('requests that mean the same share one inference', async t => {
+  const { runtime, policy, infer } = await setUp({ maxBatch: 8 })
+  const { prompt: _, ...silent } = fakeObservation(1)
+  const noise = new Float32Array(6)
+  const answers = Promise.all([
+    infer(fakeObservation(1)),
+    infer(fakeObservation(1), { steps: policy.defaultSteps }),
+    infer(silent),
+    infer(silent, { steps: policy.defaultSteps }),
+    infer(fakeObservation(1), { noise }),
+    infer(silent, { noise: noise.slice() }),
+  ])
+  await finishAll(runtime)
+  t.same(
+    (await answers).map(answer => answer.coalesced),
+    [false, true, true, true, false, true],
+  )
+  t.equal(policy.prepared, 2)
+})
+
 t.test('different inferences never share', async t => {
   const { runtime, policy, infer } = await setUp({ maxBatch: 16 })
   const noise = new Float32Array(6)

@@ -13,12 +13,12 @@ export interface Sampling {
 }
 
 /** A sampling as it is asked for, steps filled in: without noise, a seed is drawn once nobody is found to share with. */
-export type SamplingRequest = Omit<Sampling, 'noise'> & Partial<Pick<Sampling, 'noise'>>
+export type SamplingRequest = Omit<Sampling, 'noise'> & { readonly noise?: Sampling['noise'] | undefined }
 
 /** The sampling of a request, with the seed from `drawSeed` where it brings no noise. */
-export const drawn = (request: SamplingRequest, drawSeed: () => number): Sampling => ({
-  ...request,
-  noise: request.noise ?? drawSeed(),
+export const drawn = ({ steps, noise }: SamplingRequest, drawSeed: () => number): Sampling => ({
+  steps,
+  noise: noise ?? drawSeed(),
 })
 
 /** A number that is equal for equal requests. */

@@ -1,4 +1,5 @@
 import type { Worker } from 'node:worker_threads'
+import { CALLER_LEFT } from '../../cancellation.js'
 import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
 import type { Call, LoadCall, Replies, Request, Response } from './protocol.js'
 
@@ -46,7 +47,7 @@ export class Lane {
   call<C extends Call>(call: C, options: CallOptions = {}): Promise<Replies[C['kind']]> {
     if (this.closed) return Promise.reject(new TurboPiError('SHUTTING_DOWN', 'the runtime is closed'))
     const { signal, slot, gives } = options
-    if (signal?.aborted) return Promise.reject(new TurboPiError('REQUEST_CANCELLED', 'the caller went away'))
+    if (signal?.aborted) return Promise.reject(CALLER_LEFT)
     const worker = this.worker ?? this.launch()
     const id = this.nextId++
     const cancel = new Int32Array(new SharedArrayBuffer(4))

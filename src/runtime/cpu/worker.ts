@@ -1,5 +1,6 @@
 import { getPriority, setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
+import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { modelFromCache } from '../../families/model-cache.js'
 import type { Replies, Request, Response } from './protocol.js'
@@ -46,7 +47,7 @@ async function handle(
 async function answer(request: Request): Promise<Response> {
   const { id, cancel, slot } = request
   const checkpoint = () => {
-    if (Atomics.load(cancel, 0)) throw new TurboPiError('REQUEST_CANCELLED', 'the caller went away')
+    if (Atomics.load(cancel, 0)) throw CALLER_LEFT
   }
   const onProgress: Progress = (done, total) => {
     checkpoint()

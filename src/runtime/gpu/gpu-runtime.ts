@@ -1,3 +1,4 @@
+import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import { drawNoise } from '../noise.js'
@@ -6,8 +7,6 @@ import type { ActResult, InferenceTrace, RunOptions, RuntimeInfo } from '../runt
 import { type Held, type Perceived, SlotRuntime } from '../slots.js'
 import type { NativeAct, NativeError, NativeJob, NativeSession } from './addon.js'
 import { cropped, engineBatch } from './batch.js'
-
-const gone = () => new TurboPiError('REQUEST_CANCELLED', 'the caller went away')
 
 /**
  * Runs the network through a session of the native addon: stages, CUDA graphs and streams are its business; padding and
@@ -109,14 +108,14 @@ export class GpuRuntime extends SlotRuntime<number> {
 
   /** The end of a native call, as this room's errors; an aborted signal takes out what has not started. */
   private async run<T>(call: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
-    if (signal?.aborted) throw gone()
+    if (signal?.aborted) throw CALLER_LEFT
     let abort = () => {}
     try {
       const { job, promise } = call()
       abort = () => this.session.cancel(job)
       signal?.addEventListener('abort', abort, { once: true })
       const result = await promise
-      if (signal?.aborted) throw gone()
+      if (signal?.aborted) throw CALLER_LEFT
       return result
     } catch (error) {
       throw error instanceof TurboPiError ? error : this.fromNative(error as NativeError, signal)
@@ -126,7 +125,7 @@ export class GpuRuntime extends SlotRuntime<number> {
   }
 
   private fromNative(error: NativeError, signal: AbortSignal | undefined): TurboPiError {
-    if (signal?.aborted) return gone()
+    if (signal?.aborted) return CALLER_LEFT
     if (error.status === 'cancelled') return new TurboPiError('SHUTTING_DOWN', 'the runtime is closed')
     const hint = error.hint ? ` ${error.hint[0]!.toUpperCase()}${error.hint.slice(1)}.` : ''
     return new TurboPiError('RUNTIME_FAILED', `${this.title} runtime: ${reasonOf(error)}.${hint}`, {

@@ -1,3 +1,4 @@
+import { calledOff } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelSource } from '../../families/lowered-model.js'
 import type { CachedModel } from '../../families/model-cache.js'
@@ -17,12 +18,11 @@ function call<T extends CachedModel | Float32Array>(
   request: WorkerCall,
   { onProgress, onNotice, signal }: LoweringOptions = {},
 ): Promise<T> {
-  if (signal?.aborted)
-    return Promise.reject(new TurboPiError('REQUEST_CANCELLED', 'the start was called off'))
+  if (signal?.aborted) return Promise.reject(calledOff('the start'))
   return new Promise((resolve, reject) => {
     const worker = startWorker('lowering-worker', import.meta.url)
     const abort = () => {
-      reject(new TurboPiError('REQUEST_CANCELLED', 'the start was called off'))
+      reject(calledOff('the start'))
       void worker.terminate()
     }
     signal?.addEventListener('abort', abort, { once: true })

@@ -52,6 +52,7 @@ export class Dispatcher {
   readonly #running: RunningBatch[] = []
   #closing: Promise<void> | undefined
   #drained: (() => void) | undefined
+  #reportedDepth = 0
   /** Recent milliseconds per row, for Retry-After. */
   #rowMs = 0
 
@@ -88,7 +89,7 @@ export class Dispatcher {
     }
     const ticket = new Ticket(admission)
     this.#places.add(ticket)
-    this.#observer.depth?.(this.#places.size)
+    this.#reportDepth()
     return ticket
   }
 
@@ -97,10 +98,12 @@ export class Dispatcher {
    * place, DEADLINE_EXCEEDED, SHUTTING_DOWN or what the ticket left with; it has then lost its place.
    */
   async prepare<T>(ticket: Ticket, work: () => Promise<T>): Promise<T> {
-    const turn = ticket.wait<void>()
-    if (!ticket.settled) this.#unprepared.push(ticket)
-    this.#pump()
-    await turn
+    if (this.#preparing < PREPARED_AT_ONCE && this.#unprepared.size === 0) {
+      // Through the line all the same: it is its session's turn of this round.
+      this.#unprepared.push(ticket)
+      this.#unprepared.take()
+      this.#preparing += 1
+    } else await this.#turn(ticket)
     try {
       ticket.throwIfAborted()
       return await work()
@@ -111,6 +114,13 @@ export class Dispatcher {
       this.#preparing -= 1
       this.#pump()
     }
+  }
+
+  /** Resolves when it may be prepared. */
+  #turn(ticket: Ticket): Promise<void> {
+    const turn = ticket.wait<void>()
+    if (!ticket.settled) this.#unprepared.push(ticket)
+    return turn
   }
 
   /** Queues for the engine. Rejects as `prepare` does, or with the runtime's error, which every row of a failed batch gets. */
@@ -197,8 +207,14 @@ export class Dispatcher {
       }
       void this.#run(tickets)
     }
-    this.#observer.depth?.(this.#places.size)
+    this.#reportDepth()
     if (this.#places.size === 0 && this.#running.length === 0) this.#drained?.()
+  }
+
+  #reportDepth(): void {
+    if (this.#places.size === this.#reportedDepth) return
+    this.#reportedDepth = this.#places.size
+    this.#observer.depth?.(this.#reportedDepth)
   }
 
   #giveTurns(): void {

@@ -88,6 +88,7 @@ export class Ticket {
   /** Throws why it need not be prepared any further: it lost its place, its callers left, or its deadline has passed. */
   throwIfAborted(): void {
     if (this.settled) throw this.#error
+    if (this.deadline === undefined) return
     const now = performance.now()
     if (this.expiredAt(now)) throw this.expiry(now)
   }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { calledOff } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { type LoweredModel, readModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
@@ -115,8 +116,7 @@ export async function buildEngines(
 }
 
 const buildInChild: Builder = (request, flags, onProgress, signal) => {
-  const cancelled = () =>
-    new TurboPiError('REQUEST_CANCELLED', `the build of ${request.graph} was called off`)
+  const cancelled = () => calledOff(`the build of ${request.graph}`)
   if (signal?.aborted) return Promise.reject(cancelled())
   return new Promise((resolve, reject) => {
     // From source the child runs TypeScript too.

@@ -234,7 +234,13 @@ t.test('robots that see the same share one inference', async t => {
 
 t.test('32 callers with one observation, over all wires: one inference, bit-identical answers', async t => {
   const server = await startServer()
-  const { runtime, url } = server
+  const { runtime, url, service } = server
+  let accepted = 0
+  service.events.listen({
+    accepted: () => {
+      accepted += 1
+    },
+  })
   const body = encodeMsgpack({
     'observation/image': new NdArray('|u1', [4, 4, 3], new Uint8Array(48)),
     'observation/state': [42, 0],
@@ -256,7 +262,7 @@ t.test('32 callers with one observation, over all wires: one inference, bit-iden
   })
   robot.send({ ...observe(1, 42), options: {} })
   strict.send(body)
-  await sleep(200)
+  await until(() => accepted === 32, 'all have come')
   await finishAll(runtime)
   const answers = await Promise.all(posts)
   const bytes = answers.map(answer => Buffer.from(answer.actions.data).toString('hex'))
