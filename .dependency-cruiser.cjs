@@ -35,7 +35,7 @@ module.exports = {
     only('service', 'contract', 'policy', 'runtime', 'families'),
     only('client', 'contract'),
     only('tabletop'),
-    only('page', 'tabletop'),
+    only('page', 'tabletop', 'client'),
     {
       name: 'routes-imports',
       severity: 'error',

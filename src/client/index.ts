@@ -1,7 +1,9 @@
 /** `turbo-pi/client`: a robot's side of `WS /stream`. */
-export { TurboPiError } from '../errors.js'
-export { type ActionChunk, type ClientObservation, rgbImage } from './chunk.js'
-export { type ObserveOptions, type PolicyMetadata, TurboPiClient } from './client.js'
-export { ConnectionError, type LinkOptions } from './link.js'
+export type { ActionChunk } from './chunk.js'
+export type { ClientEvents, ClientOptions, PolicyMetadata } from './client.js'
+export type { TimeSample } from './core/server-clock.js'
+export * from './errors.js'
+export { TurboPiClient } from './node.js'
+export { type ClientObservation, type ObserveOptions, rgbImage } from './observation.js'
 export { ActionChunkPlayer } from './player.js'
 export type { ChunkStream } from './stream.js'

@@ -1,4 +1,5 @@
-import type { ActionChunk, ClientObservation } from './chunk.js'
+import type { ActionChunk } from './chunk.js'
+import type { ClientObservation } from './observation.js'
 
 /**
  * Plays action chunks one action a tick, as openpi's ActionChunkBroker does: asks for a chunk, hands out its first

@@ -135,7 +135,7 @@ export const ServerTiming = Type.Object(
 )
 
 /** Answer of POST /infer. */
-export function inferReplySchema(shape: ActionShape): TObject {
+export function inferReplySchema(shape: ActionShape) {
   return Type.Object(
     {
       actions: Type.Array(Type.Array(Type.Number()), {

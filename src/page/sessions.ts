@@ -1,7 +1,7 @@
+import type { ActionChunk } from '../client/browser.js'
 import { ChunkPlot } from './chunk-plot.js'
 import { byId, compact, copyOf, html, milliseconds, part, row } from './dom.js'
 import { get } from './server.js'
-import type { ServerTiming } from './stream.js'
 
 /** What GET /page/sessions tells. */
 interface SessionsReply {
@@ -19,7 +19,7 @@ interface SeenSession {
   state: Record<string, number[]>
   cameras: string[]
   actions: number[][]
-  server_timing: ServerTiming
+  server_timing: ActionChunk['serverTiming']
 }
 
 const INTERVAL_MS = 500
