@@ -1,5 +1,5 @@
 import { reasonOf, TurboPiError } from '../errors.js'
-import type { NdArray } from './msgpack.js'
+import type { NdArray } from './numpy.js'
 import { numbersOf } from './ndarray.js'
 import { pointerTo } from './validate.js'
 

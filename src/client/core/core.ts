@@ -228,10 +228,10 @@ export class ClientCore {
     }
   }
 
-  /** Once the server's clock is known its stamps are in the server's time, so that the way there counts as age. */
+  /** Once the server's clock is known the stamps are in its time, so that the way there counts as age. */
   #observation({ call, seq, sentAt }: Sent): Outgoing {
     const { numSteps, seed, noise, deadlineMs } = call.options
-    const offset = this.clock.best?.offsetMs
+    const offset = this.clock.earliestOffsetMs
     const stamps =
       offset === undefined
         ? { captured_at: call.capturedAt, sent_at: sentAt }

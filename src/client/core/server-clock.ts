@@ -33,6 +33,15 @@ export class ServerClock {
     )
   }
 
+  /**
+   * The least offset that the best sample allows: with it no observation looks fresher than it is. It is too low by the way
+   * back of that sample, which an answer has to take as well.
+   */
+  get earliestOffsetMs(): number | undefined {
+    const { best } = this
+    return best && best.offsetMs - best.roundTripMs / 2
+  }
+
   /** For a new connection: another server may answer. */
   forget(): void {
     this.#samples = []
