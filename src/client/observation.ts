@@ -13,6 +13,24 @@ export function rgbImage(pixels: Uint8Array, width: number, height: number): NdA
   return new NdArray('|u1', [height, width, 3], pixels)
 }
 
+/** Real-time chunking: the chunk that is being executed, for the server to continue (docs/guides/rtc.md). */
+export interface RtcRequest {
+  /** `chunkId` of a chunk of this connection. */
+  previousChunkId: number
+  /** Its rows that were executed when the observation was taken. */
+  consumed: number
+  /** Rows that will be executed before the answer arrives. */
+  inferenceDelay: number
+  /** Default guided; trained for checkpoints that were. */
+  mode?: 'guided' | 'trained'
+  /** First row that the previous chunk has no hold on. */
+  executionHorizon?: number
+  /** How its hold lets go between the two. */
+  schedule?: 'zeros' | 'ones' | 'linear' | 'exp'
+  /** Most that one step may correct. */
+  maxGuidanceWeight?: number
+}
+
 /** Options of one observation. */
 export interface ObserveOptions {
   /** Denoise steps, 1…50. */
@@ -23,6 +41,7 @@ export interface ObserveOptions {
   noise?: Float32Array
   /** Milliseconds from the capture after which an answer is of no use. */
   deadlineMs?: number
+  rtc?: RtcRequest
   /** When the sensors were read, on the clock of performance.now(); now, when absent. */
   capturedAt?: number
   /** Ends the call with the signal's reason. */

@@ -6,8 +6,6 @@ import t from 'tap'
 import { WebSocketServer } from 'ws'
 import { PolicyClient } from '../../src/client/client.js'
 import {
-  type ActionChunk,
-  ActionChunkPlayer,
   type ClientObservation,
   ConnectionError,
   RemoteError,
@@ -259,22 +257,4 @@ t.test('a refusal is final, a server that is not up yet is waited for', async t 
   await sleep(50)
   await startServer({ runtime: { milliseconds: 1 }, port })
   await (await connecting).close()
-})
-
-t.test('ActionChunkPlayer', async t => {
-  const asked: unknown[] = []
-  const infer = async (observation: ClientObservation) => {
-    asked.push(observation['tick'])
-    const base = asked.length * 10
-    return { actions: [[base], [base + 1], [base + 2]] } as ActionChunk
-  }
-  const player = new ActionChunkPlayer(infer, 2)
-  const played: number[] = []
-  for (let tick = 0; tick < 5; tick += 1) played.push((await player.next({ tick }))[0]!)
-  t.same(played, [10, 11, 20, 21, 30])
-  t.same(asked, [0, 2, 4], 'asks when the chunk is used up, with the observation of that tick')
-  player.reset()
-  t.same(await player.next({ tick: 9 }), [40])
-  await t.rejects(new ActionChunkPlayer(infer, 4).next({}), RangeError)
-  t.throws(() => new ActionChunkPlayer(infer, 0), RangeError)
 })

@@ -7,7 +7,7 @@ import {
   RemoteError,
   SkippedError,
 } from '../errors.js'
-import type { Observed } from '../observation.js'
+import type { Observed, RtcRequest } from '../observation.js'
 import { type Call, Calls, type Outcome, type Sent } from './calls.js'
 import { Link, type LinkOptions } from './link.js'
 import type { Incoming, Outgoing } from './messages.js'
@@ -230,7 +230,7 @@ export class ClientCore {
 
   /** Once the server's clock is known the stamps are in its time, so that the way there counts as age. */
   #observation({ call, seq, sentAt }: Sent): Outgoing {
-    const { numSteps, seed, noise, deadlineMs } = call.options
+    const { numSteps, seed, noise, deadlineMs, rtc } = call.options
     const offset = this.clock.earliestOffsetMs
     const stamps =
       offset === undefined
@@ -245,10 +245,24 @@ export class ClientCore {
       options: {
         ...(numSteps !== undefined && { num_steps: numSteps }),
         ...(seed !== undefined && { seed }),
+        ...(rtc && { rtc: rtcOf(rtc) }),
         ...(noise && { noise: rowsOf(noise, this.server?.metadata.action_horizon ?? 1) }),
       },
     }
   }
+}
+
+function rtcOf(rtc: RtcRequest): Record<string, unknown> {
+  const named = {
+    mode: rtc.mode,
+    previous_chunk_id: rtc.previousChunkId,
+    consumed: rtc.consumed,
+    inference_delay: rtc.inferenceDelay,
+    execution_horizon: rtc.executionHorizon,
+    schedule: rtc.schedule,
+    max_guidance_weight: rtc.maxGuidanceWeight,
+  }
+  return Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined))
 }
 
 function rowsOf(noise: Float32Array, horizon: number): number[][] {
