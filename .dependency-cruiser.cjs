@@ -46,7 +46,7 @@ module.exports = {
     only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling'),
     only('client', 'contract'),
     only('tabletop'),
-    only('page', 'tabletop', 'contract'),
+    only('page', 'tabletop', 'contract', 'client'),
     {
       name: 'the-page-takes-types-of-the-contract',
       severity: 'error',

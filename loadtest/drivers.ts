@@ -2,9 +2,12 @@ import { once } from 'node:events'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MAX_UNANSWERED } from '../src/client/stream.js'
+import type { Outcome } from '../src/client/core/calls.js'
+import { Driver } from '../src/client/driver.js'
+import type { ClientError } from '../src/client/errors.js'
 import { decodeMsgpack } from '../src/contract/msgpack.js'
-import { FrameTemplate, frameOf, LoadSocket, type Target } from './load-socket.js'
+import { frameOf, LoadSocket, type Target } from './load-socket.js'
+import { LoadWire } from './load-wire.js'
 import type { RobotFrames } from './observations.js'
 import { Tally } from './tally.js'
 
@@ -51,6 +54,14 @@ export interface OpenLoop {
   staleAfterMs: number
 }
 
+/** One robot's end of a connection. */
+interface LoadedRobot {
+  readonly open: boolean
+  /** Sends the observation of this moment. */
+  send(): void
+  end(): Promise<unknown>
+}
+
 /**
  * Each robot sends at a constant rate, whatever comes back, at its own phase: times count from the capture of an
  * observation to the arrival of its actions.
@@ -58,83 +69,70 @@ export interface OpenLoop {
 async function openLoop(
   robots: RobotFrames[],
   { seconds, hertz }: OpenLoop,
-  open: (robot: number) => { client: LoadSocket; send(): void },
+  connect: (robot: number) => LoadedRobot,
   tally: Tally,
 ): Promise<Tally> {
   const periodMs = 1000 / hertz
   const start = performance.now() + 500
   const end = start + seconds * 1000
   await Promise.all(
-    robots.map(async (_, robot) => {
-      const { client, send } = open(robot)
-      const { socket } = client
-      socket.on('error', () => {
-        tally.errors += 1
-      })
-      const gone = client.closed()
-      const phase = (periodMs * robot) / robots.length
+    robots.map(async (_, at) => {
+      const robot = connect(at)
+      const phase = (periodMs * at) / robots.length
       for (let tick = 0; ; tick += 1) {
         const due = start + phase + tick * periodMs
         if (due >= end) break
         await sleep(Math.max(0, due - performance.now()))
-        if (socket.readyState !== socket.OPEN) continue
+        if (!robot.open) continue
         tally.sent += 1
-        send()
+        robot.send()
       }
       await sleep(Math.max(0, end + 200 - performance.now()))
-      socket.terminate()
-      await gone
+      await robot.end()
     }),
   )
   return tally
 }
 
-/** `WS /stream`: latest wins. */
+/** `WS /stream`: latest wins, by the core of turbo-pi/client. */
 export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop): Promise<Tally> {
   const tally = new Tally()
   return openLoop(
     robots,
     load,
     robot => {
-      const client = new LoadSocket(target, '/stream', ['turbo-pi.v1+msgpack'])
-      const template = new FrameTemplate(4, ([seq, capturedAt, sentAt, moving]) => ({
-        type: 'observation',
-        seq: seq!,
-        captured_at: capturedAt!,
-        sent_at: sentAt!,
-        observation: robots[robot]!.observation(moving!),
-      }))
-      const captured: number[] = []
-      let held: number | undefined
-      let unanswered = 0
-      client.socket.on('message', frame => {
-        const message = decodeMsgpack(frame as Buffer) as Record<string, unknown>
-        const seq = message['seq'] as number
-        if (message['type'] === 'actions') {
-          tally.answered(robot, performance.now() - captured[seq]!, load.staleAfterMs)
-          if (message['coalesced']) tally.coalesced += 1
-        } else if (message['type'] === 'error') tally.errors += 1
-        else if (message['reason'] === 'superseded') tally.superseded += 1
-        else if (message['reason'] === 'expired') tally.expired += 1
-        if (message['type'] === 'ready') return
-        unanswered -= 1
-        flush()
+      const wire = new LoadWire(robots[robot]!)
+      const driver = new Driver(target.url, wire, target, {
+        ready: () => {},
+        lost: (_error, final) => {
+          if (final) tally.errors += 1
+        },
+        reconnecting: () => {},
+        timed: () => {},
       })
-      // As turbo-pi/client does it: what finds no room on its way is replaced by what is newer.
-      const flush = () => {
-        if (held === undefined || unanswered >= MAX_UNANSWERED) return
-        const seq = captured.length
-        client.write(...template.frame([seq, held, performance.now(), seq / 1000]))
-        captured.push(held)
-        held = undefined
-        unanswered += 1
+      driver.tell((core, now) => core.start(now))
+      const settle = (captured: number) => (outcome: Outcome) => {
+        if ('chunk' in outcome) {
+          tally.answered(robot, performance.now() - captured, load.staleAfterMs)
+          if (outcome.chunk.coalesced) tally.coalesced += 1
+          return
+        }
+        const { code } = outcome.error as ClientError
+        if (code === 'SUPERSEDED') tally.superseded += 1
+        else if (code === 'DEADLINE_EXCEEDED') tally.expired += 1
+        else if (code !== 'CONNECTION_CLOSED') tally.errors += 1
       }
-      const send = () => {
-        if (held !== undefined) tally.superseded += 1
-        held = performance.now()
-        flush()
+      return {
+        get open() {
+          return driver.core.ready
+        },
+        send: () => {
+          driver.tell((core, now) =>
+            core.call({ observation: {}, options: {}, capturedAt: now }, true, settle(now), now),
+          )
+        },
+        end: async () => driver.tell((core, now) => core.close(now)),
       }
-      return { client, send }
     },
     tally,
   )
@@ -156,11 +154,23 @@ export function fifoLoad(target: Target, robots: RobotFrames[], load: OpenLoop):
         else if (greeted) tally.answered(robot, performance.now() - captured.shift()!, load.staleAfterMs)
         greeted = true
       })
-      const send = () => {
-        captured.push(performance.now())
-        client.write(frame)
+      client.socket.on('error', () => {
+        tally.errors += 1
+      })
+      const gone = client.closed()
+      return {
+        get open() {
+          return client.socket.readyState === client.socket.OPEN
+        },
+        send: () => {
+          captured.push(performance.now())
+          client.write(frame)
+        },
+        end: () => {
+          client.socket.terminate()
+          return gone
+        },
       }
-      return { client, send }
     },
     tally,
   )

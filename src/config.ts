@@ -134,6 +134,27 @@ export const SETTINGS = {
     600_000,
     'milliseconds between pings; a WebSocket that does not answer is dropped',
   ),
+  maxRobots: integer(
+    'TURBO_PI_MAX_ROBOTS',
+    256,
+    1,
+    100_000,
+    'robots that may name themselves; each has lines of its own in /metrics',
+  ),
+  robotConnections: integer(
+    'TURBO_PI_ROBOT_CONNECTIONS',
+    8,
+    1,
+    100_000,
+    'WebSocket connections that one named robot may have at a time',
+  ),
+  clockTolerance: integer(
+    'TURBO_PI_CLOCK_TOLERANCE',
+    1000,
+    0,
+    600_000,
+    'milliseconds that captured_at may lie in the future before it is refused',
+  ),
   sendBuffer: integer(
     'TURBO_PI_SEND_BUFFER',
     2 ** 20,

@@ -1,18 +1,5 @@
-import { type MsgpackValue, NdArray } from '../contract/msgpack.js'
-import { numbersOf } from '../contract/ndarray.js'
-
-/** What the policy takes: the keys of GET /metadata's observation, images as `rgbImage` or as the bytes of a JPEG file. */
-export type ClientObservation = Readonly<Record<string, MsgpackValue>>
-
-/** Pixels as the server takes them: row-major RGB, 8 bits. */
-export function rgbImage(pixels: Uint8Array, width: number, height: number): NdArray {
-  if (pixels.byteLength !== width * height * 3) {
-    throw new RangeError(
-      `An image of ${width} × ${height} has ${width * height * 3} bytes, got ${pixels.byteLength}.`,
-    )
-  }
-  return new NdArray('|u1', [height, width, 3], pixels)
-}
+import type { ActionsMessage } from '../contract/stream-messages.js'
+import type { Sent } from './core/calls.js'
 
 /** Actions that the robot is to take one after the other. */
 export interface ActionChunk {
@@ -20,8 +7,18 @@ export interface ActionChunk {
   actions: number[][]
   /** The number of the observation that it answers. */
   seq: number
+  /** Counts the chunks of its session; names this one as the previous chunk of another. */
+  chunkId: number
+  /** The connection that it came over. */
+  session: string
+  /** Of the execution: each reset starts the next one. */
+  generation: number
+  /** When its observation was captured, on the clock of performance.now(). */
+  capturedAt: number
   /** Milliseconds from the capture of the observation to the moment when the server sent this. */
   observationAgeMs: number
+  /** Milliseconds from sending the observation to this answer. */
+  roundTripMs: number
   /** When it stops being of use, on the clock of `capturedAt`; null without a deadline. */
   validUntil: number | null
   /** The deadline had passed: not to be played as if it were fresh. */
@@ -29,26 +26,41 @@ export interface ActionChunk {
   /** Repeats this answer bit for bit; null when noise was given. */
   seed: number | null
   coalesced: boolean
+  /** The prompt was longer than the policy takes and lost its tail. */
+  truncated: boolean
+  /** What the guard saw, as the server tells it. */
+  guard: ActionsMessage['guard']
   /** Digest of the policy that acts. */
   model: string
   /** Milliseconds of each stage on the server. */
-  serverTiming: Readonly<Record<string, number>>
+  serverTiming: ActionsMessage['server_timing']
 }
 
-/** Reads an `actions` message. */
-export function chunkOf(message: Readonly<Record<string, unknown>>): ActionChunk {
-  const array = message['actions'] as NdArray
-  const [rows = 0, width = 0] = array.shape
-  const numbers = numbersOf(array)
+/** An `actions` message as the answer to a call. */
+export function chunkOf(
+  message: ActionsMessage,
+  { call, sentAt }: Sent,
+  session: string,
+  generation: number,
+  now: number,
+): ActionChunk {
+  const { deadlineMs } = call.options
   return {
-    actions: Array.from({ length: rows }, (_, row) => [...numbers.subarray(row * width, (row + 1) * width)]),
-    seq: message['seq'] as number,
-    observationAgeMs: message['obs_age_ms'] as number,
-    validUntil: message['valid_until'] as number | null,
-    late: message['late'] as boolean,
-    seed: message['seed'] as number | null,
-    coalesced: message['coalesced'] as boolean,
-    model: message['model'] as string,
-    serverTiming: message['server_timing'] as Record<string, number>,
+    actions: message.actions,
+    seq: message.seq,
+    chunkId: message.chunk_id,
+    session,
+    generation,
+    capturedAt: call.capturedAt,
+    observationAgeMs: message.obs_age_ms,
+    roundTripMs: now - sentAt,
+    validUntil: deadlineMs === undefined ? null : call.capturedAt + deadlineMs,
+    late: message.late,
+    seed: message.seed,
+    coalesced: message.coalesced,
+    truncated: message.truncated,
+    guard: message.guard,
+    model: message.model,
+    serverTiming: message.server_timing,
   }
 }

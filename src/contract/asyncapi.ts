@@ -4,12 +4,17 @@ import type { ActionShape } from './schemas.js'
 import {
   actionsMessage,
   ErrorMessage,
+  HeartbeatMessage,
+  HelloMessage,
   observationMessageSchema,
   ReadyMessage,
   ResetMessage,
   SkippedMessage,
   STREAM_PROTOCOLS,
-} from './stream.js'
+  TimeMessage,
+  TimeRequest,
+  WelcomeMessage,
+} from './stream-messages.js'
 
 /** AsyncAPI 3.0 description of `WS /stream` for one policy. */
 export function asyncApiDocument(spec: ObservationSpec, shape: ActionShape) {
@@ -29,9 +34,14 @@ export function asyncApiDocument(spec: ObservationSpec, shape: ActionShape) {
       payload: observationMessageSchema(spec, shape, 'msgpack'),
     },
     reset: json(ResetMessage, 'Starts over, for example with a new episode.'),
+    hello: json(HelloMessage, 'Names the robot and asks for answers with generations; once, after ready.'),
+    time_request: json(TimeRequest, 'Asks for the server’s time.'),
   }
   const fromServer = {
     ready: json(ReadyMessage, 'The first message, as soon as the engine is warm.'),
+    welcome: json(WelcomeMessage, 'The answer to hello.'),
+    time: json(TimeMessage, 'The server’s time, for the four stamps of NTP.'),
+    heartbeat: json(HeartbeatMessage, 'The server lives; only after a hello.'),
     actions: json(
       actionsMessage(shape),
       'An action chunk. Over turbo-pi.v1+msgpack, `actions` is a float64 NumPy array.',
@@ -51,7 +61,7 @@ export function asyncApiDocument(spec: ObservationSpec, shape: ActionShape) {
         STREAM_PROTOCOLS,
       ).join(
         ', ',
-      )}. Close codes: 1001 the server stops, 1003 wrong kind of frame, 1007 a frame that cannot be read, 1009 a frame too large, 1013 answers are not read.`,
+      )}. Close codes: 1001 the server stops, 1003 wrong kind of frame, 1007 a frame that cannot be read, 1008 a hello that is refused, 1009 a frame too large, 1013 answers are not read.`,
       license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
     servers: { local: { host: '127.0.0.1:8000', protocol: 'ws' } },

@@ -1,6 +1,6 @@
 import { reasonOf, TurboPiError } from '../errors.js'
-import type { NdArray } from './msgpack.js'
 import { numbersOf } from './ndarray.js'
+import type { NdArray } from './numpy.js'
 import { pointerTo } from './validate.js'
 
 /** A key of the observation, and where it stands: `images.cam_high` inside `images`, `observation/image` as one key. */

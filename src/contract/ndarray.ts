@@ -1,4 +1,4 @@
-import type { NdArray } from './msgpack.js'
+import type { NdArray } from './numpy.js'
 
 type Reader = (view: DataView, offset: number, littleEndian: boolean) => number
 

@@ -43,15 +43,3 @@ export interface Observation {
   /** Absent when the policy's default prompt is to be used. */
   prompt?: string
 }
-
-/** What a caller may choose for one inference, as clients name it. */
-export interface InferOptions {
-  /** Denoise steps, 1…50. */
-  numSteps?: number
-  /** 32-bit unsigned; drawn at random when absent. */
-  seed?: number
-  /** Explicit noise [actionHorizon, actionDim], row-major, instead of a seed. */
-  noise?: Float32Array
-  /** Milliseconds from arrival after which an answer is of no use. */
-  deadlineMs?: number
-}

@@ -1,7 +1,7 @@
 import { TurboPiError } from '../errors.js'
 import { at, type Field, fieldOf, invalid, numbers } from './fields.js'
-import { NdArray } from './msgpack.js'
 import { textOf } from './ndarray.js'
+import { NdArray } from './numpy.js'
 import type { Observation, ObservationImage, ObservationSpec } from './observation.js'
 import { type SamplingOptions, samplingOf } from './sampling.js'
 import {

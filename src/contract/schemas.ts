@@ -115,7 +115,7 @@ function observationFields(spec: ObservationSpec, wire: Wire): [string, boolean,
 }
 
 /** Answer of POST /infer. */
-export function inferReplySchema(shape: ActionShape): TObject {
+export function inferReplySchema(shape: ActionShape) {
   return Type.Object(
     {
       actions: Type.Array(Type.Array(Type.Number()), {

@@ -5,7 +5,7 @@ import { copyOf, html, milliseconds, part } from './dom.js'
 import { show } from './images.js'
 import { PlanOverlay } from './plan.js'
 import { REPLAN_AFTER, Robot, type RobotSettings } from './robot.js'
-import { PolicyStream } from './stream.js'
+import { openStream } from './server.js'
 
 /** Round trips that the percentiles are taken of. */
 const REMEMBERED_TRIPS = 200
@@ -39,8 +39,10 @@ export class RobotCard {
     this.element.setAttribute('aria-label', name)
     this.#text('title', name)
     this.#chunk = new ChunkPlot(part(this.element, 'chunk', HTMLElement), 'libero')
+    const client = openStream()
+    for (const event of ['ready', 'lost'] as const) client.on(event, onState)
     this.robot = new Robot(
-      new PolicyStream(onState),
+      client,
       settings,
       {
         changed: () => this.draw(),

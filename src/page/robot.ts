@@ -1,8 +1,14 @@
+import {
+  type ActionChunk,
+  type BrowserClient,
+  type ClientObservation,
+  ConnectionError,
+  rgbImage,
+} from '../client/browser.js'
+import { IMAGE_SIZE } from '../tabletop/drawing.js'
 import { Episode, noiseSeed, type TabletopObservation } from '../tabletop/episode.js'
 import { applyAction, cloneScene } from '../tabletop/scene.js'
 import type { Task } from '../tabletop/tasks.js'
-import { rgb8 } from './images.js'
-import { type Answer, type PolicyStream, StreamLost } from './stream.js'
 
 /** Actions of a chunk that are played before the next one is asked for. */
 export const REPLAN_AFTER = 5
@@ -28,7 +34,7 @@ export interface RobotSettings {
 export interface RobotEvents {
   /** The table, the chunk or the tally has changed. */
   changed(): void
-  answered(answer: Answer): void
+  answered(chunk: ActionChunk): void
   finished(success: boolean, steps: number, task: Task): void
   /** The policy could not answer; null when it can again. */
   troubled(error: Error | null): void
@@ -49,7 +55,7 @@ export class Robot {
   #closed = false
 
   constructor(
-    readonly stream: PolicyStream,
+    readonly client: BrowserClient,
     private readonly settings: RobotSettings,
     private readonly events: RobotEvents,
     private seed: number,
@@ -83,7 +89,7 @@ export class Robot {
     } catch (error) {
       this.events.troubled(error as Error)
       // A lost stream reconnects by itself; for anything else a moment's rest is due.
-      if (!(error instanceof StreamLost)) await sleep(1500)
+      if (!(error instanceof ConnectionError)) await sleep(1500)
     } finally {
       this.#busy = false
     }
@@ -91,7 +97,7 @@ export class Robot {
 
   close(): void {
     this.#closed = true
-    this.stream.close()
+    void this.client.close()
   }
 
   async #run(): Promise<void> {
@@ -109,8 +115,8 @@ export class Robot {
     if (this.episode.done) return this.#begin(this.#episodes + 1)
     const { episode } = this
     if (this.played >= Math.min(REPLAN_AFTER, this.chunk.length)) {
-      const answer = await this.stream.infer(messageOf(this.observation), {
-        num_steps: this.settings.denoiseSteps,
+      const answer = await this.client.infer(messageOf(this.observation), {
+        numSteps: this.settings.denoiseSteps,
         // As `turbo-pi eval` does, so that an episode runs here as it runs there.
         seed: noiseSeed(episode.seed, episode.steps),
       })
@@ -153,10 +159,10 @@ function foresee(episode: Episode, actions: readonly number[][]): PlannedPoint[]
 }
 
 /** LIBERO's observation. Raw pixels: any lossy encoding would change what the policy sees. */
-function messageOf({ image, wristImage, state, prompt }: TabletopObservation): object {
+function messageOf({ image, wristImage, state, prompt }: TabletopObservation): ClientObservation {
   return {
-    'observation/image': rgb8(image),
-    'observation/wrist_image': rgb8(wristImage),
+    'observation/image': rgbImage(image, IMAGE_SIZE, IMAGE_SIZE),
+    'observation/wrist_image': rgbImage(wristImage, IMAGE_SIZE, IMAGE_SIZE),
     'observation/state': Array.from(state),
     prompt,
   }

@@ -1,3 +1,5 @@
+import { BrowserClient } from '../client/browser.js'
+
 const STORED = 'turbo-pi.key'
 const keyOf = () => sessionStorage.getItem(STORED)
 
@@ -17,15 +19,9 @@ export async function get(path: string): Promise<Response | undefined> {
   }
 }
 
-/** A WebSocket to a path of this server. Browsers send no header with it: the key travels as a subprotocol. */
-export function openSocket(path: string, protocol: string): WebSocket {
-  const url = new URL(path, location.href)
-  url.protocol = url.protocol.replace('http', 'ws')
-  const key = keyOf()
-  return new WebSocket(url, key === null ? [protocol] : [protocol, `turbo-pi.key.${base64url(key)}`])
-}
-
-function base64url(text: string): string {
-  const binary = String.fromCharCode(...new TextEncoder().encode(text))
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
-}
+/** A robot's connection to this server, reconnected until it is closed. */
+export const openStream = (): BrowserClient =>
+  BrowserClient.start(new URL('stream', location.href).href, {
+    apiKey: keyOf() ?? undefined,
+    backoffMs: [300, 5000],
+  })

@@ -45,7 +45,7 @@ export class TabletopView {
 
   /** Whether a session of the server is that of a robot here. */
   owns(session: string): boolean {
-    return this.#robots.some(({ robot }) => robot.stream.session === session)
+    return this.#robots.some(({ robot }) => robot.client.session === session)
   }
 
   #warn(): void {
@@ -138,7 +138,7 @@ export class TabletopView {
   }
 
   #showState(): void {
-    const ready = this.#robots.every(({ robot }) => robot.stream.ready)
+    const ready = this.#robots.every(({ robot }) => robot.client.ready)
     this.#options.setState(ready ? 'Connected' : 'Connecting')
   }
 

@@ -60,6 +60,8 @@ export function inferRoute(
       validatorCompiler: () => () => true,
     },
     async (request, reply) => {
+      const arrived = performance.now()
+      const { robot } = request
       const wire = request.headers['content-type']?.includes('msgpack') ? 'msgpack' : 'json'
       const { service, parser } = served.current
       const { observation, sampling, deadlineMs } = parser.request(request.body, wire)
@@ -70,10 +72,11 @@ export function inferRoute(
       if (reply.raw.destroyed) onClose()
       reply.raw.once('close', onClose)
       const answer = await service.infer(observation, sampling, {
-        session: `${request.ip}:${request.socket.remotePort}`,
+        session: robot?.name ?? `${request.ip}:${request.socket.remotePort}`,
         signal: gone,
         deadlineMs,
       })
+      robot?.answered(performance.now() - arrived)
       if (wire === 'json') return jsonReply(answer)
       return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))
     },

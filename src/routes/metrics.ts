@@ -3,11 +3,11 @@ import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client
 import { Type } from 'typebox'
 import type { Served } from '../service/served.js'
 
-/** GET /metrics: counters, queue and stage times of all policies, and the process's, in Prometheus' text format. */
-export function metricsRoute(app: FastifyInstance, policies: readonly Served[]): void {
+/** GET /metrics: counters, queue and stage times of all policies, the robots' and the process's, in Prometheus' text format. */
+export function metricsRoute(app: FastifyInstance, policies: readonly Served[], robots: Registry): void {
   const processMetrics = new Registry()
   collectDefaultMetrics({ register: processMetrics })
-  const registries = [processMetrics, ...policies.map(({ metrics }) => metrics.registry)]
+  const registries = [processMetrics, robots, ...policies.map(({ metrics }) => metrics.registry)]
   app.get(
     '/metrics',
     {

@@ -6,6 +6,7 @@ import { type Readiness, readyRoute } from '../routes/health.js'
 import { inferRoute } from '../routes/infer.js'
 import { metadataRoute } from '../routes/metadata.js'
 import { errorReplies } from '../routes/problems.js'
+import { robotNames } from '../routes/robots.js'
 import type { Sockets } from '../routes/sockets/connection.js'
 import { openpiRoute } from '../routes/sockets/openpi.js'
 import { webSockets } from '../routes/sockets/plugin.js'
@@ -15,17 +16,27 @@ import { upgradeRequired } from '../routes/sockets/upgrade.js'
 import { Served } from '../service/served.js'
 import type { PolicyService } from '../service/service.js'
 
-export interface TurboPiOptions {
+/** What clients may ask of a server. */
+export interface Limits {
+  /** Bytes that a request or a frame may have; default 32 MiB. */
+  bodyLimit: number
+  /** Milliseconds between pings of a WebSocket, default 20 s; one that does not answer is dropped. */
+  heartbeat: number
+  /** Bytes that a WebSocket client may leave unread before it is dropped, default 1 MiB. */
+  sendBuffer: number
+  /** Milliseconds that captured_at may lie in the future, default 1000. */
+  clockTolerance: number
+  /** Robots that may name themselves, default 256. */
+  maxRobots: number
+  /** WebSocket connections that one named robot may have, default 8. */
+  robotConnections: number
+}
+
+export interface TurboPiOptions extends Partial<Limits> {
   /** What answers. Whoever made it starts it and closes it, after the app. */
   policy: Served | PolicyService
   /** Path before every route, for example `/robot`. */
   prefix?: string
-  /** Bytes that a request or a frame may have; default 32 MiB. */
-  bodyLimit?: number
-  /** Milliseconds between pings of a WebSocket, default 20 s; one that does not answer is dropped. */
-  heartbeat?: number
-  /** Bytes that a WebSocket client may leave unread before it is dropped, default 1 MiB. */
-  sendBuffer?: number
   /** Answers `GET /` without an upgrade, the address of openpi's WebSocket; default 426. */
   home?: RouteHandlerMethod
   /** What GET /readyz tells of; default: the policy. */
@@ -36,10 +47,13 @@ export interface TurboPiOptions {
   undocumented?: boolean
 }
 
-const DEFAULTS = {
+const DEFAULTS: Limits = {
   bodyLimit: SETTINGS.bodyLimit.default,
   heartbeat: SETTINGS.heartbeat.default,
   sendBuffer: SETTINGS.sendBuffer.default,
+  clockTolerance: SETTINGS.clockTolerance.default,
+  maxRobots: SETTINGS.maxRobots.default,
+  robotConnections: SETTINGS.robotConnections.default,
 }
 
 /** One for all policies of an app, whatever wire their observations come over. */
@@ -62,6 +76,7 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
     async routes => {
       errorReplies(routes)
       sameOriginSockets(routes)
+      robotNames(routes, sockets.robots)
       if (options.logged)
         routes.setChildLoggerFactory((logger, bindings, childOptions) =>
           logger.child({ ...bindings, policy: served.name }, childOptions),
@@ -84,13 +99,17 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
  * Makes the app take WebSockets, unless it does. They hang on its HTTP server, so that the limits of the first call hold
  * for all; hooks that are to see upgrades come after it.
  */
-export async function sharedBy(
-  app: FastifyInstance,
-  options: Pick<TurboPiOptions, 'bodyLimit' | 'heartbeat' | 'sendBuffer'>,
-): Promise<Shared> {
+export async function sharedBy(app: FastifyInstance, options: Partial<Limits>): Promise<Shared> {
   if (!app.turboPi) {
-    const { bodyLimit, heartbeat, sendBuffer } = { ...DEFAULTS, ...options }
-    const limits = { maxFrameBytes: bodyLimit, heartbeatMs: heartbeat, sendBufferBytes: sendBuffer }
+    const asked = { ...DEFAULTS, ...options }
+    const limits = {
+      maxFrameBytes: asked.bodyLimit,
+      heartbeatMs: asked.heartbeat,
+      sendBufferBytes: asked.sendBuffer,
+      clockToleranceMs: asked.clockTolerance,
+      maxRobots: asked.maxRobots,
+      maxConnections: asked.robotConnections,
+    }
     app.decorate('turboPi', { sockets: await webSockets(app, limits), turns: new Turns() })
   }
   return app.turboPi!

@@ -9,10 +9,10 @@ import { errorReplies, notFoundReplies } from '../routes/problems.js'
 import { dropUnusedConnections } from '../routes/sockets/unused-connections.js'
 import type { Served } from '../service/served.js'
 import { documentation } from './documentation.js'
-import { sharedBy, turboPi } from './plugin.js'
+import { type Limits, sharedBy, turboPi } from './plugin.js'
 
-export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'heartbeat' | 'sendBuffer'> &
-  Partial<Pick<Config, 'watchSessions'>>
+export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit'> &
+  Partial<Pick<Config, 'watchSessions' | keyof Limits>>
 
 /** The policies of a server: the first is served at `/`, too. */
 export type Policies = readonly [Served, ...Served[]]
@@ -39,8 +39,8 @@ export async function createServer(
     logger,
     logController: new LogController({ disableRequestLogging: true }),
   })
-  const { bodyLimit, heartbeat, sendBuffer } = config
-  await sharedBy(app, { bodyLimit, heartbeat, sendBuffer })
+  const { bodyLimit } = config
+  await sharedBy(app, config)
   dropUnusedConnections(app)
   errorReplies(app)
   notFoundReplies(app)
@@ -66,7 +66,7 @@ export async function createServer(
   await app.register(async routes => {
     healthRoute(routes)
     policiesRoutes(routes, policies, swap)
-    metricsRoute(routes, policies)
+    metricsRoute(routes, policies, app.turboPi!.sockets.robots.registry)
     pageRoutes(routes, policies, config)
   })
   return app

@@ -1,14 +1,21 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocketServer } from 'ws'
+import { PolicyClient } from '../../src/client/client.js'
 import {
-  type ActionChunk,
-  ActionChunkPlayer,
   type ClientObservation,
   ConnectionError,
+  RemoteError,
   rgbImage,
   TurboPiClient,
 } from '../../src/client/index.js'
+import { jsonCodec } from '../../src/client/transport/json.js'
+import { nodeTransport } from '../../src/client/transport/node.js'
+import { streamAddress } from '../../src/client/transport/transport.js'
+import { encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
 import { startServer, stopServers, until } from '../support/server.js'
 
 t.teardown(stopServers)
@@ -22,7 +29,7 @@ const observation = (token: number): ClientObservation => ({
 t.test('infer', async t => {
   const { url } = await startServer({ runtime: { milliseconds: 1 } })
   const client = await TurboPiClient.connect(url)
-  t.same(client.metadata, { policy: 'fake', model: 'test', actionHorizon: 2, actionSize: 2 })
+  t.match(client.metadata, { policy: 'fake', model: 'test', actionHorizon: 2, actionSize: 2 })
   const chunk = await client.infer(observation(5), {
     seed: 1,
     numSteps: 3,
@@ -57,6 +64,132 @@ t.test('infer', async t => {
   t.ok(await client.infer(observation(1)), 'errors leave it usable')
   t.throws(() => rgbImage(new Uint8Array(5), 4, 4), RangeError)
   await client.close()
+})
+
+t.test('options that the server refuses end the call, and the next one is answered', async t => {
+  const { url } = await startServer({ runtime: { milliseconds: 1 } })
+  await using client = await TurboPiClient.connect(url)
+  for (const options of [{ numSteps: 99 }, { deadlineMs: 0 }, { seed: -1 }, { deadlineMs: Number.NaN }]) {
+    await t.rejects(client.infer(observation(1), options), RemoteError, JSON.stringify(options))
+  }
+  t.ok(await client.infer(observation(2)))
+})
+
+t.test('a chunk carries guard, truncation, model, session and generation', async t => {
+  const { url } = await startServer({
+    runtime: { milliseconds: 1 },
+    policy: {
+      finish: actions => ({
+        actions: Float64Array.of(...actions.slice(0, 4)),
+        guard: { outOfBounds: 3, clamped: true },
+      }),
+    },
+  })
+  await using client = await TurboPiClient.connect(url, { robot: 'arm-1' })
+  const first = await client.infer(observation(1))
+  t.match(first, {
+    guard: { out_of_bounds: 3, clamped: true },
+    truncated: false,
+    model: 'test',
+    session: client.metadata.session,
+    generation: 0,
+  })
+  client.reset()
+  await t.rejects(client.infer({ 'observation/state': [1, 0] }), { code: 'OBSERVATION_INVALID' })
+  t.match(await client.infer(observation(1)), { generation: 1 })
+})
+
+t.test('text frames mean the same', async t => {
+  class TextClient extends PolicyClient {
+    static async connect(url: string) {
+      const client = new TextClient(url, { transport: nodeTransport, codec: jsonCodec }, {})
+      await client.open({})
+      return client
+    }
+  }
+  const { url } = await startServer({ runtime: { milliseconds: 1 } })
+  await using client = await TextClient.connect(url)
+  const state = new NdArray('<f8', [2], new Uint8Array(Float64Array.of(5, 0).buffer))
+  const chunk = await client.infer(
+    { ...observation(0), 'observation/state': state },
+    { noise: Float32Array.of(1, 2, 3, 4, 5, 6) },
+  )
+  t.same(chunk.actions, [
+    [6, 7],
+    [8, 9],
+  ])
+  await t.rejects(
+    client.infer({ 'observation/image': Buffer.from('no picture'), 'observation/state': [1] }),
+    {
+      code: 'OBSERVATION_INVALID',
+    },
+  )
+})
+
+t.test('addresses: with and without scheme and path', async t => {
+  for (const [url, address] of [
+    ['127.0.0.1:8000', 'ws://127.0.0.1:8000/stream'],
+    ['localhost', 'ws://localhost/stream'],
+    ['http://host:1/', 'ws://host:1/stream'],
+    ['https://host/robots', 'wss://host/robots/stream'],
+    ['wss://host/stream', 'wss://host/stream'],
+    ['ws://host/policies/a/stream/', 'ws://host/policies/a/stream'],
+    ['ws://host/?robot=arm', 'ws://host/stream?robot=arm'],
+  ] as const)
+    t.equal(streamAddress(url), address, url)
+  t.throws(() => streamAddress('ftp://host'), /starts with ws, wss, http or https/)
+  await t.rejects(TurboPiClient.connect('ftp://host'), TypeError)
+})
+
+t.test('connect ends: by its time, its signal, or a refusal', async t => {
+  const silent = createServer(() => {})
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const url = `ws://127.0.0.1:${port}`
+  await t.rejects(TurboPiClient.connect(url, { waitMs: 50 }), { code: 'DEADLINE_EXCEEDED' })
+  const abort = new AbortController()
+  const connecting = TurboPiClient.connect(url, { signal: abort.signal })
+  abort.abort(new Error('never mind'))
+  await t.rejects(connecting, /never mind/)
+  await t.rejects(TurboPiClient.connect(url, { signal: abort.signal }), /never mind/)
+  const server = await startServer({ runtime: { milliseconds: 1 } })
+  await t.rejects(TurboPiClient.connect(server.url, { expectedModel: 'other' }), { code: 'MODEL_MISMATCH' })
+  await t.rejects(TurboPiClient.connect(server.url, { robot: 'no spaces' }), { code: 'ROBOT_INVALID' })
+  silent.closeAllConnections()
+  silent.close()
+})
+
+t.test('a server that talks nonsense ends the connection, not the process', async t => {
+  const nonsense = new WebSocketServer({ port: 0 })
+  t.teardown(() => nonsense.close())
+  const ready = {
+    type: 'ready',
+    session: 's',
+    metadata: { policy: 'p', model: 'm', action_horizon: 2, action_size: 2, heartbeat_ms: 1000 },
+  }
+  const replies = [
+    Buffer.from([0xc1]),
+    'text',
+    encodeMsgpack({ type: 'actions', seq: 'a' }),
+    encodeMsgpack([1]),
+  ]
+  nonsense.on('connection', socket => {
+    socket.send(encodeMsgpack(ready))
+    socket.on('message', () => socket.send(replies.shift()!))
+  })
+  const { port } = nonsense.address() as AddressInfo
+  await using client = await TurboPiClient.connect(`127.0.0.1:${port}`, { backoffMs: [1, 5] })
+  while (replies.length > 0)
+    await t.rejects(client.infer(observation(1)), { code: 'FRAME_UNREADABLE', name: 'ConnectionError' })
+})
+
+t.test('the link is measured', async t => {
+  const { url } = await startServer({ runtime: { milliseconds: 1 } })
+  await using client = await TurboPiClient.connect(url)
+  const { offsetMs, roundTripMs } = await client.measureLink()
+  t.ok(roundTripMs >= 0)
+  t.ok(Math.abs(performance.timeOrigin - offsetMs) < 1000, 'both are clocks of this machine')
 })
 
 t.test('a stream hands out the freshest chunk', async t => {
@@ -124,22 +257,4 @@ t.test('a refusal is final, a server that is not up yet is waited for', async t 
   await sleep(50)
   await startServer({ runtime: { milliseconds: 1 }, port })
   await (await connecting).close()
-})
-
-t.test('ActionChunkPlayer', async t => {
-  const asked: unknown[] = []
-  const infer = async (observation: ClientObservation) => {
-    asked.push(observation['tick'])
-    const base = asked.length * 10
-    return { actions: [[base], [base + 1], [base + 2]] } as ActionChunk
-  }
-  const player = new ActionChunkPlayer(infer, 2)
-  const played: number[] = []
-  for (let tick = 0; tick < 5; tick += 1) played.push((await player.next({ tick }))[0]!)
-  t.same(played, [10, 11, 20, 21, 30])
-  t.same(asked, [0, 2, 4], 'asks when the chunk is used up, with the observation of that tick')
-  player.reset()
-  t.same(await player.next({ tick: 9 }), [40])
-  await t.rejects(new ActionChunkPlayer(infer, 4).next({}), RangeError)
-  t.throws(() => new ActionChunkPlayer(infer, 0), RangeError)
 })

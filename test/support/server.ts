@@ -47,6 +47,9 @@ export async function startServer(
     bodyLimit: SETTINGS.bodyLimit.default,
     heartbeat: SETTINGS.heartbeat.default,
     sendBuffer: SETTINGS.sendBuffer.default,
+    clockTolerance: SETTINGS.clockTolerance.default,
+    maxRobots: SETTINGS.maxRobots.default,
+    robotConnections: SETTINGS.robotConnections.default,
     ...options.config,
   })
   const url = await app.listen({ port: options.port ?? 0, host: '127.0.0.1' })

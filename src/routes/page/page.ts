@@ -12,7 +12,8 @@ import { SessionWatch } from './session-watch.js'
 /** What `npm run build` wrote; the same folder seen from src/routes and from dist/routes. */
 const BUILT = new URL('../../../dist/', import.meta.url)
 /** The files of it that a browser may have: they keep their places, so that their imports hold. */
-const FILE = /^(?:page\/[\w-]+\.(?:js|css|svg)|tabletop\/[\w-]+\.js|errors\.js)$/
+const FILE =
+  /^(?:page\/[\w-]+\.(?:js|css|svg)|(?:tabletop|client(?:\/core|\/transport)?)\/[\w-]+\.js|contract\/(?:numpy|ndarray)\.js|errors\.js)$/
 const UPLOT: Record<string, string> = {
   'uplot.js': 'uplot/dist/uPlot.esm.js',
   'uplot.css': 'uplot/dist/uPlot.min.css',
@@ -32,7 +33,7 @@ export async function homePage(request: FastifyRequest, reply: FastifyReply): Pr
   return guarded(reply, inlineScripts(html.toString())).type('text/html; charset=utf-8').send(html)
 }
 
-/** What the page loads: its modules, the tabletop that it runs, and the sessions that it shows. */
+/** What the page loads: its modules, the client and the tabletop that they run, and the sessions that it shows. */
 export function pageRoutes(
   app: FastifyInstance,
   policies: readonly Served[],

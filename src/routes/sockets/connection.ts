@@ -2,12 +2,15 @@ import { randomUUID } from 'node:crypto'
 import type { WebSocket } from 'ws'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import type { Metrics } from '../../service/metrics.js'
+import { type Robot, type RobotLimits, Robots } from '../robots.js'
 
 export interface SocketLimits {
   /** Milliseconds between pings; a connection that is silent from one to the next is dropped. */
   heartbeatMs: number
   /** Bytes that may wait to be read by a client; one that reads slower is dropped with 1013. */
   sendBufferBytes: number
+  /** Milliseconds that a stamp of an observation may lie in the future. */
+  clockToleranceMs: number
 }
 
 /** Milliseconds that a peer has to answer a close frame before its connection is destroyed. */
@@ -15,18 +18,21 @@ export const CLOSE_TIMEOUT_MS = 1000
 
 /** All WebSocket connections of a server: heartbeat, bounded buffers, and a drain that loses no answer. */
 export class Sockets {
+  readonly robots: Robots
   readonly #connections = new Set<Connection>()
   readonly #heartbeat: NodeJS.Timeout
 
-  constructor(readonly limits: SocketLimits) {
+  constructor(readonly limits: SocketLimits & RobotLimits) {
+    this.robots = new Robots(limits)
     this.#heartbeat = setInterval(() => {
       for (const connection of this.#connections) connection.beat()
     }, limits.heartbeatMs).unref()
   }
 
   /** `metrics` counts the connection. */
-  open(socket: WebSocket, protocol: string, metrics: Metrics): Connection {
-    const connection = new Connection(socket, this.limits.sendBufferBytes)
+  open(socket: WebSocket, protocol: string, metrics: Metrics, robot: Robot | undefined): Connection {
+    const connection = new Connection(socket, this.limits.sendBufferBytes, this.robots)
+    if (robot) connection.belongTo(robot)
     this.#connections.add(connection)
     metrics.connected(protocol)
     socket.once('close', () => {
@@ -45,7 +51,7 @@ export class Sockets {
 
 /** One WebSocket connection. */
 export class Connection {
-  /** Its name in the queue and in the log. */
+  /** Names it in the log, and whose it is in the queue when no robot has named itself. */
   readonly session = randomUUID()
   readonly #socket: WebSocket
   readonly #sendBufferBytes: number
@@ -55,13 +61,20 @@ export class Connection {
   #work = 0
   #idle: (() => void) | undefined
   #alive = true
+  readonly #robots: Robots
+  #robot: Robot | undefined
+  #leave: (() => void) | undefined
+  /** Called with every ping. */
+  onBeat: (() => void) | undefined
 
-  constructor(socket: WebSocket, sendBufferBytes: number) {
+  constructor(socket: WebSocket, sendBufferBytes: number, robots: Robots) {
     this.#socket = socket
+    this.#robots = robots
     this.#sendBufferBytes = sendBufferBytes
     this.#closed = new Promise(resolve => {
       socket.once('close', () => {
         this.#gone.abort(CALLER_LEFT)
+        this.#leave?.()
         resolve()
       })
     })
@@ -70,6 +83,25 @@ export class Connection {
     }
     socket.on('pong', heard)
     socket.on('message', heard)
+  }
+
+  /** The robot that has named itself. */
+  get robot(): Robot | undefined {
+    return this.#robot
+  }
+
+  /** Whose work it is, to the queue, the log and the page: the robot's where it has a name, else the connection's. */
+  get caller(): string {
+    return this.#robot?.name ?? this.session
+  }
+
+  /** Throws TOO_MANY_CONNECTIONS. */
+  belongTo(robot: Robot): void {
+    if (this.#robot?.name === robot.name) return
+    const left = this.#robots.connected(robot)
+    this.#leave?.()
+    this.#leave = left
+    this.#robot = robot
   }
 
   /** Aborted when the connection is gone. */
@@ -115,6 +147,8 @@ export class Connection {
     if (this.#socket.isPaused) return
     if (!this.#alive) return this.#socket.terminate()
     this.#alive = false
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.ping()
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    this.#socket.ping()
+    this.onBeat?.()
   }
 }

@@ -25,7 +25,7 @@ export function openpiRoute(
     schema: { hide: true },
     handler: home,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, 'openpi', served.metrics)
+      const connection = sockets.open(socket, 'openpi', served.metrics, request.robot)
       const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
       const session = new OpenpiSession(served, connection, error =>
         request.log.error({ err: error }, 'A request of an openpi client failed'),
@@ -90,7 +90,7 @@ class OpenpiSession {
     const answer = await service.infer(
       observation,
       {},
-      { session: this.connection.session, signal: this.#request },
+      { session: this.connection.caller, signal: this.#request },
     )
     const { visionMs, prefixMs, denoiseMs } = answer.timing
     this.connection.send(
@@ -104,6 +104,7 @@ class OpenpiSession {
       }),
     )
     const end = performance.now()
+    this.connection.robot?.answered(end - start)
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end
   }
@@ -127,6 +128,7 @@ class OpenpiSession {
     this.#failed = true
     if (this.connection.gone.aborted) return
     const { title, code, status, detail } = problemOf(error)
+    this.connection.robot?.failed()
     if (status >= 500) this.log(error)
     this.connection.send(`${title} (${code})\n${detail}`)
     this.connection.close(1011, 'The previous frame says why.')

@@ -1,9 +1,10 @@
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
+import type { RobotLimits } from '../robots.js'
 import { CLOSE_TIMEOUT_MS, type SocketLimits, Sockets } from './connection.js'
 import { subprotocolOf } from './stream.js'
 
-export interface WebSocketLimits extends SocketLimits {
+export interface WebSocketLimits extends SocketLimits, RobotLimits {
   /** Bytes that one frame may have. */
   maxFrameBytes: number
 }

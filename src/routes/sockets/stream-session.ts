@@ -2,17 +2,22 @@ import type { FastifyBaseLogger } from 'fastify'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import { problemOf } from '../../contract/problem.js'
 import type { Wire } from '../../contract/schemas.js'
+import { encodeActions, encodeMessage, type StreamReader } from '../../contract/stream.js'
 import {
-  encodeActions,
-  encodeMessage,
   type ObservationMessage,
   type ServerMessage,
   type SkipReason,
-  type StreamReader,
-} from '../../contract/stream.js'
+  STREAM_FEATURES,
+} from '../../contract/stream-messages.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served, Serving } from '../../service/served.js'
+import type { Robots } from '../robots.js'
 import type { Connection } from './connection.js'
+import { Greeting } from './greeting.js'
+import { ageOnArrival } from './observation-age.js'
+
+/** Milliseconds after its deadline that an observation may still be answered late; then it is skipped. */
+const LATE_MARGIN_MS = 250
 
 /** An observation without an answer yet. */
 interface Pending {
@@ -22,15 +27,28 @@ interface Pending {
   skipped?: SkipReason
 }
 
+/** What all sessions of a server share. */
+export interface StreamSettings {
+  /** Names this run of the server. */
+  instance: string
+  robots: Robots
+  heartbeatMs: number
+  /** Milliseconds that a stamp may lie in the future. */
+  clockToleranceMs: number
+}
+
 /**
  * One robot on `WS /stream`. Latest wins: of the observations that the engine has not taken up, only the newest
- * is kept; those that it has are answered. An answer never arrives after that of a newer observation.
+ * is kept; those that it has are answered. An answer never arrives after that of a newer observation, nor after a
+ * reset that followed its own.
  */
 export class StreamSession {
   readonly #served: Served
   readonly #connection: Connection
   readonly #wire: Wire
   readonly #log: FastifyBaseLogger
+  readonly #settings: StreamSettings
+  readonly #greeting: Greeting
   #serving: Serving
   #reader: StreamReader
   /** What the engine has not taken up. */
@@ -40,11 +58,19 @@ export class StreamSession {
   #answeredSeq = -1
   #chunks = 0
 
-  constructor(served: Served, connection: Connection, wire: Wire, log: FastifyBaseLogger) {
+  constructor(
+    served: Served,
+    connection: Connection,
+    wire: Wire,
+    log: FastifyBaseLogger,
+    settings: StreamSettings,
+  ) {
     this.#served = served
     this.#connection = connection
     this.#wire = wire
     this.#log = log
+    this.#settings = settings
+    this.#greeting = new Greeting(connection, settings.robots, message => this.#send(message))
     this.#serving = served.current
     this.#reader = this.#serving.stream.reader(wire)
     connection.gone.addEventListener('abort', () => {
@@ -53,19 +79,19 @@ export class StreamSession {
   }
 
   /** Tells the client what serves it, now and after every exchange of the policy. */
-  open(heartbeatMs: number): void {
+  open(): void {
     const renew = (serving: Serving) => {
       this.#serving = serving
       // What was carried over belongs to observations of the policy before.
       this.#reader = serving.stream.reader(this.#wire)
-      this.#ready(heartbeatMs)
+      this.#ready()
     }
     this.#connection.gone.addEventListener('abort', this.#served.onSwap(renew))
-    if (this.#serving === this.#served.current) this.#ready(heartbeatMs)
+    if (this.#serving === this.#served.current) this.#ready()
     else renew(this.#served.current)
   }
 
-  #ready(heartbeatMs: number): void {
+  #ready(): void {
     const { policy, shape, model } = this.#serving.service.metadata()
     this.#send({
       type: 'ready',
@@ -75,8 +101,11 @@ export class StreamSession {
         model: model ?? '',
         action_horizon: shape.horizon,
         action_size: shape.actionSize,
-        heartbeat_ms: heartbeatMs,
+        heartbeat_ms: this.#settings.heartbeatMs,
       },
+      instance: this.#settings.instance,
+      server_time: Date.now(),
+      features: [...STREAM_FEATURES],
     })
   }
 
@@ -90,6 +119,7 @@ export class StreamSession {
       const expected = this.#wire === 'json' ? 'text frames' : 'binary frames'
       return this.#connection.close(1003, `This subprotocol takes ${expected}.`)
     }
+    const receivedAt = Date.now()
     let decoded: unknown
     try {
       decoded = this.#reader.decode(frame)
@@ -97,43 +127,60 @@ export class StreamSession {
       this.#fail(null, error)
       return this.#connection.close(1007, 'The previous message says what could not be read.')
     }
-    let seq: number | null = null
+    // Before all checks: whoever waits for this number is to hear of them.
+    const seq = this.#reader.seqOf(decoded)
     try {
       const message = this.#reader.message(decoded)
-      if (message.type === 'reset') return this.#reset()
-      seq = message.seq
-      this.#observe(message)
+      switch (message.type) {
+        case 'observation':
+          return this.#observe(message)
+        case 'reset':
+          return this.#reset()
+        case 'time':
+          return this.#greeting.time(message, receivedAt)
+        case 'hello':
+          if (this.#newestSeq >= 0)
+            throw new TurboPiError('BODY_MALFORMED', 'hello comes before observations.')
+          this.#greeting.hello(message, receivedAt, this.#serving.service.metadata().model ?? undefined)
+      }
     } catch (error) {
       this.#fail(seq, error)
+      if (this.#greeting.refused) this.#connection.close(1008, 'The previous message says why.')
     }
   }
 
   #observe(message: ObservationMessage): void {
     const arrived = performance.now()
-    const { seq, captured_at: capturedAt, sent_at: sentAt = Date.now(), deadline_ms: deadlineMs } = message
+    const { seq, captured_at: capturedAt, deadline_ms: deadlineMs } = message
     if (seq <= this.#newestSeq) {
       throw new TurboPiError('OBSERVATION_INVALID', `seq must grow: ${seq} came after ${this.#newestSeq}.`, {
         fields: [{ pointer: '/seq', detail: `must be greater than ${this.#newestSeq}` }],
       })
     }
-    const { observation, sampling } = this.#reader.observation(message)
+    const age = ageOnArrival(message, Date.now(), this.#settings.clockToleranceMs)
+    const { observation, sampling, carried } = this.#reader.observation(message)
     this.#newestSeq = seq
-    const ageOnArrival = capturedAt === undefined ? 0 : Math.max(0, sentAt - capturedAt)
     const pending: Pending = { seq, cancellation: new Cancellation() }
+    // It is of no use itself, and takes no place from what is.
+    if (deadlineMs !== undefined && deadlineMs <= age) return this.#skip(pending, 'expired')
     this.#supersede()
-    if (deadlineMs !== undefined && deadlineMs <= ageOnArrival) return this.#skip(pending, 'expired')
     this.#waiting = pending
     this.#pending.push(pending)
     const inference = this.#serving.service.infer(observation, sampling, {
-      session: this.#connection.session,
+      session: this.#connection.caller,
       signal: pending.cancellation,
-      deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - ageOnArrival,
+      deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - age,
       acceptsLate: true,
       replaceable: true,
       onStart: () => {
+        carried.proven()
         if (this.#waiting === pending) this.#waiting = undefined
       },
     })
+    const givenUp =
+      deadlineMs === undefined
+        ? undefined
+        : setTimeout(() => this.#skip(pending, 'expired'), deadlineMs - age + LATE_MARGIN_MS)
     const validUntil = capturedAt === undefined || deadlineMs === undefined ? null : capturedAt + deadlineMs
     this.#connection.track(
       inference
@@ -144,19 +191,23 @@ export class StreamSession {
           this.#answeredSeq = seq
           const envelope = {
             seq,
+            ...this.#greeting.stamp,
             chunk_id: this.#chunks++,
-            obs_age_ms: ageOnArrival + performance.now() - arrived,
+            obs_age_ms: age + performance.now() - arrived,
             valid_until: validUntil,
           }
+          this.#connection.robot?.answered(envelope.obs_age_ms)
           this.#connection.send(encodeActions(envelope, answer, this.#wire))
         })
         .catch(error => {
+          if (error instanceof TurboPiError && error.code.startsWith('IMAGE_')) carried.refused()
           if (pending.skipped || this.#connection.gone.aborted) return
           if (error instanceof TurboPiError && error.code === 'DEADLINE_EXCEEDED')
             this.#skip(pending, 'expired')
           else this.#fail(seq, error)
         })
         .finally(() => {
+          clearTimeout(givenUp)
           this.#pending.splice(this.#pending.indexOf(pending), 1)
           if (this.#waiting === pending) this.#waiting = undefined
         }),
@@ -172,8 +223,9 @@ export class StreamSession {
   #skip(pending: Pending, reason: SkipReason): void {
     pending.skipped = reason
     pending.cancellation.abort(CALLER_LEFT)
-    if (reason === 'superseded') this.#serving.service.superseded(this.#connection.session)
-    this.#send({ type: 'skipped', seq: pending.seq, reason })
+    this.#connection.robot?.skipped(reason)
+    if (reason === 'superseded') this.#serving.service.superseded(this.#connection.caller)
+    this.#send({ type: 'skipped', seq: pending.seq, ...this.#greeting.stamp, reason })
   }
 
   #reset(): void {
@@ -181,6 +233,7 @@ export class StreamSession {
     for (const pending of this.#pending) {
       if (!pending.skipped) this.#skip(pending, 'reset')
     }
+    this.#greeting.next()
     this.#waiting = undefined
     this.#newestSeq = -1
     this.#answeredSeq = -1
@@ -188,7 +241,9 @@ export class StreamSession {
 
   #fail(seq: number | null, error: unknown): void {
     const problem = problemOf(error)
-    if (problem.status >= 500) this.#log.error({ err: error }, problem.title)
-    this.#send({ type: 'error', seq, error: problem })
+    const { robot, session } = this.#connection
+    robot?.failed()
+    if (problem.status >= 500) this.#log.error({ err: error, session, robot: robot?.name }, problem.title)
+    this.#send({ type: 'error', seq, ...this.#greeting.stamp, error: problem })
   }
 }

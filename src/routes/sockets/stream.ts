@@ -1,7 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { asyncApiDocument } from '../../contract/asyncapi.js'
-import { STREAM_PROTOCOLS } from '../../contract/stream.js'
+import { STREAM_PROTOCOLS } from '../../contract/stream-messages.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served } from '../../service/served.js'
 import type { Turns } from '../event-loop-turns.js'
@@ -13,12 +14,17 @@ import { upgradeRequired } from './upgrade.js'
 /** Frames of one robot that may wait for their turn; what comes after them soon supersedes them. */
 const MAX_WAITING_FRAMES = 2
 
+/** Names this run of the server: what a client knew of another one is forgotten. */
+const INSTANCE = randomUUID()
+
 /** WS /stream: observations in, the freshest action chunks out. GET /asyncapi.json describes the messages. */
 export function streamRoute(
   app: FastifyInstance,
   served: Served,
   { sockets, turns }: { sockets: Sockets; turns: Turns },
 ): void {
+  const { robots, limits } = sockets
+  const settings = { ...limits, instance: INSTANCE, robots }
   const description = () => {
     const { observation, shape } = served.current.service.metadata()
     return asyncApiDocument(observation, shape)
@@ -51,15 +57,15 @@ export function streamRoute(
     },
     handler: upgradeRequired,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, socket.protocol, served.metrics)
+      const connection = sockets.open(socket, socket.protocol, served.metrics, request.robot)
       const wire = STREAM_PROTOCOLS[socket.protocol]!
-      const session = new StreamSession(served, connection, wire, request.log)
+      const session = new StreamSession(served, connection, wire, request.log, settings)
       new Inbox(socket, connection, turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>
         session.receive(frame, isBinary),
       )
       connection.track(
         served.current.service.start().then(
-          () => session.open(sockets.limits.heartbeatMs),
+          () => session.open(),
           () => connection.close(1011, 'The engine could not be started.'),
         ),
       )

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import type { WebSocket } from 'ws'
 import { Turns } from '../../../src/routes/event-loop-turns.js'
+import { Robots } from '../../../src/routes/robots.js'
 import { Connection } from '../../../src/routes/sockets/connection.js'
 import { Inbox } from '../../../src/routes/sockets/frame-inbox.js'
 
@@ -26,7 +27,7 @@ class Peer extends EventEmitter {
 function setUp(limit: number) {
   const peer = new Peer()
   const socket = peer as unknown as WebSocket
-  const connection = new Connection(socket, 1000)
+  const connection = new Connection(socket, 1000, new Robots({ maxRobots: 1, maxConnections: 1 }))
   return { peer, connection, inbox: new Inbox(socket, connection, new Turns(), limit) }
 }
 

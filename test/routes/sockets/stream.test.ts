@@ -308,9 +308,12 @@ t.test('errors leave the session usable', async t => {
   const client = await connect(server)
   for (const [message, seq, pointer] of [
     [{ type: 'observation' }, null, /\/seq/],
-    [{ ...observe(1), extra: 1 }, null, /\/extra/],
-    [{ ...observe(1), options: { deadline_ms: 5 } }, null, /\/options\/deadline_ms/],
-    [{ type: 'hello' }, null, /"type"/],
+    [{ ...observe(1), seq: -1 }, null, /\/seq/],
+    [{ ...observe(1), extra: 1 }, 1, /\/extra/],
+    [{ ...observe(1), options: { deadline_ms: 5 } }, 1, /\/options\/deadline_ms/],
+    [{ ...observe(1), options: { num_steps: 99 } }, 1, /\/options\/num_steps/],
+    [{ ...observe(1), deadline_ms: 0 }, 1, /\/deadline_ms/],
+    [{ type: 'observe', seq: 1 }, 1, /"type"/],
     [[], null, /"type"/],
     [
       observe(3, 3, { observation: { ...observe(3).observation, 'observation/image': 'no image' } }),

@@ -1,0 +1,181 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import { Counter, Gauge, Registry } from 'prom-client'
+import type { SkipReason } from '../contract/stream-messages.js'
+import { TurboPiError } from '../errors.js'
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** Milliseconds that a robot is remembered after its last connection or request. */
+const REMEMBERED_MS = 600_000
+
+export interface RobotLimits {
+  /** Robots that are known at a time. */
+  maxRobots: number
+  /** WebSocket connections that one robot may have at a time. */
+  maxConnections: number
+}
+
+/** What a request may say of who sends it. */
+interface NamedRequest {
+  headers: IncomingHttpHeaders
+  query: unknown
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The robot that has named itself in this request. */
+    robot: Robot | undefined
+  }
+}
+
+/** Lets requests name their robot. To be added after the hook that asks for keys: strangers fill no list. */
+export function robotNames(app: FastifyInstance, robots: Robots): void {
+  app.decorateRequest('robot', undefined)
+  app.addHook('onRequest', async request => {
+    request.robot = robots.of(request)
+    if (request.ws && request.robot) robots.admit(request.robot)
+  })
+  app.addHook('onError', async ({ robot }) => robot?.failed())
+}
+
+/** A robot that has named itself. */
+export interface Robot {
+  readonly name: string
+  answered(ageMs: number): void
+  skipped(reason: SkipReason): void
+  failed(): void
+}
+
+interface Known extends Robot {
+  connections: number
+  seenAt: number
+}
+
+/**
+ * The robots that have named themselves, and their numbers. Each name costs memory and lines of /metrics, so their number
+ * is bounded; one that has been away for a while makes room for another. A name is no proof of identity.
+ */
+export class Robots {
+  readonly registry = new Registry()
+  readonly #known = new Map<string, Known>()
+  readonly #limits: RobotLimits
+  readonly #answers: Counter<'robot'>
+  readonly #errors: Counter<'robot'>
+  readonly #skipped: Counter<'robot' | 'reason'>
+  readonly #connections: Gauge<'robot'>
+  readonly #age: Gauge<'robot'>
+
+  constructor(limits: RobotLimits) {
+    this.#limits = limits
+    const registers = [this.registry]
+    const labelNames = ['robot'] as const
+    const name = (of: string) => `turbo_pi_robot_${of}`
+    this.#answers = new Counter({
+      name: name('answers_total'),
+      help: 'Action chunks answered, by robot.',
+      labelNames,
+      registers,
+    })
+    this.#errors = new Counter({
+      name: name('errors_total'),
+      help: 'Requests that ended in an error, by robot.',
+      labelNames,
+      registers,
+    })
+    this.#skipped = new Counter({
+      name: name('skipped_total'),
+      help: 'Observations skipped, by robot and reason.',
+      labelNames: ['robot', 'reason'],
+      registers,
+    })
+    this.#connections = new Gauge({
+      name: name('connections'),
+      help: 'Open WebSocket connections, by robot.',
+      labelNames,
+      registers,
+    })
+    this.#age = new Gauge({
+      name: name('observation_age_seconds'),
+      help: 'Age of the last answered observation when its answer left, by robot.',
+      labelNames,
+      registers,
+    })
+  }
+
+  /**
+   * The robot that a request names by `?robot=…` or the header X-Robot, which browsers cannot send with a WebSocket.
+   * Throws ROBOT_INVALID and TOO_MANY_ROBOTS.
+   */
+  of({ headers, query }: NamedRequest): Robot | undefined {
+    const name = (query as { robot?: unknown }).robot ?? headers['x-robot']
+    return name === undefined ? undefined : this.named(name)
+  }
+
+  /** Throws ROBOT_INVALID for what is no name, and TOO_MANY_ROBOTS. */
+  named(name: unknown): Robot {
+    if (typeof name !== 'string' || !NAME.test(name))
+      throw new TurboPiError(
+        'ROBOT_INVALID',
+        `A robot's name has 1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit; got ${JSON.stringify(name)}.`,
+      )
+    const known = this.#known.get(name) ?? this.#add(name)
+    known.seenAt = performance.now()
+    return known
+  }
+
+  /** Throws TOO_MANY_CONNECTIONS. */
+  admit({ name }: Robot): void {
+    const connections = this.#known.get(name)?.connections ?? 0
+    if (connections < this.#limits.maxConnections) return
+    throw new TurboPiError(
+      'TOO_MANY_CONNECTIONS',
+      `The robot ${name} has ${connections} connections already (--robot-connections).`,
+    )
+  }
+
+  /** Counts a connection of a robot; returns what to call when it ends. Throws TOO_MANY_CONNECTIONS. */
+  connected({ name }: Robot): () => void {
+    const robot = this.#known.get(name) ?? this.#add(name)
+    this.admit(robot)
+    this.#connections.set({ robot: name }, ++robot.connections)
+    return () => {
+      robot.seenAt = performance.now()
+      this.#connections.set({ robot: name }, --robot.connections)
+    }
+  }
+
+  #add(name: string): Known {
+    const { maxRobots } = this.#limits
+    if (this.#known.size >= maxRobots) this.#forget()
+    if (this.#known.size >= maxRobots)
+      throw new TurboPiError(
+        'TOO_MANY_ROBOTS',
+        `This server knows ${maxRobots} robots already (--max-robots); ${name} would be one more.`,
+      )
+    const robot: Known = {
+      name,
+      connections: 0,
+      seenAt: performance.now(),
+      answered: ageMs => {
+        this.#answers.inc({ robot: name })
+        this.#age.set({ robot: name }, ageMs / 1000)
+      },
+      skipped: reason => this.#skipped.inc({ robot: name, reason }),
+      failed: () => this.#errors.inc({ robot: name }),
+    }
+    this.#known.set(name, robot)
+    return robot
+  }
+
+  #forget(): void {
+    const before = performance.now() - REMEMBERED_MS
+    for (const [name, { connections, seenAt }] of this.#known) {
+      if (connections > 0 || seenAt > before) continue
+      this.#known.delete(name)
+      for (const metric of [this.#answers, this.#errors, this.#connections, this.#age])
+        metric.remove({ robot: name })
+      for (const reason of ['superseded', 'expired', 'reset']) this.#skipped.remove({ robot: name, reason })
+    }
+  }
+}

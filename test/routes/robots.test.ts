@@ -1,0 +1,112 @@
+import t from 'tap'
+import { rgbImage, TurboPiClient } from '../../src/client/index.js'
+import { encodeMsgpack } from '../../src/contract/msgpack.js'
+import { finishAll } from '../support/fake-runtime.js'
+import { startServer, stopServers, TestSocket, until } from '../support/server.js'
+
+t.teardown(stopServers)
+
+const observation = (token: number) => ({
+  'observation/image': rgbImage(new Uint8Array(48), 4, 4),
+  'observation/state': [token, 0],
+})
+
+const post = (url: string, token: number, headers: Record<string, string> = {}) =>
+  fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/msgpack', ...headers },
+    body: Buffer.from(encodeMsgpack(observation(token))),
+  })
+
+const metricsOf = async (url: string) => (await fetch(`${url}/metrics`)).text()
+
+t.test('a robot names itself in hello, query or header, and has numbers of its own', async t => {
+  const { url } = await startServer({ runtime: { milliseconds: 1 } })
+  await using client = await TurboPiClient.connect(url, { robot: 'arm-1' })
+  await client.infer(observation(1))
+  await t.rejects(client.infer(observation(1), { numSteps: 99 }))
+  t.equal((await post(`${url}/infer`, 2, { 'x-robot': 'arm-1' })).status, 200)
+  t.equal((await post(`${url}/infer?robot=arm-2`, 3)).status, 200)
+  const openpi = new TestSocket(`${url}/?robot=arm-2`)
+  await openpi.frame()
+  openpi.send(encodeMsgpack(observation(4)))
+  await openpi.frame()
+  const metrics = await metricsOf(url)
+  t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-1"\} 2$/m)
+  t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-2"\} 2$/m)
+  t.match(metrics, /^turbo_pi_robot_errors_total\{robot="arm-1"\} 1$/m)
+  t.match(metrics, /^turbo_pi_robot_connections\{robot="arm-1"\} 1$/m)
+  t.match(metrics, /^turbo_pi_robot_observation_age_seconds\{robot="arm-1"\} 0\.\d+/m)
+  openpi.socket.terminate()
+  const closed = /^turbo_pi_robot_connections\{robot="arm-2"\} 0$/m
+  let seen = ''
+  void metricsOf(url)
+  for (let tries = 0; tries < 100 && !closed.test(seen); tries += 1) seen = await metricsOf(url)
+  t.match(seen, closed)
+})
+
+t.test('a name that is none is refused, over every wire', async t => {
+  const { url } = await startServer({ runtime: { milliseconds: 1 } })
+  for (const name of ['', 'a b', '-a', 'x'.repeat(65), 'ä']) {
+    const query = `?robot=${encodeURIComponent(name)}`
+    const refused = await post(`${url}/infer${query}`, 1)
+    t.equal(refused.status, 400, name)
+    t.match(await refused.json(), { code: 'ROBOT_INVALID' })
+    t.equal(await new TestSocket(`${url}/stream${query}`, ['turbo-pi.v1+json']).opened(), 400)
+    t.equal(await new TestSocket(`${url}/${query}`).opened(), 400)
+  }
+})
+
+t.test('names and connections are bounded', async t => {
+  const { url } = await startServer({
+    runtime: { milliseconds: 1 },
+    config: { maxRobots: 2, robotConnections: 1 },
+  })
+  await using _first = await TurboPiClient.connect(url, { robot: 'a' })
+  t.equal((await post(`${url}/infer?robot=b`, 1)).status, 200)
+  const third = await post(`${url}/infer?robot=c`, 1)
+  t.equal(third.status, 503)
+  t.match(await third.json(), { code: 'TOO_MANY_ROBOTS', detail: /--max-robots/ })
+  t.equal((await post(`${url}/infer`, 1)).status, 200, 'who has no name needs no room')
+  t.equal(await new TestSocket(`${url}/stream?robot=a`, ['turbo-pi.v1+json']).opened(), 503)
+  await t.rejects(TurboPiClient.connect(url, { robot: 'a', waitMs: 100 }), { code: 'DEADLINE_EXCEEDED' })
+})
+
+t.test('a stranger without the key adds no name', async t => {
+  const { url } = await startServer({
+    config: { apiKey: 'secret', maxRobots: 1 },
+    runtime: { milliseconds: 1 },
+  })
+  t.equal((await post(`${url}/infer?robot=stranger`, 1)).status, 401)
+  t.equal((await post(`${url}/infer?robot=a`, 1, { authorization: 'Api-Key secret' })).status, 200)
+})
+
+t.test('two connections of one robot share its turn', async t => {
+  const { url, runtime } = await startServer()
+  const connections = await Promise.all(
+    ['greedy', 'greedy', 'modest'].map(async robot => {
+      const socket = new TestSocket(`${url}/?robot=${robot}`)
+      await socket.frame()
+      return socket
+    }),
+  )
+  const busy = post(`${url}/infer`, 9)
+  await until(() => runtime.open.length === 1, 'the engine is busy')
+  const [one, two, modest] = connections
+  one!.send(encodeMsgpack(observation(1)))
+  await until(() => runtime.calls.length === 1, 'nothing overtakes')
+  two!.send(encodeMsgpack(observation(2)))
+  modest!.send(encodeMsgpack(observation(3)))
+  const queued = /^turbo_pi_queue_depth 3$/m
+  let metrics = ''
+  for (let tries = 0; tries < 200 && !queued.test(metrics); tries += 1) metrics = await metricsOf(url)
+  t.match(metrics, queued)
+  await finishAll(runtime)
+  await busy
+  t.same(
+    runtime.calls.filter(call => call.lane === 'perceive').map(call => call.rows[0]?.tokens[0]),
+    [9, 1, 3, 2],
+    'the second of the greedy robot waits for the modest one',
+  )
+  for (const connection of connections) connection.socket.terminate()
+})
