@@ -13,6 +13,7 @@ import {
 import { TurboPiError } from '../../errors.js'
 import type { Served, Serving } from '../../service/served.js'
 import type { Connection } from './connection.js'
+import { RecentChunks } from './recent-chunks.js'
 
 /** An observation without an answer yet. */
 interface Pending {
@@ -39,6 +40,7 @@ export class StreamSession {
   #newestSeq = -1
   #answeredSeq = -1
   #chunks = 0
+  readonly #recent = new RecentChunks()
 
   constructor(served: Served, connection: Connection, wire: Wire, log: FastifyBaseLogger) {
     this.#served = served
@@ -56,8 +58,9 @@ export class StreamSession {
   open(heartbeatMs: number): void {
     const renew = (serving: Serving) => {
       this.#serving = serving
-      // What was carried over belongs to observations of the policy before.
+      // What was carried over, and what was served, belongs to the policy before.
       this.#reader = serving.stream.reader(this.#wire)
+      this.#recent.clear()
       this.#ready(heartbeatMs)
     }
     this.#connection.gone.addEventListener('abort', this.#served.onSwap(renew))
@@ -116,7 +119,8 @@ export class StreamSession {
         fields: [{ pointer: '/seq', detail: `must be greater than ${this.#newestSeq}` }],
       })
     }
-    const { observation, sampling } = this.#reader.observation(message)
+    const { observation, sampling: asked } = this.#reader.observation(message)
+    const sampling = this.#recent.found(asked)
     this.#newestSeq = seq
     const ageOnArrival = capturedAt === undefined ? 0 : Math.max(0, sentAt - capturedAt)
     const pending: Pending = { seq, cancellation: new Cancellation() }
@@ -124,7 +128,8 @@ export class StreamSession {
     if (deadlineMs !== undefined && deadlineMs <= ageOnArrival) return this.#skip(pending, 'expired')
     this.#waiting = pending
     this.#pending.push(pending)
-    const inference = this.#serving.service.infer(observation, sampling, {
+    const serving = this.#serving
+    const inference = serving.service.infer(observation, sampling, {
       session: this.#connection.session,
       signal: pending.cancellation,
       deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - ageOnArrival,
@@ -148,6 +153,7 @@ export class StreamSession {
             obs_age_ms: ageOnArrival + performance.now() - arrived,
             valid_until: validUntil,
           }
+          if (serving === this.#serving) this.#recent.keep(envelope.chunk_id, answer.served)
           this.#connection.send(encodeActions(envelope, answer, this.#wire))
         })
         .catch(error => {
@@ -178,6 +184,7 @@ export class StreamSession {
 
   #reset(): void {
     this.#reader.reset()
+    this.#recent.clear()
     for (const pending of this.#pending) {
       if (!pending.skipped) this.#skip(pending, 'reset')
     }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { PrefixSpan } from './prefix-weights.js'
 
 /** What is left of the chunk that the robot executes while the next one is inferred. */
@@ -25,3 +26,15 @@ export interface Prefixed extends Previous {
 
 /** How one row of a batch continues the chunk before it. */
 export type Continuation = Guided | Prefixed
+
+/** Whether two rows are continued alike, bit for bit. */
+export function sameContinuation(a: Continuation | undefined, b: Continuation | undefined): boolean {
+  if (!a || !b) return a === b
+  const { previous: before, ...parameters } = a
+  const { previous, ...others } = b
+  return (
+    before.length === previous.length &&
+    before.every((value, i) => Object.is(value, previous[i])) &&
+    isDeepStrictEqual(parameters, others)
+  )
+}

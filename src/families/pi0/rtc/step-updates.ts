@@ -2,8 +2,16 @@ import type { Continuation, Guided } from './continuation.js'
 import { guidanceWeight } from './guidance-weight.js'
 import { prefixWeights } from './prefix-weights.js'
 
-/** Coefficients of one row of actions at one step. */
-export const COEFFICIENTS = 3
+/** Factors of one row of actions at one step. */
+export const FACTORS = 3
+
+/** One row of a batch, as far as it is asked here. */
+type Row = { readonly continuation?: Continuation | undefined }
+
+interface ChunkSize {
+  horizon: number
+  actionDim: number
+}
 
 /**
  * What every denoise step does with each row of actions, [steps, batch, horizon, 3]: the factors of x, of the velocity and
@@ -14,19 +22,19 @@ export const COEFFICIENTS = 3
  * 0 in a network that was trained so (rtc §5).
  */
 export function stepUpdates(
-  batch: readonly (Continuation | undefined)[],
-  times: ArrayLike<number>,
-  { horizon, actionDim }: { horizon: number; actionDim: number },
+  batch: readonly Row[],
+  times: readonly number[],
+  { horizon, actionDim }: ChunkSize,
 ): Float32Array {
   const steps = times.length
-  const updates = new Float32Array(steps * batch.length * horizon * COEFFICIENTS)
-  const held = batch.map(row =>
+  const updates = new Float32Array(steps * batch.length * horizon * FACTORS)
+  const held = batch.map(({ continuation: row }) =>
     row?.mode === 'guided' ? weightsOf(row, horizon, actionDim) : new Float64Array(horizon),
   )
   let at = 0
   for (let step = 0; step < steps; step++) {
     const time = times[step]!
-    for (const [b, row] of batch.entries()) {
+    for (const [b, { continuation: row }] of batch.entries()) {
       const given = row?.mode === 'trained' ? row.inferenceDelay : 0
       const strength = row?.mode === 'guided' ? guidanceWeight(time, row.maxGuidanceWeight) / steps : 0
       for (let i = 0; i < horizon; i++) {
@@ -48,13 +56,10 @@ function weightsOf(guided: Guided, horizon: number, actionDim: number): Float64A
 }
 
 /** What the guided rows are drawn to, [batch, horizon, actionDim]: the previous chunks, padded with zeros. */
-export function stepTargets(
-  batch: readonly (Continuation | undefined)[],
-  { horizon, actionDim }: { horizon: number; actionDim: number },
-): Float32Array {
+export function stepTargets(batch: readonly Row[], { horizon, actionDim }: ChunkSize): Float32Array {
   const size = horizon * actionDim
   const targets = new Float32Array(batch.length * size)
-  for (const [b, row] of batch.entries())
+  for (const [b, { continuation: row }] of batch.entries())
     if (row?.mode === 'guided') targets.set(row.previous.subarray(0, size), b * size)
   return targets
 }
@@ -62,10 +67,10 @@ export function stepTargets(
 /** Puts the rows that are given into the noise [batch, horizon, actionDim] that the denoising starts from. */
 export function giveRows(
   noise: Float32Array,
-  batch: readonly (Continuation | undefined)[],
-  { horizon, actionDim }: { horizon: number; actionDim: number },
+  batch: readonly Row[],
+  { horizon, actionDim }: ChunkSize,
 ): void {
-  for (const [b, row] of batch.entries())
+  for (const [b, { continuation: row }] of batch.entries())
     if (row?.mode === 'trained')
       noise.set(row.previous.subarray(0, row.inferenceDelay * actionDim), b * horizon * actionDim)
 }

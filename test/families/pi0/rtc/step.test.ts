@@ -80,8 +80,9 @@ t.test('one guided step moves x as LeRobot moves it', async t => {
     )
     const size = { horizon, actionDim }
     // One step over the whole time: x − v' is the next x.
-    const updates = stepUpdates(continuations, [row.time], size)
-    const targets = stepTargets(continuations, size)
+    const rows = continuations.map(continuation => ({ continuation }))
+    const updates = stepUpdates(rows, [row.time], size)
+    const targets = stepTargets(rows, size)
     const x = flat(row.x)
     const velocity = flat(row.v)
     const guided = x.map((value, i) => {
@@ -123,7 +124,7 @@ t.test('rows of one batch are continued each in its own way', async t => {
     previous: new Float32Array([1, 2, 3, 4]),
     inferenceDelay: 1,
   }
-  const batch = [undefined, guided, trained]
+  const batch = [{}, { continuation: guided }, { continuation: trained }]
   const plain = [1, -0.5, 0]
   const updates = stepUpdates(batch, [1, 0.5], size)
   t.equal(updates.length, 2 * 3 * 3 * 3)
@@ -150,6 +151,6 @@ t.test('a chunk that is too long or has no rows harms nothing', async t => {
     schedule: 'linear',
     maxGuidanceWeight: 1,
   })
-  t.strictSame([...stepTargets([guided([1, 2, 3, 4])], size)], [1, 2])
-  t.strictSame([...stepUpdates([guided([])], [1], size)], [1, -1, 0, 1, -1, 0])
+  t.strictSame([...stepTargets([{ continuation: guided([1, 2, 3, 4]) }], size)], [1, 2])
+  t.strictSame([...stepUpdates([{ continuation: guided([]) }], [1], size)], [1, -1, 0, 1, -1, 0])
 })
