@@ -98,7 +98,15 @@ export function frame(slot, number) {
 export function act(slot, number) {
   const noise = Float32Array.from({ length: 6 }, (_, i) => 0.25 * (((number + i) % 7) - 3))
   const updates = Float32Array.from({ length: 27 }, (_, i) => [1, -1 / 3, 0][i % 3])
-  return { slot, batch: 1, steps: 3, noise, updates, targets: new Float32Array(6), state: new Float32Array(0) }
+  return {
+    slot,
+    batch: 1,
+    steps: 3,
+    noise,
+    updates,
+    targets: new Float32Array(6),
+    state: new Float32Array(0),
+  }
 }
 
 /** The actions of frame(number) and act(number), by the toy model's three formulas. */
