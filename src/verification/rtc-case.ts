@@ -1,7 +1,7 @@
+import type { TimeGrid } from '../families/pi0/config.js'
 import type { Continuation } from '../families/pi0/rtc/continuation.js'
 import { SCHEDULES, type Schedule } from '../families/pi0/rtc/prefix-weights.js'
 import type { Sampling } from '../families/pi0/sampling.js'
-import type { TimeGrid } from '../families/pi0/time.js'
 import type { Safetensors } from '../storage/safetensors.js'
 
 /** Which tensor the actions are compared with, when the times follow a grid. */

@@ -2,7 +2,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { Safetensors } from '../../storage/safetensors.js'
-import type { TimeGrid } from './time.js'
 import { isModelType, MODEL_TYPES, type ModelType, variantOf } from './variant.js'
 
 /** SigLIP vision tower (pi05-spec §1). */
@@ -26,6 +25,9 @@ export interface GemmaConfig {
   kvHeads: number
   headDim: number
 }
+
+/** Whose arithmetic the times of denoise steps follow: openpi adds up float32 steps, LeRobot takes 1 − k/N in float64. */
+export type TimeGrid = 'openpi' | 'lerobot'
 
 /** Everything the graphs are derived from; nothing is fixed to one size. */
 export interface ModelConfig {

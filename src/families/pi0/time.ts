@@ -1,7 +1,4 @@
-import type { ModelConfig } from './config.js'
-
-/** Whose arithmetic the times follow: openpi adds up float32 steps, LeRobot takes 1 − k/N in float64. */
-export type TimeGrid = 'openpi' | 'lerobot'
+import type { ModelConfig, TimeGrid } from './config.js'
 
 /** Times from 1 down at which a sampler of `steps` steps evaluates the velocity (pi05-spec §3.7). */
 export function timeGrid(steps: number, grid: TimeGrid): number[] {
