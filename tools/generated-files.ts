@@ -14,6 +14,7 @@ const LIBERO: ServiceMetadata = {
   observation: observationSpec(EMBODIMENTS.libero, undefined),
   shape: { horizon: 10, actionDim: 32, actionSize: 7 },
   defaultSteps: 10,
+  trainedDelay: 0,
   model: null,
   runtime: null,
   openpi: {},

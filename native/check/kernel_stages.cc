@@ -81,8 +81,9 @@ class DenoiseStage final : public pi05::Stage {
     }
     const int64_t perRow = m.horizon * m.actionDim;
     kernels.launch(stream, "toy_denoise", call_.batch * perRow, call_.x[step % 2],
-                   call_.modulation + static_cast<size_t>(step) * call_.modulationStride, call_.dt, call_.lengths,
-                   sums_, call_.x[1 - step % 2], call_.velocity, call_.batch, perRow, m.modulation, m.layers);
+                   call_.modulation + static_cast<size_t>(step) * call_.modulationStride,
+                   call_.updates + static_cast<size_t>(step) * call_.updateStride, call_.target, call_.lengths, sums_,
+                   call_.x[1 - step % 2], call_.velocity, call_.batch, perRow, m.actionDim, m.modulation, m.layers);
     stamp(stream, 1);
   }
 

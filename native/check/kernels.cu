@@ -61,15 +61,16 @@ __global__ void toy_sum(const float* keys, const float* values, const int64_t* l
   if (threadIdx.x == 0) sums[row] = (first ? 0.0 : sums[row]) + parts[0];
 }
 
-__global__ void toy_denoise(const float* x, const float* modulation, const float* dt, const int64_t* lengths,
-                            const double* sums, float* next, float* velocity, int64_t batch, int64_t perRow,
-                            int64_t modulations, int64_t layers) {
+__global__ void toy_denoise(const float* x, const float* modulation, const float* update, const float* target,
+                            const int64_t* lengths, const double* sums, float* next, float* velocity, int64_t batch,
+                            int64_t perRow, int64_t actionDim, int64_t modulations, int64_t layers) {
   for (int64_t i = firstIndex(); i < batch * perRow; i += stride()) {
     const int64_t row = i / perRow;
     const float mean = static_cast<float>(sums[row] / static_cast<double>(2 * layers * lengths[row]));
     const float v = 0.5f * x[i] + modulation[i % perRow % modulations] + mean / 256.0f;
     velocity[i] = v;
-    next[i] = x[i] + *dt * v;
+    const float* factors = update + 3 * (i / actionDim);
+    next[i] = factors[0] * x[i] + factors[1] * v + factors[2] * target[i];
   }
 }
 

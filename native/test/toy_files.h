@@ -73,6 +73,8 @@ inline std::vector<std::vector<trt::InputRange>> profiles(const std::string& gra
   }
   const int64_t most = imagePlaces + buckets().back();
   Ranges out{{"x", {1, m.horizon, m.actionDim}, {1, m.horizon, m.actionDim}, {kMaxBatch, m.horizon, m.actionDim}},
+             {"update", {1, m.horizon, 3}, {1, m.horizon, 3}, {kMaxBatch, m.horizon, 3}},
+             {"target", {1, m.horizon, m.actionDim}, {1, m.horizon, m.actionDim}, {kMaxBatch, m.horizon, m.actionDim}},
              {"lengths", {1}, {1}, {kMaxBatch}}};
   if (state) out.push_back({"state", {1, m.actionDim}, {1, m.actionDim}, {kMaxBatch, m.actionDim}});
   for (int64_t layer = 0; layer < m.layers; ++layer)

@@ -42,7 +42,7 @@ inline pi05::PerceiveInput frame(const pi05::ModelShape& shape, int number, int6
 
 inline std::vector<float> modulation(const pi05::ModelShape& shape, int steps) {
   std::vector<float> table;
-  for (int64_t i = 0; i < steps * shape.modulation; ++i) table.push_back(0.125f * static_cast<float>(i % 17 - 8));
+  for (int64_t i = 0; i < shape.modulations(steps) * shape.modulation; ++i) table.push_back(0.125f * static_cast<float>(i % 17 - 8));
   return table;
 }
 
@@ -52,6 +52,17 @@ inline pi05::ActInput act(const pi05::ModelShape& shape, int number, int64_t bat
   input.steps = steps;
   for (int64_t i = 0; i < shape.actionFloats(batch); ++i)
     input.noise.push_back(0.25f * static_cast<float>((number + i) % 7 - 3));
+  // The first row of actions stays in one of three frames, the second is drawn to a target in another.
+  for (int step = 0; step < steps; ++step)
+    for (int64_t row = 0; row < batch * shape.horizon; ++row) {
+      const bool stays = number % 3 == 1 && row % shape.horizon == 0;
+      const float pull = number % 3 == 2 && row % shape.horizon == 1 ? 0.25f : 0.0f;
+      input.updates.push_back(1.0f - pull);
+      input.updates.push_back(stays ? 0.0f : pull - 1.0f / static_cast<float>(steps));
+      input.updates.push_back(pull);
+    }
+  for (int64_t i = 0; i < shape.actionFloats(batch); ++i)
+    input.targets.push_back(static_cast<float>((number + i) % 11));
   if (shape.state)
     for (int64_t i = 0; i < batch * shape.actionDim; ++i)
       input.state.push_back(0.5f * static_cast<float>((number + i) % 5));
@@ -81,8 +92,9 @@ inline pi05::Trace reference(const pi05::ModelShape& shape, const pi05::Perceive
     std::vector<float> next(x.size());
     std::vector<float> v(x.size());
     denoise(shape, act.batch, input.prefixLength, x.data(), table.data() + step * shape.modulation,
-            -1.0f / static_cast<float>(act.steps), input.lengths.data(), act.state.empty() ? nullptr : act.state.data(),
-            keys.data(), values.data(), next.data(), v.data());
+            shape.given ? table.data() + act.steps * shape.modulation : nullptr,
+            act.updates.data() + step * shape.updateFloats(act.batch), act.targets.data(), input.lengths.data(),
+            act.state.empty() ? nullptr : act.state.data(), keys.data(), values.data(), next.data(), v.data());
     out.x.push_back(x);
     out.velocity.push_back(v);
     x = next;
@@ -112,12 +124,14 @@ inline std::vector<float> actions(const pi05::ModelShape& shape, const pi05::Per
     const int64_t perRow = shape.horizon * shape.actionDim;
     for (int step = 0; step < act.steps; ++step)
       for (int64_t i = 0; i < perRow; ++i) {
-        float& value = x[static_cast<size_t>(row * perRow + i)];
+        const int64_t at = row * perRow + i;
+        float& value = x[static_cast<size_t>(at)];
         const float state =
             act.state.empty() ? 0.0f : act.state[static_cast<size_t>(row * shape.actionDim + i % shape.actionDim)];
-        value -=
-            velocity(value, table[static_cast<size_t>(step * shape.modulation + i % shape.modulation)], mean, state) /
-            static_cast<float>(act.steps);
+        const float v =
+            velocity(value, table[static_cast<size_t>(step * shape.modulation + i % shape.modulation)], mean, state);
+        const float* factors = act.updates.data() + step * shape.updateFloats(act.batch) + 3 * (at / shape.actionDim);
+        value = factors[0] * value + factors[1] * v + factors[2] * act.targets[static_cast<size_t>(at)];
       }
   }
   return x;

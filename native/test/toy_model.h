@@ -59,16 +59,20 @@ inline float velocity(float x, float modulation, float context, float state) {
   return 0.5f * x + modulation + context / 256.0f + state;
 }
 
+/// `update` and `target` are those of the step; `given` is the modulation of rows that stay, or null.
 inline void denoise(const pi05::ModelShape& shape, int64_t batch, int64_t prefix, const float* x,
-                    const float* modulation, float dt, const int64_t* lengths, const float* state,
-                    const float* const* keys, const float* const* values, float* next, float* v) {
+                    const float* modulation, const float* given, const float* update, const float* target,
+                    const int64_t* lengths, const float* state, const float* const* keys, const float* const* values,
+                    float* next, float* v) {
   for (int64_t row = 0; row < batch; ++row) {
     const float mean = context(shape, prefix, row, lengths[row], keys, values);
     for (int64_t i = 0; i < shape.horizon * shape.actionDim; ++i) {
       const int64_t at = row * shape.horizon * shape.actionDim + i;
-      v[at] = velocity(x[at], modulation[i % shape.modulation], mean,
+      const float* factors = update + 3 * (at / shape.actionDim);
+      const bool stays = given != nullptr && factors[1] == 0.0f && factors[2] == 0.0f;
+      v[at] = velocity(x[at], (stays ? given : modulation)[i % shape.modulation], mean,
                        state == nullptr ? 0.0f : state[row * shape.actionDim + i % shape.actionDim]);
-      next[at] = x[at] + dt * v[at];
+      next[at] = factors[0] * x[at] + factors[1] * v[at] + factors[2] * target[at];
     }
   }
 }

@@ -1,5 +1,4 @@
 import type { ActionsMessage } from '../contract/stream-messages.js'
-import type { Sent } from './core/calls.js'
 
 /** Actions that the robot is to take one after the other. */
 export interface ActionChunk {
@@ -39,7 +38,10 @@ export interface ActionChunk {
 /** An `actions` message as the answer to a call. */
 export function chunkOf(
   message: ActionsMessage,
-  { call, sentAt }: Sent,
+  {
+    call,
+    sentAt,
+  }: { call: { capturedAt: number; options: { deadlineMs?: number | undefined } }; sentAt: number },
   session: string,
   generation: number,
   now: number,

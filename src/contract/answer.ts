@@ -1,5 +1,6 @@
 import type { Static } from 'typebox'
 import { Float, NdArray } from './msgpack.js'
+import type { RtcReport, ServedChunk } from './rtc.js'
 import type { ServerTiming } from './server-timing.js'
 
 /** What the guard saw in an action chunk. */
@@ -24,6 +25,10 @@ export interface InferenceAnswer {
   /** The prompt was longer than the policy takes and lost its tail. */
   truncated: boolean
   guard: GuardReport
+  /** What became of real-time chunking; null when it was not asked for. */
+  rtc: RtcReport | null
+  /** The chunk as it can be continued; not for the wire. */
+  served: ServedChunk
   /** Digest of the policy that acts: weights, config, statistics, tokenizer and embodiment. */
   model: string
   timing: {
@@ -67,6 +72,17 @@ export function serverTiming({ timing }: InferenceAnswer): Static<typeof ServerT
   }
 }
 
+const rtcReply = (rtc: RtcReport | null) =>
+  rtc && {
+    mode: rtc.mode,
+    dropped: rtc.dropped,
+    rows: rtc.rows,
+    inference_delay: rtc.inferenceDelay,
+    execution_horizon: rtc.executionHorizon,
+    max_guidance_weight: rtc.maxGuidanceWeight,
+    capped: rtc.capped,
+  }
+
 /** The JSON answer of POST /infer. */
 export function jsonReply(answer: InferenceAnswer) {
   return {
@@ -75,6 +91,7 @@ export function jsonReply(answer: InferenceAnswer) {
     coalesced: answer.coalesced,
     truncated: answer.truncated,
     guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
+    rtc: rtcReply(answer.rtc),
     policy_timing: { infer_ms: inferMs(answer) },
     server_timing: serverTiming(answer),
     model: answer.model,
@@ -89,6 +106,7 @@ export function msgpackReply(answer: InferenceAnswer) {
     coalesced: answer.coalesced,
     truncated: answer.truncated,
     guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
+    rtc: rtcReply(answer.rtc),
     policy_timing: { infer_ms: new Float(inferMs(answer)) },
     server_timing: floats(serverTiming(answer)),
     model: answer.model,

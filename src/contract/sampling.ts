@@ -2,6 +2,7 @@ import { type TProperties, type TSchema, Type } from 'typebox'
 import { invalid, numbers } from './fields.js'
 import { NdArraySchema } from './ndarray-schema.js'
 import { NdArray } from './numpy.js'
+import { type RtcOptions, rtcOf, rtcSchema } from './rtc.js'
 import type { ActionShape, Wire } from './wire.js'
 
 /** Most denoise steps that a caller may ask for. */
@@ -13,10 +14,13 @@ export interface SamplingOptions {
   readonly steps?: number
   /** A seed of 32 bits, or noise [actionHorizon, actionDim], row-major. Without it a seed is drawn at random. */
   readonly noise?: number | Float32Array
+  /** Real-time chunking. */
+  readonly rtc?: RtcOptions
 }
 
 /** The part of a request's `options` that says how to sample. */
-export function samplingSchema({ horizon, actionDim }: ActionShape, wire: Wire): TProperties {
+export function samplingSchema(shape: ActionShape, wire: Wire): TProperties {
+  const { horizon, actionDim } = shape
   const row = Type.Array(Type.Number(), { minItems: actionDim, maxItems: actionDim })
   const rows = Type.Array(row, { minItems: horizon, maxItems: horizon })
   const noise = wire === 'json' ? rows : Type.Union([rows, NdArraySchema])
@@ -33,12 +37,18 @@ export function samplingSchema({ horizon, actionDim }: ActionShape, wire: Wire):
       ...noise,
       description: `explicit noise [${horizon}, ${actionDim}] instead of a seed, to reproduce a reference`,
     } as TSchema),
+    rtc: Type.Optional(rtcSchema(shape, wire)),
   }
 }
 
 /** `options` that fit the schema. Throws OPTIONS_INVALID for what a schema cannot tell. */
 export function samplingOf(options: Record<string, unknown>, shape: ActionShape): SamplingOptions {
-  const { num_steps: steps, seed, noise } = options as { num_steps?: number; seed?: number; noise?: unknown }
+  const {
+    num_steps: steps,
+    seed,
+    noise,
+    rtc,
+  } = options as { num_steps?: number; seed?: number; noise?: unknown; rtc?: unknown }
   if (seed !== undefined && noise !== undefined)
     throw invalid(
       '/options/seed',
@@ -46,7 +56,11 @@ export function samplingOf(options: Record<string, unknown>, shape: ActionShape)
       'OPTIONS_INVALID',
     )
   const from = noise === undefined ? seed : noiseOf(noise, shape)
-  return { ...(steps !== undefined && { steps }), ...(from !== undefined && { noise: from }) }
+  return {
+    ...(steps !== undefined && { steps }),
+    ...(from !== undefined && { noise: from }),
+    ...(rtc !== undefined && { rtc: rtcOf(rtc, shape) }),
+  }
 }
 
 /** The schema sees to the size of nested lists; a NumPy array's is seen to here. */

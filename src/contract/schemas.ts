@@ -1,6 +1,7 @@
 import { type TObject, type TSchema, Type } from 'typebox'
 import { NdArraySchema } from './ndarray-schema.js'
 import type { CameraSpec, ObservationSpec, StateSpec } from './observation.js'
+import { RtcReportSchema } from './rtc.js'
 import { samplingSchema } from './sampling.js'
 import { milliseconds, ServerTiming } from './server-timing.js'
 import type { ActionShape, Wire } from './wire.js'
@@ -137,6 +138,9 @@ export function inferReplySchema(shape: ActionShape) {
         },
         closed,
       ),
+      rtc: Type.Union([RtcReportSchema, Type.Null()], {
+        description: 'what became of options.rtc; null without it',
+      }),
       policy_timing: Type.Object({ infer_ms: milliseconds('of vision, prefix and denoising') }, closed),
       server_timing: ServerTiming,
       model: Type.String({

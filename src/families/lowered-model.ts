@@ -86,15 +86,15 @@ type Drawing = Pick<ModelSource, 'config' | 'precision' | 'emulated'>
 
 /**
  * Names what is made of a checkpoint's weights: the bytes of its graphs, and how weights are packed, as seen in the bytes
- * that a small network is packed into. The horizon, the prompt's length and the slots' names are left out, since the graphs
- * serve any.
+ * that a small network is packed into. The horizon, the prompt's length, the slots' names and the time grid
+ * are left out, since the graphs serve any.
  */
 export function recipeOf(source: Drawing, tensors: TensorSource): string {
   return recipe(source, draw(source, tensors))
 }
 
 function recipe(source: Drawing, { graphs }: Drawn): string {
-  const { actionHorizon, maxTokenLength, cameraSlots, ...sizes } = source.config
+  const { actionHorizon, maxTokenLength, cameraSlots, timeGrid, ...sizes } = source.config
   const hash = createHash('sha256').update(
     JSON.stringify([source.precision, source.emulated ?? false, sizes]),
   )

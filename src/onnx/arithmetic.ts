@@ -31,7 +31,12 @@ export const REDUCED_TOLERANCE = { max: 0.05, mean: 0.01 } as const
 
 const REDUCED: Arithmetic['tolerance'] = {
   gate: REDUCED_TOLERANCE,
-  golden: { v_t: REDUCED_TOLERANCE, x_t: REDUCED_TOLERANCE, actions: REDUCED_TOLERANCE },
+  golden: {
+    v_t: REDUCED_TOLERANCE,
+    x_t: REDUCED_TOLERANCE,
+    actions: REDUCED_TOLERANCE,
+    actions_openpi_grid: REDUCED_TOLERANCE,
+  },
 }
 
 const EXACT: Arithmetic['tolerance'] = {
@@ -44,6 +49,8 @@ const EXACT: Arithmetic['tolerance'] = {
     v_t: { max: 5e-5 },
     x_t: { max: 5e-5 },
     actions: { max: 5e-5 },
+    v_guided: { max: 2e-4 },
+    actions_openpi_grid: { max: 5e-5 },
   },
 }
 

@@ -142,6 +142,7 @@ export class GraphBuilder {
   multiply = (a: Value, b: Value) => this.binary('Mul', a, b)
   matmul = (a: Value, b: Value) => this.binary('MatMul', a, b)
   less = (a: Value, b: Value) => this.binary('Less', a, b, 'bool')
+  equal = (a: Value, b: Value) => this.binary('Equal', a, b, 'bool')
   and = (a: Value, b: Value) => this.binary('And', a, b)
 
   where(condition: Value, then: Value, otherwise: Value): Value {

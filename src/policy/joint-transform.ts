@@ -4,6 +4,8 @@ export interface JointTransform {
   state(values: Float64Array): Float64Array
   /** One action row in place, training to robot space. */
   action(row: Float64Array): void
+  /** Undoes `action`. */
+  trainedAction(row: Float64Array): void
 }
 
 const FLIP = [1, -1, -1, 1, 1, 1, 1, 1, -1, -1, 1, 1, 1, 1]
@@ -23,6 +25,8 @@ function gripperToAngle(opening: number): number {
 /** The model's gripper angle to ALOHA's command; not the inverse of the above, the units stay angular. */
 const gripperFromAngle = (angle: number) => (angle + 0.5476 + 0.6213) / (1.491 + 0.6213)
 
+const angleOfGripper = (command: number) => command * (1.491 + 0.6213) - 0.6213 - 0.5476
+
 export const JOINT_TRANSFORMS: Readonly<Record<'aloha', JointTransform>> = {
   aloha: {
     state(values) {
@@ -33,6 +37,10 @@ export const JOINT_TRANSFORMS: Readonly<Record<'aloha', JointTransform>> = {
     action(row) {
       for (let i = 0; i < row.length; i++) row[i] = (row[i] as number) * (FLIP[i] as number)
       for (const i of GRIPPERS) row[i] = gripperFromAngle(row[i] as number)
+    },
+    trainedAction(row) {
+      for (let i = 0; i < row.length; i++) row[i] = (row[i] as number) * (FLIP[i] as number)
+      for (const i of GRIPPERS) row[i] = angleOfGripper(row[i] as number)
     },
   },
 }

@@ -42,6 +42,13 @@ export class Normaliser {
     })
   }
 
+  /** A difference of values in normalised units. */
+  normaliseDifference(values: Float64Array): Float64Array {
+    const { spread } = this.#scale
+    const factor = this.#kind === 'quantile' ? 2 : 1
+    return values.map((value, i) => (factor * value) / (spread[i] as number))
+  }
+
   /**
    * The first `kept` columns of rows [rows, width]. Columns past the statistics pass through (quantile) or count as mean 0,
    * deviation 1 (z-score). NumPy keeps float32 input in float32 for the quantile form's first two operations, and so does

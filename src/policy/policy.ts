@@ -2,6 +2,7 @@ import type { GuardReport } from '../contract/answer.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
+import type { PreviousChunks } from './previous-chunk.js'
 
 /** An observation made ready for the network, and what `finish` needs of it later. */
 export interface PreparedObservation {
@@ -48,6 +49,10 @@ export interface Policy {
    * Throws IMAGE_*, OBSERVATION_INVALID, or what `wanted` throws.
    */
   prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation>
+  /** Un-normalised state in training joint space. Throws OBSERVATION_INVALID. */
+  state(observation: Observation): Float64Array
+  /** Brings what is left of a chunk back into the network's space, for real-time chunking. */
+  readonly previousChunks: PreviousChunks
   /** Un-normalises [actionHorizon, actionDim] and guards it. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS. */
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk
   close(): Promise<void>

@@ -11,6 +11,7 @@ import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
 import { Normaliser } from './normalise.js'
 import type { PolicyParts } from './parts.js'
 import type { ActionChunk, Policy, PreparedObservation, Wanted } from './policy.js'
+import { PreviousChunks } from './previous-chunk.js'
 import { promptTexts } from './prompt.js'
 
 /** A policy over the parts that the loader has checked. */
@@ -31,6 +32,7 @@ export class RobotPolicy implements Policy {
   readonly #actionNormaliser: Normaliser
   readonly #guard: Guard
   readonly #joints: JointTransform | undefined
+  readonly previousChunks: PreviousChunks
 
   constructor(parts: PolicyParts) {
     const { embodiment, model, stats, normalisation } = parts
@@ -56,11 +58,18 @@ export class RobotPolicy implements Policy {
     this.#actionNormaliser = new Normaliser(stats.actions, normalisation.actions, normalisation.convention)
     this.#guard = new Guard(stats.actions, parts.guard)
     this.#joints = embodiment.jointTransform && JOINT_TRANSFORMS[embodiment.jointTransform]
+    this.previousChunks = new PreviousChunks({
+      actionSize: embodiment.actionSize,
+      actionDim: model.actionDim,
+      deltaMask: embodiment.deltaMask,
+      joints: this.#joints,
+      normaliser: this.#actionNormaliser,
+    })
   }
 
   async prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation> {
     const start = performance.now()
-    const state = this.#state(observation)
+    const state = this.state(observation)
     const normalised = this.#stateNormaliser.normalise(state)
     const normalisedState = new Float64Array(this.model.actionDim)
     normalisedState.set(normalised)
@@ -110,7 +119,7 @@ export class RobotPolicy implements Policy {
     }
   }
 
-  #state(observation: Observation): Float64Array {
+  state(observation: Observation): Float64Array {
     const state = new Float64Array(this.spec.state.reduce((sum, { size }) => sum + size, 0))
     let filled = 0
     for (const { key, size } of this.spec.state) {

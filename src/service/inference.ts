@@ -36,7 +36,7 @@ export interface Engine {
 }
 
 /** What callers share of an answer: all but when and how each of them got it. */
-export type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late' | 'timing'> & {
+export type SharedAnswer = Omit<InferenceAnswer, 'coalesced' | 'late' | 'rtc' | 'timing'> & {
   stages: Omit<InferenceAnswer['timing'], 'totalMs'>
 }
 
@@ -151,6 +151,11 @@ export class Inference {
         denoiseMs,
       },
       guard,
+      served: {
+        actions: result.actions,
+        state: prepared.state,
+        prompt: this.request.observation.prompt,
+      },
       truncated,
       model,
     }

@@ -1,6 +1,7 @@
 import { CALLER_LEFT } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
+import type { RtcReport } from '../contract/rtc.js'
 import type { SamplingOptions } from '../contract/sampling.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
@@ -11,6 +12,7 @@ import { randomSeed } from '../runtime/noise.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
+import { continued } from './continuation.js'
 import { ServiceEvents } from './events.js'
 import { type Caller, type Engine, Inference } from './inference.js'
 import { Metrics } from './metrics.js'
@@ -23,6 +25,8 @@ export interface ServiceMetadata {
   observation: ObservationSpec
   shape: ActionShape
   defaultSteps: number
+  /** Rows that real-time chunking in mode trained may be given; 0: the checkpoint was not trained for it. */
+  trainedDelay: number
   /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */
   model: string | null
   /** Null while the engine is loading. */
@@ -46,6 +50,8 @@ export interface ServiceParts {
   /** Where to count; a service that takes another's place goes on with its counters. Default: counters of its own. */
   metrics?: Metrics
 }
+
+const NOT_CONTINUED = { continuation: undefined, report: null }
 
 /** Of the errors of listeners, the first of so many is in the log. */
 const LOGGED_ONE_IN = 1000
@@ -93,7 +99,7 @@ export class PolicyService {
     this.#engine = { policy, model, queue, runtime: runtime.info }
     this.metrics.serves(model)
     if (this.#phase === 'closed') return queue.close()
-    const request = this.#resolved(syntheticObservation(policy), { noise: 0 })
+    const { request } = this.#resolved(syntheticObservation(policy), { noise: 0 })
     try {
       const caller = { session: 'self-test' }
       await this.#begin(this.#engine, request, inferenceKey(request), caller, undefined).wait(
@@ -118,6 +124,7 @@ export class PolicyService {
         actionSize: policy.actionSize,
       },
       defaultSteps: policy.defaultSteps,
+      trainedDelay: policy.model.trainedDelay,
       model: this.#engine?.model ?? null,
       runtime: this.#engine ? described(this.#engine.runtime) : null,
       openpi: policy.metadata,
@@ -134,7 +141,7 @@ export class PolicyService {
     try {
       const engine = this.#readyEngine()
       if (caller.signal?.aborted) throw CALLER_LEFT
-      const request = this.#resolved(observation, options)
+      const { request, rtc } = this.#resolved(observation, options)
       const deadline = caller.deadlineMs === undefined ? undefined : start + caller.deadlineMs
       const key = inferenceKey(request)
       const shared = this.#coalescer.find(request, key)
@@ -146,9 +153,10 @@ export class PolicyService {
       const late = deadline !== undefined && end > deadline
       const coalesced = shared !== undefined
       // Field by field: an object that is spread and then changed is slow to make.
-      const { actions, horizon, actionSize, seed, truncated, guard, model, stages } = answered
+      const { actions, horizon, actionSize, seed, truncated, guard, served, model, stages } = answered
       const timing = { ...stages, totalMs: end - start }
-      const answer = { actions, horizon, actionSize, seed, coalesced, late, truncated, guard, model, timing }
+      const shares = { actions, horizon, actionSize, seed, truncated, guard, served, model }
+      const answer = { ...shares, coalesced, late, rtc, timing }
       this.events.emit('answered', {
         session,
         at: end,
@@ -196,15 +204,18 @@ export class PolicyService {
     return this.#engine
   }
 
-  /** The request with the policy's prompt and steps where the caller chose none. */
-  #resolved(observation: Observation, { steps, noise }: SamplingOptions): InferenceRequest {
-    const { spec, defaultSteps } = this.#parts.policy
-    const prompt = observation.prompt ?? spec.prompt.default
-    const { images, state } = observation
-    return {
-      observation: prompt === observation.prompt ? observation : { images, state, prompt: prompt! },
-      sampling: { steps: steps ?? defaultSteps, noise },
-    }
+  /** The request with the policy's prompt and steps where the caller chose none, and what becomes of its `rtc`. */
+  #resolved(
+    given: Observation,
+    { steps: asked, noise, rtc }: SamplingOptions,
+  ): { request: InferenceRequest; rtc: RtcReport | null } {
+    const { policy } = this.#parts
+    const prompt = given.prompt ?? policy.spec.prompt.default
+    const { images, state } = given
+    const observation = prompt === given.prompt ? given : { images, state, prompt: prompt! }
+    const steps = asked ?? policy.defaultSteps
+    const { continuation, report } = rtc ? continued(policy, observation, rtc, steps) : NOT_CONTINUED
+    return { request: { observation, sampling: { steps, noise, continuation } }, rtc: report }
   }
 
   #begin(

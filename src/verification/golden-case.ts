@@ -1,12 +1,15 @@
-import { basename } from 'node:path'
+import { existsSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, tokensPerImage } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
+import { type Sampling, samplingRows } from '../families/pi0/sampling.js'
 import { variantOf } from '../families/pi0/variant.js'
 import { type Difference, difference } from '../runtime/agreement/difference.js'
 import type { CaseTensors } from '../runtime/agreement/run-case.js'
 import { Safetensors } from '../storage/safetensors.js'
-import { combined } from './results.js'
+import { combined, NotComputed } from './results.js'
+import { BOTH_GRIDS, continued, type Reference, RTC_MODES, type RtcMode, takenVelocity } from './rtc-case.js'
 
 /** One golden case: the network's inputs, and the reference's intermediate tensors as far as the file holds them. */
 export interface GoldenCase {
@@ -18,23 +21,59 @@ export interface GoldenCase {
   noise: Float32Array
   horizon: number
   rows: PerceiveRow[]
+  /** One a row, from the steps and the noise; rows of real-time chunking continue a chunk. */
+  sampling: readonly Sampling[]
+  /** The config to run it with: the weights serve any horizon and prompt length, and any checkpoint may be given rows. */
+  config: ModelConfig
+  /** What the actions are compared with; the intermediate tensors are of the first. */
+  references: readonly [Reference, ...Reference[]]
   tensors: Safetensors
 }
 
 const refuse = (path: string, detail: string) => new TurboPiError('CHECKPOINT_INVALID', `${path}: ${detail}`)
 
-/** Opens a safetensors file of a golden case. Throws CHECKPOINT_INVALID. Close its `tensors` when done. */
-export function openGoldenCase(path: string, config: ModelConfig): GoldenCase {
+/**
+ * Opens a safetensors file of a golden case. One that takes its observation from another case (metadata `inputs_from`)
+ * finds it in the folder `inputs`, else beside itself, else in ../../cases. Throws CHECKPOINT_INVALID, or NotComputed.
+ * Close its `tensors` when done.
+ */
+export function openGoldenCase(path: string, config: ModelConfig, inputs?: string): GoldenCase {
   const tensors = Safetensors.open(path)
   try {
-    return readCase(path, tensors, config)
+    const { inputs_from: from } = tensors.metadata
+    if (from === undefined) return readCase(path, tensors, tensors, config)
+    const observation = Safetensors.open(observationPath(path, `${from}.safetensors`, inputs))
+    try {
+      return readCase(path, tensors, observation, config)
+    } finally {
+      observation.close()
+    }
   } catch (error) {
     tensors.close()
-    throw error instanceof TurboPiError ? error : refuse(path, reasonOf(error))
+    if (error instanceof TurboPiError || error instanceof NotComputed) throw error
+    throw refuse(path, reasonOf(error))
   }
 }
 
-function readCase(path: string, tensors: Safetensors, config: ModelConfig): GoldenCase {
+function observationPath(path: string, name: string, inputs: string | undefined): string {
+  const beside = dirname(resolve(path))
+  const folders = [...(inputs === undefined ? [] : [inputs]), beside, join(beside, '../../cases')]
+  const found = folders.map(folder => join(folder, name)).find(existsSync)
+  if (found) return found
+  throw refuse(path, `its observation is that of ${name}, which is not in ${folders.join(', ')} (--inputs)`)
+}
+
+function modeOf({ metadata: { mode } }: Safetensors): Exclude<RtcMode, 'guided_vjp'> | undefined {
+  if (mode === undefined) return undefined
+  if (mode === 'guided' || mode === 'trained') return mode
+  if (mode === 'guided_vjp')
+    throw new NotComputed('mode guided_vjp, with a backward pass through the network, is not computed')
+  throw new Error(`metadata mode is ${JSON.stringify(mode)}; expected ${RTC_MODES.join(', ')}`)
+}
+
+/** `inputs` holds the observation, `tensors` all else. */
+function readCase(path: string, tensors: Safetensors, inputs: Safetensors, config: ModelConfig): GoldenCase {
+  const mode = modeOf(tensors)
   const [batch, horizon, actionDim] = tensors.entry('in.noise').shape as [number, number, number]
   if (actionDim !== config.actionDim)
     throw refuse(path, `in.noise has rows of ${actionDim} numbers, the model's have ${config.actionDim}`)
@@ -44,16 +83,16 @@ function readCase(path: string, tensors: Safetensors, config: ModelConfig): Gold
       path,
       `metadata num_steps is ${JSON.stringify(tensors.metadata['num_steps'])}; expected a number of steps`,
     )
-  const tokens = tensors.float32('in.tokens')
-  const tokenMask = tensors.bytes('in.token_mask')
+  const tokens = inputs.float32('in.tokens')
+  const tokenMask = inputs.bytes('in.token_mask')
   const length = tokens.length / batch
   const pixels = config.vision.imageSize ** 2 * 3
   const rows = Array.from({ length: batch }, (_, b): PerceiveRow => {
-    const state = tensors.tensors.has('in.state') && tensors.float32('in.state', b * actionDim, actionDim)
+    const state = inputs.tensors.has('in.state') && inputs.float32('in.state', b * actionDim, actionDim)
     return {
       images: config.cameraSlots.map(slot =>
-        tensors.bytes(`in.image_mask.${slot}`)[b]
-          ? tensors.bytes(`in.image.${slot}`, b * pixels, pixels)
+        inputs.bytes(`in.image_mask.${slot}`)[b]
+          ? inputs.bytes(`in.image.${slot}`, b * pixels, pixels)
           : null,
       ),
       tokens: Int32Array.from(tokens.subarray(b * length, (b + 1) * length)).filter(
@@ -62,13 +101,23 @@ function readCase(path: string, tensors: Safetensors, config: ModelConfig): Gold
       ...(state && variantOf(config).stateToken && { state }),
     }
   })
+  const noise = tensors.float32('in.noise')
+  const plain = samplingRows(noise, batch, steps)
   return {
     name: basename(path, '.safetensors'),
     model: tensors.metadata['model'],
     steps,
-    noise: tensors.float32('in.noise'),
+    noise,
     horizon,
     rows,
+    sampling: mode ? continued(plain, tensors, mode, actionDim) : plain,
+    config: {
+      ...config,
+      actionHorizon: horizon,
+      maxTokenLength: Math.max(config.maxTokenLength, ...rows.map(row => row.tokens.length)),
+      ...(mode === 'trained' && { trainedDelay: horizon }),
+    },
+    references: mode ? BOTH_GRIDS : [{ kind: 'actions', tensor: 'out.actions' }],
     tensors,
   }
 }
@@ -102,6 +151,7 @@ export function compareToGolden(
       : []
   put('v_t', steps('mid.v_t', trace.velocity))
   put('x_t', steps('mid.x_t', trace.x))
+  put('v_guided', steps('mid.v_guided', takenVelocity(trace.x, trace.actions)))
   put('actions', [measured(trace.actions, tensors.float32(actions))])
   return differences
 }

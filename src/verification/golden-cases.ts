@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
-import { samplingRows } from '../families/pi0/sampling.js'
+import type { Difference } from '../runtime/agreement/difference.js'
 import { type CaseTensors, runCase } from '../runtime/agreement/run-case.js'
 import type { RuntimeModel } from '../runtime/backends.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -12,6 +12,8 @@ export interface GoldenCases {
   model: string
   /** Safetensors files. */
   files: readonly string[]
+  /** Folder of the cases whose observations others use. */
+  inputs?: string
   /** Tensor of the cases that the actions are compared with; default `out.actions`. */
   reference?: string
   /** Kinds of tensors that are compared. */
@@ -25,7 +27,8 @@ export async function verifyGoldenCases(options: GoldenCases): Promise<CaseResul
   const { config, weightsPath } = readModelDirectory(options.model)
   const runtimes = new Map<string, Promise<Runtime>>()
   const runtimeFor = (model: ModelConfig, maxBatch: number) => {
-    const key = `${model.actionHorizon} ${model.maxTokenLength} ${maxBatch}`
+    const { actionHorizon, maxTokenLength, trainedDelay, timeGrid } = model
+    const key = JSON.stringify([actionHorizon, maxTokenLength, trainedDelay, timeGrid, maxBatch])
     const made = runtimes.get(key) ?? options.createRuntime({ weightsPath, model }, maxBatch)
     runtimes.set(key, made)
     return made
@@ -43,22 +46,23 @@ async function verifyCase(
   file: string,
   config: ModelConfig,
   runtimeFor: (model: ModelConfig, maxBatch: number) => Promise<Runtime>,
-  { model: directory, reference, kinds }: GoldenCases,
+  { model: directory, inputs, reference, kinds }: GoldenCases,
 ): Promise<CaseResult> {
   let golden: GoldenCase | undefined
   try {
-    golden = openGoldenCase(file, config)
-    const { name, model, rows, horizon, noise, steps } = golden
+    golden = openGoldenCase(file, config, inputs)
+    const { name, model, rows, sampling } = golden
     const folder = basename(directory)
     if (model && folder.startsWith('model_') && folder !== `model_${model}`)
       return { name, differences: {}, skipped: `it is a case of model_${model}` }
-    // The weights serve any horizon and prompt length: the case says which.
-    const maxTokenLength = Math.max(config.maxTokenLength, ...rows.map(row => row.tokens.length))
-    const shaped = { ...config, actionHorizon: horizon, maxTokenLength }
-    const runtime = await runtimeFor(shaped, rows.length)
-    const sampling = samplingRows(noise, rows.length, steps)
-    const [tensors] = await runCase(runtime, { name, rows, runs: [sampling], traced: true })
-    const differences = compareToGolden(golden, tensors as Required<CaseTensors>, shaped, reference)
+    const differences: Record<string, Difference> = {}
+    for (const [i, { kind, tensor, timeGrid = config.timeGrid }] of golden.references.entries()) {
+      const shaped = { ...golden.config, timeGrid }
+      const runtime = await runtimeFor(shaped, rows.length)
+      const [tensors] = await runCase(runtime, { name, rows, runs: [sampling], traced: true })
+      const found = compareToGolden(golden, tensors as Required<CaseTensors>, shaped, reference ?? tensor)
+      Object.assign(differences, i === 0 ? found : { [kind]: found['actions'] })
+    }
     const wanted = Object.entries(differences).filter(([kind]) => kinds.includes(kind))
     return { name, differences: Object.fromEntries(wanted) }
   } catch (error) {

@@ -7,12 +7,18 @@ export interface CaseResult {
   name: string
   differences: Readonly<Record<string, Difference>>
   skipped?: string
+  /** Skipped, since it is a case of what is not computed; that is no failure. */
+  notComputed?: true
 }
+
+/** What a case asks for that this server does not compute. */
+export class NotComputed extends Error {}
 
 /** A case that could not be run. When the runtime cannot be had no case can: then the error goes on. */
 export function skippedCase(name: string, error: unknown): CaseResult {
   if (error instanceof TurboPiError && error.code === 'RUNTIME_UNAVAILABLE') throw error
-  return { name, differences: {}, skipped: reasonOf(error) }
+  const skipped = reasonOf(error)
+  return { name, differences: {}, skipped, ...(error instanceof NotComputed && { notComputed: true }) }
 }
 
 export type Tolerances = Readonly<Record<string, Tolerance>>
@@ -36,10 +42,11 @@ export function exceeded({ differences }: CaseResult, tolerances: Tolerances): s
     .map(([kind]) => kind)
 }
 
-/** Every case ran, and within the tolerances. */
+/** Skipped for a reason that is the case's fault or the machine's, or beyond a tolerance. */
+export const failed = (result: CaseResult, tolerances: Tolerances) =>
+  (result.skipped !== undefined && !result.notComputed) || exceeded(result, tolerances).length > 0
+
+/** Some case ran, and all that can be computed did, within the tolerances. */
 export function allPassed(results: readonly CaseResult[], tolerances: Tolerances): boolean {
-  return (
-    results.length > 0 &&
-    results.every(result => !result.skipped && exceeded(result, tolerances).length === 0)
-  )
+  return results.some(({ skipped }) => !skipped) && !results.some(result => failed(result, tolerances))
 }

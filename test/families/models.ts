@@ -21,6 +21,8 @@ export function smallConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
     rmsNormEps: 1e-6,
     timeMinPeriod: 0.004,
     timeMaxPeriod: 4,
+    trainedDelay: 0,
+    timeGrid: 'openpi',
     ...changes,
   }
 }

@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { ModelConfig } from '../../src/families/pi0/config.js'
-import { timeStep } from '../../src/families/pi0/time.js'
 import type {
   BuildRequest,
   EngineName,
@@ -149,6 +148,7 @@ class OnnxSession implements NativeSession {
       actionDim: config.actionDim,
       modulation: 0,
       state: config.modelType === 'pi0',
+      given: config.trainedDelay > 0,
       maxBatch,
       maxImages: most('vision', 'images')[0]!,
       maxPrefix: most('denoise', 'keys.0')[2]!,
@@ -243,21 +243,30 @@ class OnnxSession implements NativeSession {
     }
   }
 
-  private async denoise({ slot, batch, steps, noise, state }: NativeAct) {
+  private async denoise({ slot, batch, steps, noise, updates, targets, state }: NativeAct) {
     const held = this.held.get(slot)
     const table = this.tables.get(steps)
     if (!held) throw failure('invalid', 'the slot holds no prefix')
     if (!table) throw failure('invalid', `no modulation was set for ${steps} steps`)
-    const { actionDim, actionHorizon } = this.addon.config
-    const size = table.length / steps
+    const { actionDim, actionHorizon, trainedDelay } = this.addon.config
+    const size = table.length / (trainedDelay > 0 ? steps + 1 : steps)
+    const modulation = (row: number) =>
+      new Tensor('float32', table.subarray(row * size, (row + 1) * size), [size])
+    const updateSize = updates.length / steps
     const x: Float32Array[] = []
     const velocity: Float32Array[] = []
     let current = noise
     for (let step = 0; step < steps; step++) {
       const feeds = {
         x: new Tensor('float32', current, [batch, actionHorizon, actionDim]),
-        modulation: new Tensor('float32', table.subarray(step * size, (step + 1) * size), [size]),
-        dt: new Tensor('float32', [timeStep(steps)], []),
+        modulation: modulation(step),
+        update: new Tensor('float32', updates.subarray(step * updateSize, (step + 1) * updateSize), [
+          batch,
+          actionHorizon,
+          3,
+        ]),
+        target: new Tensor('float32', targets, [batch, actionHorizon, actionDim]),
+        ...(trainedDelay > 0 && { given_modulation: modulation(steps) }),
         lengths: new Tensor('int64', held.lengths, [batch]),
         ...(state.length && { state: new Tensor('float32', state, [batch, actionDim]) }),
         ...held.cache,

@@ -4,7 +4,6 @@ import t from 'tap'
 import { run as build } from '../../src/commands/build.js'
 import { exportModel } from '../../src/families/lowered-model.js'
 import { readModelDirectory } from '../../src/families/pi0/config.js'
-import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { seededCases } from '../../src/runtime/agreement/seeded-cases.js'
 import { createRuntime } from '../../src/runtime/backends.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
@@ -129,17 +128,18 @@ t.test('batches are padded to buckets, and padding points nowhere that counts', 
 t.test('golden cases through padding, slots and modulation', async t => {
   for (const model of ['pi05_tiny', 'pi0_tiny']) {
     const { config, weightsPath } = readModelDirectory(join(golden, `model_${model}`))
-    const cases = ['a_2cam_short_10steps', 'c_batch2_5steps', 'a_2cam_10steps']
-      .map(name => join(golden, `cases/${model}_${name}.safetensors`))
-      .filter(path =>
-        model === 'pi0_tiny'
-          ? path.endsWith('pi0_tiny_a_2cam_10steps.safetensors')
-          : !path.endsWith('a_2cam_10steps.safetensors'),
-      )
+    const cases =
+      model === 'pi0_tiny'
+        ? ['cases/pi0_tiny_a_2cam_10steps']
+        : [
+            ...['a_2cam_short_10steps', 'c_batch2_5steps'].map(name => `cases/pi05_tiny_${name}`),
+            ...['guided', 'trained'].map(mode => `rtc/cases/pi05_tiny_rtc_${mode}_batch2_rowwise_n5`),
+          ]
     for (const path of cases) {
-      const one = openGoldenCase(path, config)
+      const one = openGoldenCase(join(golden, `${path}.safetensors`), config)
       t.teardown(() => one.tensors.close())
-      const shaped = { ...config, actionHorizon: one.horizon }
+      const [{ tensor, timeGrid = config.timeGrid }] = one.references
+      const shaped = { ...one.config, timeGrid }
       const addon = new OnnxAddon(shaped)
       const runtime = await createTensorRtRuntime({
         ...optionsFor(weightsPath, t.testdir(), shaped),
@@ -150,18 +150,15 @@ t.test('golden cases through padding, slots and modulation', async t => {
           {
             name: one.name,
             rows: one.rows.slice(0, 1),
-            runs: [samplingRows(one.noise, one.rows.length, 2).slice(0, 1)],
+            runs: [one.sampling.slice(0, 1).map(row => ({ ...row, steps: 2 }))],
           },
         ],
       })
-      const trace = await runtime.trace(one.rows, samplingRows(one.noise, one.rows.length, one.steps))
-      for (const [kind, { max }] of Object.entries(compareToGolden(one, trace, shaped)))
+      const trace = await runtime.trace(one.rows, one.sampling)
+      for (const [kind, { max }] of Object.entries(compareToGolden(one, trace, shaped, tensor)))
         t.ok(max <= (/^(v_t|x_t|actions)$/.test(kind) ? 5e-5 : 2e-4), `${one.name}: ${kind} ${max}`)
       const prefix = await runtime.perceive(one.rows)
-      t.same(
-        (await runtime.act(prefix, samplingRows(one.noise, one.rows.length, one.steps))).actions,
-        trace.actions,
-      )
+      t.same((await runtime.act(prefix, one.sampling)).actions, trace.actions)
       prefix.release()
       await runtime.close()
       t.equal(addon.openSessions, 0)

@@ -189,8 +189,15 @@ t.test('config.json in its three forms', async t => {
     tokenizer_max_length: 100,
     min_period: 0.004,
     max_period: 4.0,
+    rtc_training_max_delay: 6,
   }
-  const expected = { ...releasedConfig('pi05'), actionHorizon: 30, maxTokenLength: 100 }
+  const expected = {
+    ...releasedConfig('pi05'),
+    actionHorizon: 30,
+    maxTokenLength: 100,
+    trainedDelay: 6,
+    timeGrid: 'lerobot',
+  }
   t.same(parseModelConfig(lerobot, 'c', ['model.time_mlp_in.weight']), expected, "LeRobot's")
 
   const mistakes: [object, RegExp][] = [
@@ -204,6 +211,7 @@ t.test('config.json in its three forms', async t => {
     [{ vision: { ...(describe(small)['vision'] as object), heads: 5 } }, /no multiple of its 5 heads/],
     [{ image_keys: 'x' }, /"image_keys": expected a list/],
     [{ rope_theta: -1 }, /"rope_theta": expected a positive number/],
+    [{ rtc_training_max_delay: -1 }, /"rtc_training_max_delay": expected an integer from 0 on, got -1/],
     [{ paligemma: { ...(describe(small)['paligemma'] as object), depth: 3 } }, /depth are 3 and 2/],
     [{ paligemma: undefined, paligemma_variant: 'gemma_9b' }, /expected one of dummy, gemma_300m/],
   ]
@@ -229,14 +237,20 @@ t.test('config.json in its three forms', async t => {
 t.test('time grid and embeddings', async t => {
   const { config } = readModelDirectory(join(golden, 'model_pi05_tiny'))
   const store = Safetensors.open(join(golden, 'cases/pi05_tiny_a_2cam_short_10steps.safetensors'))
-  t.same(timeGrid(10), store.float32('mid.timesteps'), 'the official grid, bit for bit')
+  t.same(
+    new Float32Array(timeGrid(10, 'openpi')),
+    store.float32('mid.timesteps'),
+    'the official grid, bit for bit',
+  )
   store.close()
   for (const steps of [1, 3, 7, 50]) {
-    const grid = timeGrid(steps)
+    const grid = timeGrid(steps, 'openpi')
     t.equal(grid.length, steps)
     t.ok(Math.abs(grid[steps - 1]! - 1 / steps) < 1e-6)
   }
-  const first = timeEmbeddings(config, 1)
+  t.same(timeGrid(4, 'lerobot'), [1, 0.75, 0.5, 0.25])
+  t.equal(timeGrid(10, 'lerobot')[3], 1 + 3 * -0.1, "LeRobot's grid is not rounded")
+  const first = timeEmbeddings(config, [1])
   t.equal(first.length, config.expert.width)
   // t = 1: the shortest period 0.004 divides it 250 times, the longest 0.25 times.
   t.match(

@@ -1,5 +1,7 @@
 import type { Observation } from '../../src/contract/observation.js'
+import { Normaliser } from '../../src/policy/normalise.js'
 import type { ActionChunk, Policy, PreparedObservation } from '../../src/policy/policy.js'
+import { PreviousChunks } from '../../src/policy/previous-chunk.js'
 import { tinyModel } from './fake-runtime.js'
 
 /** One camera, two state numbers. The first state number is the row's token, so a FakeRuntime's answer shows it. */
@@ -28,6 +30,14 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
     metadata: { reset_pose: [0, 1] },
     prepared: 0,
     closed: false,
+    state: (observation: Observation) => observation.state['observation/state']!,
+    previousChunks: new PreviousChunks({
+      actionSize: 2,
+      actionDim: tinyModel.actionDim,
+      deltaMask: undefined,
+      joints: undefined,
+      normaliser: new Normaliser({ mean: Float64Array.of(0, 0), std: Float64Array.of(1, 1) }, 'zscore'),
+    }),
     async prepare(observation: Observation): Promise<PreparedObservation> {
       policy.prepared += 1
       const state = observation.state['observation/state']!

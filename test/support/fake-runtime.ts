@@ -29,6 +29,8 @@ export const tinyModel: ModelConfig = {
   rmsNormEps: 1e-6,
   timeMinPeriod: 0.004,
   timeMaxPeriod: 4,
+  trainedDelay: 0,
+  timeGrid: 'openpi',
 }
 
 export interface EngineCall {
@@ -53,6 +55,8 @@ export class FakeRuntime implements Runtime {
   readonly info: RuntimeInfo
   /** Every call, in order. */
   readonly calls: EngineCall[] = []
+  /** What every act was asked, in order. */
+  readonly samplings: (readonly Sampling[])[] = []
   prefixes = 0
   closed = false
   /** Calls wait for the test even if `milliseconds` is set. */
@@ -98,6 +102,7 @@ export class FakeRuntime implements Runtime {
 
   async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
     const { rows } = prefix as Prefix & { rows: readonly PerceiveRow[] }
+    this.samplings.push(sampling)
     await this.#call('act', rows, options.signal)
     const size = this.info.config.actionHorizon * this.info.config.actionDim
     const actions = Float32Array.from({ length: rows.length * size }, (_, at) => {

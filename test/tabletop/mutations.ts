@@ -75,9 +75,11 @@ async function withObservation(
   change: (prepared: PreparedObservation, policy: Policy) => PreparedObservation,
 ): Promise<Policy> {
   const policy = await loadPolicy(TABLETOP)
-  const { name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata } = policy
+  const { name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata, previousChunks } =
+    policy
   return {
-    ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata },
+    ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata, previousChunks },
+    state: observation => policy.state(observation),
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),

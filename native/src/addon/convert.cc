@@ -61,6 +61,8 @@ pi05::ActInput actInput(const Napi::Object& object) {
   input.batch = integer(object, "batch");
   input.steps = static_cast<int>(integer(object, "steps"));
   input.noise = typedArray<float, Napi::Float32Array>(object, "noise", napi_float32_array);
+  input.updates = typedArray<float, Napi::Float32Array>(object, "updates", napi_float32_array);
+  input.targets = typedArray<float, Napi::Float32Array>(object, "targets", napi_float32_array);
   input.state = typedArray<float, Napi::Float32Array>(object, "state", napi_float32_array);
   return input;
 }
@@ -105,6 +107,7 @@ Napi::Object shapeObject(Napi::Env env, const pi05::ModelShape& shape) {
   set("maxImages", shape.maxImages);
   set("maxPrefix", shape.maxPrefix);
   out.Set("state", shape.state);
+  out.Set("given", shape.given);
   Napi::Array buckets = Napi::Array::New(env);
   for (size_t i = 0; i < shape.tokenBuckets.size(); ++i)
     buckets.Set(static_cast<uint32_t>(i), static_cast<double>(shape.tokenBuckets[i]));

@@ -67,6 +67,7 @@ ModelShape shapeOf(const Engine& vision, const Engine& prefix, const Engine& den
   shape.actionDim = dimension(denoise, "x", 2, 3);
   shape.modulation = dimension(denoise, "modulation", 0, 1);
   shape.state = denoise.has("state");
+  shape.given = denoise.has("given_modulation");
   shape.element = elementOf(prefix, "keys.0");
 
   requireSame(dimension(vision, "image_embeddings", 1, 3), shape.imageTokens, "the tokens of an image");
@@ -84,7 +85,7 @@ ModelShape shapeOf(const Engine& vision, const Engine& prefix, const Engine& den
   requireType(vision, "images", nvinfer1::DataType::kUINT8);
   for (const char* name : {"tokens", "source", "lengths"}) requireType(prefix, name, nvinfer1::DataType::kINT64);
   requireType(denoise, "lengths", nvinfer1::DataType::kINT64);
-  for (const char* name : {"x", "x_next", "velocity", "modulation", "dt"})
+  for (const char* name : {"x", "x_next", "velocity", "modulation", "update", "target"})
     requireType(denoise, name, nvinfer1::DataType::kFLOAT);
 
   shape.maxBatch = std::min(profileMax(denoise, "x", 0, 0), profileMax(prefix, "source", 0, 0));
@@ -119,6 +120,7 @@ class DenoiseStage final : public Stage {
     context.bind("x", call_.x[step % 2]);
     context.bind("x_next", call_.x[1 - step % 2]);
     context.bind("modulation", call_.modulation + static_cast<size_t>(step) * call_.modulationStride);
+    context.bind("update", call_.updates + static_cast<size_t>(step) * call_.updateStride);
     context.enqueue(stream);
   }
   ExecutionContext context;
@@ -176,6 +178,8 @@ class EngineStages final : public StageMaker {
     auto stage = std::make_unique<DenoiseStage>(*denoise_, call, stream, scratch);
     ExecutionContext& context = stage->context;
     context.shape("x", {call.batch, shape_.horizon, shape_.actionDim});
+    context.shape("update", {call.batch, shape_.horizon, 3});
+    context.shape("target", {call.batch, shape_.horizon, shape_.actionDim});
     context.shape("lengths", {call.batch});
     for (size_t layer = 0; layer < call.keys.size(); ++layer)
       for (const char* kind : {"keys", "values"})
@@ -185,7 +189,8 @@ class EngineStages final : public StageMaker {
       context.bind("state", call.state);
     }
     context.bind("velocity", call.velocity);
-    context.bind("dt", call.dt);
+    context.bind("target", call.target);
+    if (shape_.given) context.bind("given_modulation", call.givenModulation);
     context.bind("lengths", call.lengths);
     bindCache(context, call.keys, call.values);
     return stage;

@@ -26,6 +26,8 @@ struct ModelShape {
   int64_t modulation = 0;
   /// pi0 alone: the denoise graph takes the robot's state.
   bool state = false;
+  /// The denoise graph takes rows that are given, and the modulation of time 0 for them.
+  bool given = false;
   ElementType element = ElementType::kFloat32;
 
   int64_t maxBatch = 0;
@@ -37,6 +39,10 @@ struct ModelShape {
   int64_t imageBytes() const { return imageSize * imageSize * 3; }
   int64_t maxTokens() const { return tokenBuckets.empty() ? 0 : maxBatch * tokenBuckets.back(); }
   int64_t actionFloats(int64_t batch) const { return batch * horizon * actionDim; }
+  /// Factors of x, velocity and target for every row of actions at one step.
+  int64_t updateFloats(int64_t batch) const { return batch * horizon * 3; }
+  /// Rows of the modulation table of a step count.
+  int64_t modulations(int steps) const { return steps + (given ? 1 : 0); }
   /// Elements of one layer's keys or values.
   int64_t cacheElements(int64_t batch, int64_t prefix) const { return batch * kvHeads * prefix * headDim; }
 };

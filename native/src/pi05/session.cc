@@ -39,6 +39,11 @@ struct Drained {
 
 size_t bytes(int64_t count, size_t each) { return static_cast<size_t>(count) * each; }
 
+/// Of one step's factors, aligned for an engine to read.
+size_t updateBytes(const ModelShape& shape) {
+  return cuda::aligned(bytes(shape.updateFloats(shape.maxBatch), sizeof(float)));
+}
+
 }  // namespace
 
 /// One held prefix: its keys and values on the device, and the pinned staging of the jobs that use it.
@@ -49,6 +54,8 @@ struct Session::Slot {
         source(driver, bytes(shape.maxBatch * shape.maxPrefix, sizeof(int64_t))),
         lengthsHost(driver, bytes(shape.maxBatch, sizeof(int64_t))),
         noise(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
+        updates(driver, kMostSteps * updateBytes(shape)),
+        targets(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
         stateHost(driver, bytes(shape.maxBatch * shape.actionDim, sizeof(float))),
         actions(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
         perceiveStart(driver, true),
@@ -58,7 +65,7 @@ struct Session::Slot {
         denoiseEnd(driver, true),
         actEnd(driver, true) {}
 
-  cuda::PinnedBuffer pixels, tokens, source, lengthsHost, noise, stateHost, actions;
+  cuda::PinnedBuffer pixels, tokens, source, lengthsHost, noise, updates, targets, stateHost, actions;
   cuda::DevicePtr lengths = 0;
   std::vector<cuda::DevicePtr> keys;
   std::vector<cuda::DevicePtr> values;
@@ -72,17 +79,11 @@ struct Session::Slot {
   bool acting = false;
 };
 
-/// The constants of one step count: dt, then one aligned row a step.
+/// The constants of one step count: one aligned row a step, then that of given rows.
 struct Session::StepTable {
-  StepTable(const cuda::DriverPtr& driver, int stepCount, int64_t modulation)
-      : steps(stepCount),
-        stride(cuda::aligned(bytes(modulation, sizeof(float)))),
-        block(driver, cuda::kAlignment + stride * static_cast<size_t>(stepCount)) {}
+  StepTable(const cuda::DriverPtr& driver, int64_t rows, int64_t modulation)
+      : stride(cuda::aligned(bytes(modulation, sizeof(float)))), block(driver, bytes(rows, stride)) {}
 
-  cuda::DevicePtr dt() const { return block.address(); }
-  cuda::DevicePtr rows() const { return block.address() + cuda::kAlignment; }
-
-  int steps;
   size_t stride;
   cuda::DeviceBuffer block;
 };
@@ -108,11 +109,13 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   const size_t tokens = bytes(model.maxTokens(), sizeof(int64_t));
   const size_t source = bytes(model.maxBatch * model.maxPrefix, sizeof(int64_t));
   const size_t x = bytes(model.actionFloats(model.maxBatch), sizeof(float));
+  updateStride_ = updateBytes(model);
+  const size_t updates = kMostSteps * updateStride_;
   const size_t state = bytes(model.maxBatch * model.actionDim, sizeof(float));
   const size_t lengths = bytes(model.maxBatch, sizeof(int64_t));
   const size_t slot = cuda::aligned(lengths) + 2 * static_cast<size_t>(model.layers) * cuda::aligned(cache);
   arena_.emplace(driver_, cuda::aligned(pixels) + cuda::aligned(embeddings) + cuda::aligned(tokens) +
-                              cuda::aligned(source) + 3 * cuda::aligned(x) + cuda::aligned(state) +
+                              cuda::aligned(source) + 4 * cuda::aligned(x) + updates + cuda::aligned(state) +
                               static_cast<size_t>(options.slots) * slot);
   pixels_ = arena_->take(pixels);
   embeddings_ = arena_->take(embeddings);
@@ -121,6 +124,8 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   x_[0] = arena_->take(x);
   x_[1] = arena_->take(x);
   velocity_ = arena_->take(x);
+  target_ = arena_->take(x);
+  updates_ = arena_->take(updates);
   state_ = arena_->take(state);
   for (int index = 0; index < options.slots; ++index) {
     auto made = std::make_unique<Slot>(driver_, model);
@@ -170,15 +175,14 @@ void Session::setModulation(int steps, const std::vector<float>& table) {
   requireInput(steps >= 1 && steps <= kMostSteps,
                "steps is " + std::to_string(steps) + ", expected 1…" + std::to_string(kMostSteps));
   const auto width = static_cast<size_t>(shape().modulation);
-  requireCount(table.size(), steps * shape().modulation, "modulation");
+  const int64_t rows = shape().modulations(steps);
+  requireCount(table.size(), rows * shape().modulation, "modulation");
   if (tables_.count(steps) != 0) return;
-  auto made = std::make_unique<StepTable>(driver_, steps, shape().modulation);
+  auto made = std::make_unique<StepTable>(driver_, rows, shape().modulation);
   cuda::PinnedBuffer staging(driver_, made->block.bytes());
   std::memset(staging.as<char>(), 0, staging.bytes());
-  *staging.as<float>() = -1.0f / static_cast<float>(steps);
-  for (int step = 0; step < steps; ++step)
-    std::memcpy(staging.as<char>() + cuda::kAlignment + static_cast<size_t>(step) * made->stride,
-                table.data() + static_cast<size_t>(step) * width, width * sizeof(float));
+  for (size_t row = 0; row < static_cast<size_t>(rows); ++row)
+    std::memcpy(staging.as<char>() + row * made->stride, table.data() + row * width, width * sizeof(float));
   actStream().upload(made->block.address(), staging.as<char>(), staging.bytes());
   actStream().synchronize();
   tables_[steps] = std::move(made);
@@ -212,6 +216,8 @@ void Session::check(int64_t held, const ActInput& input) const {
                                                             " rows, the act has " + std::to_string(input.batch));
   requireInput(tables_.count(input.steps) == 1, "no modulation was set for " + std::to_string(input.steps) + " steps");
   requireCount(input.noise.size(), shape().actionFloats(input.batch), "noise");
+  requireCount(input.updates.size(), input.steps * shape().updateFloats(input.batch), "updates");
+  requireCount(input.targets.size(), shape().actionFloats(input.batch), "targets");
   requireCount(input.state.size(), shape().state ? input.batch * shape().actionDim : 0, "state");
 }
 
@@ -232,16 +238,20 @@ PrefixCall Session::prefixCall(const Slot& slot, const PerceiveInput& input) con
   return call;
 }
 
-DenoiseCall Session::denoiseCall(const Slot& slot, const StepTable& table) const {
+DenoiseCall Session::denoiseCall(const Slot& slot, int steps) const {
+  const StepTable& table = *tables_.at(steps);
   DenoiseCall call;
   call.batch = slot.batch;
   call.prefixLength = slot.prefixLength;
   call.x[0] = x_[0];
   call.x[1] = x_[1];
   call.velocity = velocity_;
-  call.dt = table.dt();
-  call.modulation = table.rows();
+  call.updates = updates_;
+  call.updateStride = updateStride_;
+  call.target = target_;
+  call.modulation = table.block.address();
   call.modulationStride = table.stride;
+  if (shape().given) call.givenModulation = call.modulation + static_cast<size_t>(steps) * table.stride;
   call.lengths = slot.lengths;
   call.state = shape().state ? state_ : 0;
   call.keys = slot.keys;
@@ -266,6 +276,13 @@ void Session::uploadPerceive(Slot& slot, const PerceiveInput& input) {
 void Session::uploadAct(Slot& slot, const ActInput& input) {
   slot.noise.fill(input.noise.data(), input.noise.size() * sizeof(float));
   actStream().upload(x_[0], slot.noise.as<char>(), input.noise.size() * sizeof(float));
+  slot.targets.fill(input.targets.data(), input.targets.size() * sizeof(float));
+  actStream().upload(target_, slot.targets.as<char>(), input.targets.size() * sizeof(float));
+  const auto perStep = static_cast<size_t>(shape().updateFloats(input.batch));
+  for (size_t step = 0; step < static_cast<size_t>(input.steps); ++step)
+    std::memcpy(slot.updates.as<char>() + step * updateStride_, input.updates.data() + step * perStep,
+                perStep * sizeof(float));
+  actStream().upload(updates_, slot.updates.as<char>(), static_cast<size_t>(input.steps) * updateStride_);
   if (shape().state) {
     slot.stateHost.fill(input.state.data(), input.state.size() * sizeof(float));
     actStream().upload(state_, slot.stateHost.as<char>(), input.state.size() * sizeof(float));
@@ -308,14 +325,13 @@ void Session::startAct(int index, const ActInput& input) {
   Slot& slot = slotAt(index);
   requireInput(!slot.acting, "slot " + std::to_string(index) + " is being denoised already");
   check(slot.batch, input);
-  const StepTable& table = *tables_.at(input.steps);
   const cuda::Stream& stream = actStream();
   stream.wait(slot.ready);
   stream.record(slot.actStart);
   uploadAct(slot, input);
   actGraphs_
       .get({kDenoise, slot.index, slot.batch, slot.prefixLength, input.steps, 0}, stream, input.steps,
-           [&] { return stages_->denoise(denoiseCall(slot, table), stream, actScratch()); })
+           [&] { return stages_->denoise(denoiseCall(slot, input.steps), stream, actScratch()); })
       .launch(stream);
   stream.record(slot.denoiseEnd);
   stream.download(slot.actions.as<char>(), x_[input.steps % 2], input.noise.size() * sizeof(float));
@@ -356,7 +372,6 @@ Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& a
   const cuda::Stream& stream = perceiveStream();
   const cuda::Stream& acting = actStream();
   const ModelShape& model = shape();
-  const StepTable& table = *tables_.at(act.steps);
   Trace trace;
   std::unique_ptr<Stage> vision, prefix, denoise;
   // A stage must outlive its work in the stream, also where a call below throws.
@@ -374,7 +389,7 @@ Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& a
     trace.values.push_back(read(stream, slot.values[layer], cache, model.element));
   }
   uploadAct(slot, act);
-  denoise = stages_->denoise(denoiseCall(slot, table), acting, actScratch());
+  denoise = stages_->denoise(denoiseCall(slot, act.steps), acting, actScratch());
   const int64_t floats = model.actionFloats(act.batch);
   for (int step = 0; step < act.steps; ++step) {
     trace.x.push_back(read(acting, x_[step % 2], floats, ElementType::kFloat32));

@@ -39,6 +39,10 @@ struct ActInput {
   int steps = 0;
   /// [batch, horizon, actionDim].
   std::vector<float> noise;
+  /// [steps, batch, horizon, 3]: factors of x, velocity and target, whose sum is the next x.
+  std::vector<float> updates;
+  /// [batch, horizon, actionDim].
+  std::vector<float> targets;
   /// [batch, actionDim] where the model takes a state, else empty.
   std::vector<float> state;
 };
@@ -83,7 +87,7 @@ class Session {
   /// Where the end of each job is announced; called on a driver thread.
   void onDone(cuda::HostFunction wake, void* userData);
 
-  /// Uploads the constants of all steps of one step count, [steps, modulation].
+  /// Uploads the constants of one step count, [modulations, modulation]: a row a step, then that of given rows.
   void setModulation(int steps, const std::vector<float>& table);
 
   void startPerceive(int slot, const PerceiveInput& input);
@@ -115,7 +119,7 @@ class Session {
   void uploadAct(Slot& slot, const ActInput& input);
   VisionCall visionCall(int64_t images) const;
   PrefixCall prefixCall(const Slot& slot, const PerceiveInput& input) const;
-  DenoiseCall denoiseCall(const Slot& slot, const StepTable& table) const;
+  DenoiseCall denoiseCall(const Slot& slot, int steps) const;
   std::vector<float> read(const cuda::Stream& stream, cuda::DevicePtr from, int64_t elements, ElementType type) const;
 
   cuda::DriverPtr driver_;
@@ -129,6 +133,9 @@ class Session {
   cuda::DevicePtr source_ = 0;
   cuda::DevicePtr x_[2] = {0, 0};
   cuda::DevicePtr velocity_ = 0;
+  cuda::DevicePtr updates_ = 0;
+  size_t updateStride_ = 0;
+  cuda::DevicePtr target_ = 0;
   cuda::DevicePtr state_ = 0;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::map<int, std::unique_ptr<StepTable>> tables_;

@@ -48,10 +48,15 @@ struct DenoiseCall {
   /// Step k reads x[k % 2] and writes x[1 - k % 2].
   cuda::DevicePtr x[2] = {0, 0};
   cuda::DevicePtr velocity = 0;
-  cuda::DevicePtr dt = 0;
+  /// Step k reads its factors at updates + k × updateStride bytes.
+  cuda::DevicePtr updates = 0;
+  size_t updateStride = 0;
+  cuda::DevicePtr target = 0;
   /// Step k reads its constants at modulation + k × modulationStride bytes.
   cuda::DevicePtr modulation = 0;
   size_t modulationStride = 0;
+  /// 0 unless the model takes rows that are given.
+  cuda::DevicePtr givenModulation = 0;
   cuda::DevicePtr lengths = 0;
   /// 0 unless the model takes a state.
   cuda::DevicePtr state = 0;

@@ -62,7 +62,10 @@ std::vector<Tensor> tensorsOf(const std::string& graph, const ModelShape& m, boo
   } else {
     out.push_back({"x", DataType::kFLOAT, {-1, -1, m.actionDim}, true});
     out.push_back({"modulation", DataType::kFLOAT, {m.modulation}, true});
-    out.push_back({"dt", DataType::kFLOAT, {}, true});
+    // The variant with everything: rows that are given, too.
+    if (state) out.push_back({"given_modulation", DataType::kFLOAT, {m.modulation}, true});
+    out.push_back({"update", DataType::kFLOAT, {-1, -1, 3}, true});
+    out.push_back({"target", DataType::kFLOAT, {-1, -1, m.actionDim}, true});
     out.push_back({"lengths", DataType::kINT64, {-1}, true});
     if (state) out.push_back({"state", DataType::kFLOAT, {-1, m.actionDim}, true});
     caches(true);
@@ -172,8 +175,9 @@ struct Launch {
         values.push_back(at<float>("values." + std::to_string(layer)));
       }
       turbopi::toy::denoise(model, shapes.at("x")[0], shapes.at("keys.0")[2], at<float>("x"), at<float>("modulation"),
-                            *at<float>("dt"), at<int64_t>("lengths"), at<float>("state"), keys.data(), values.data(),
-                            at<float>("x_next"), at<float>("velocity"));
+                            at<float>("given_modulation"), at<float>("update"), at<float>("target"),
+                            at<int64_t>("lengths"), at<float>("state"), keys.data(), values.data(), at<float>("x_next"),
+                            at<float>("velocity"));
     }
     for (int64_t i = 0; i < kScratchBytes; ++i)
       if (scratchAt[i] != static_cast<std::byte>(plan.graph[0])) std::abort();

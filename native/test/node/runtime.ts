@@ -28,6 +28,8 @@ const config: ModelConfig = {
   rmsNormEps: 1e-6,
   timeMinPeriod: 0.004,
   timeMaxPeriod: 4,
+  trainedDelay: 0,
+  timeGrid: 'openpi',
 }
 const caches = [0, 1].flatMap(layer =>
   ['keys', 'values'].map(kind => ({ name: `${kind}.${layer}`, shape: ['B', 1, 'P', 2] })),
@@ -43,7 +45,8 @@ const inputs = {
   denoise: [
     { name: 'x', shape: ['B', 'H', 2] },
     { name: 'modulation', shape: [5] },
-    { name: 'dt', shape: [] },
+    { name: 'update', shape: ['B', 'H', 3] },
+    { name: 'target', shape: ['B', 'H', 2] },
     ...caches,
     { name: 'lengths', shape: ['B'] },
   ],

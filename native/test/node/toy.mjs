@@ -38,6 +38,8 @@ function ranges(graph) {
   return [
     [
       { tensor: 'x', min: [1, 3, 2], opt: [1, 3, 2], max: [2, 3, 2] },
+      { tensor: 'update', min: [1, 3, 3], opt: [1, 3, 3], max: [2, 3, 3] },
+      { tensor: 'target', min: [1, 3, 2], opt: [1, 3, 2], max: [2, 3, 2] },
       { tensor: 'lengths', min: [1], opt: [1], max: [2] },
       ...caches,
     ],
@@ -95,7 +97,16 @@ export function frame(slot, number) {
 
 export function act(slot, number) {
   const noise = Float32Array.from({ length: 6 }, (_, i) => 0.25 * (((number + i) % 7) - 3))
-  return { slot, batch: 1, steps: 3, noise, state: new Float32Array(0) }
+  const updates = Float32Array.from({ length: 27 }, (_, i) => [1, -1 / 3, 0][i % 3])
+  return {
+    slot,
+    batch: 1,
+    steps: 3,
+    noise,
+    updates,
+    targets: new Float32Array(6),
+    state: new Float32Array(0),
+  }
 }
 
 /** The actions of frame(number) and act(number), by the toy model's three formulas. */

@@ -7,7 +7,7 @@ export const help = `turbo-pi verify [--against DIR|random] [options] [options o
 turbo-pi verify --model DIR --cases FILE|DIR [options]
 turbo-pi verify --policy-cases DIR --models DIR [options]
 
-Shows how exactly a policy is computed; the exit code is 1 when a limit is exceeded or a case was skipped.
+Shows how exactly a policy is computed; the exit code is 1 when a limit is exceeded or a case could not be run.
 
 The first form runs the same observations and noise through two precisions or runtimes of one checkpoint, and prints for
 each number of denoise steps the largest and the mean difference of the normalised actions, and their cosine. What is
@@ -28,7 +28,8 @@ difference of each kind of tensor from the official implementation.
 
   --model DIR, --models DIR checkpoint directory: config.json and model.safetensors; for whole policies where the model
                             folders and tokenizers that info.json names lie
-  --cases FILE|DIR          a golden case (.safetensors), or a folder of them
+  --cases FILE|DIR          a golden case (.safetensors), or a folder of them; those of real-time chunking on both time grids
+  --inputs DIR              where the cases lie whose observations others use [beside them, else ../../cases]
   --policy-cases DIR        folders with obs.msgpack, expected.safetensors, info.json and norm_stats.json
   --reference NAME          tensor of golden cases to compare the actions with, and nothing else [out.actions]
   --max X, --mean X         largest and mean difference allowed, for every kind of tensor [what the precision allows];
@@ -44,6 +45,7 @@ export const OPTIONS = {
   against: text(),
   model: text(),
   cases: text(),
+  inputs: text(),
   'policy-cases': text(),
   models: text(),
   count: integer(8, 1, 10_000),

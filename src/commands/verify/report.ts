@@ -1,5 +1,5 @@
 import type { Tolerance } from '../../onnx/arithmetic.js'
-import { allPassed, type CaseResult, exceeded, type Tolerances } from '../../verification/results.js'
+import { allPassed, type CaseResult, exceeded, failed, type Tolerances } from '../../verification/results.js'
 import type { Comparison } from '../../verification/two-runtimes.js'
 import { alignedTable } from '../kit/table.js'
 
@@ -24,13 +24,14 @@ export function casesReport(results: readonly CaseResult[], tolerances: Toleranc
     result.skipped ? `skipped: ${result.skipped}` : exceeded(result, tolerances).length ? 'FAILED' : 'ok',
   ])
   const allowed = ['tolerance', ...kinds.map(kind => figure(tolerances[kind]!, tolerances[kind]!)), '']
-  const bad = results.filter(result => result.skipped || exceeded(result, tolerances).length)
+  const bad = results.filter(result => failed(result, tolerances)).length
+  const left = results.filter(result => result.notComputed).length
+  const ran = results.length - left
   return [
     alignedTable(['case', ...kinds, ''], [...rows, allowed]),
     '',
-    allPassed(results, tolerances)
-      ? `all ${results.length} cases passed`
-      : `${bad.length} of ${results.length} cases did not pass`,
+    (allPassed(results, tolerances) ? `all ${ran} cases passed` : `${bad} of ${ran} cases did not pass`) +
+      (left ? `; ${left} skipped` : ''),
   ].join('\n')
 }
 

@@ -26,6 +26,9 @@ export interface GemmaConfig {
   headDim: number
 }
 
+/** Whose arithmetic the times of denoise steps follow: openpi adds up float32 steps, LeRobot takes 1 − k/N in float64. */
+export type TimeGrid = 'openpi' | 'lerobot'
+
 /** Everything the graphs are derived from; nothing is fixed to one size. */
 export interface ModelConfig {
   modelType: ModelType
@@ -45,6 +48,9 @@ export interface ModelConfig {
   rmsNormEps: number
   timeMinPeriod: number
   timeMaxPeriod: number
+  /** Most rows that it was trained to be given of the chunk before (real-time chunking); 0: it was not. */
+  trainedDelay: number
+  timeGrid: TimeGrid
 }
 
 /** Tokens that one camera gives. */
@@ -85,7 +91,9 @@ const RELEASED = {
   rmsNormEps: 1e-6,
   timeMinPeriod: 0.004,
   timeMaxPeriod: 4,
-}
+  trainedDelay: 0,
+  timeGrid: 'openpi',
+} as const
 
 /** The released model of 3.35 B parameters. */
 export function releasedConfig(modelType: ModelType): ModelConfig {
@@ -123,11 +131,11 @@ class Fields {
     return this.json[field] !== undefined
   }
 
-  integer(field: string, otherwise?: number): number {
+  integer(field: string, otherwise?: number, least = 1): number {
     const value = this.json[field] ?? otherwise
-    return Number.isSafeInteger(value) && (value as number) > 0
+    return Number.isSafeInteger(value) && (value as number) >= least
       ? (value as number)
-      : this.fail(field, 'a positive integer')
+      : this.fail(field, least ? 'a positive integer' : 'an integer from 0 on')
   }
 
   number(field: string, otherwise?: number): number {
@@ -211,7 +219,11 @@ export function parseModelConfig(json: unknown, path: string, tensorNames: Itera
       fields.has('max_period') ? 'max_period' : 'time_max_period',
       RELEASED.timeMaxPeriod,
     ),
+    trainedDelay: fields.integer('rtc_training_max_delay', RELEASED.trainedDelay, 0),
+    timeGrid: fields.has('type') ? 'lerobot' : RELEASED.timeGrid,
   }
+  if (!variantOf(config).adaptiveNorms && config.trainedDelay > 0)
+    fields.fail('rtc_training_max_delay', '0, since the network of pi0 has one time for all rows')
   checkConsistent(config, path)
   return config
 }

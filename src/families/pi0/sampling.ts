@@ -1,5 +1,7 @@
 import { TurboPiError } from '../../errors.js'
 import type { ModelConfig } from './config.js'
+import { type Continuation, sameContinuation } from './rtc/continuation.js'
+import { continuationFault } from './rtc/continuation-check.js'
 
 /** Most denoise steps of one inference. */
 export const MAX_STEPS = 50
@@ -10,15 +12,18 @@ export interface Sampling {
   readonly steps: number
   /** What it is denoised from: a seed (0…2³² − 1), or standard normal numbers [actionHorizon, actionDim]. */
   readonly noise: number | Float32Array
+  /** Real-time chunking: how it continues the chunk before it. */
+  readonly continuation?: Continuation | undefined
 }
 
 /** A sampling as it is asked for, steps filled in: without noise, a seed is drawn once nobody is found to share with. */
 export type SamplingRequest = Omit<Sampling, 'noise'> & { readonly noise?: Sampling['noise'] | undefined }
 
 /** The sampling of a request, with the seed from `drawSeed` where it brings no noise. */
-export const drawn = ({ steps, noise }: SamplingRequest, drawSeed: () => number): Sampling => ({
+export const drawn = ({ steps, noise, continuation }: SamplingRequest, drawSeed: () => number): Sampling => ({
   steps,
   noise: noise ?? drawSeed(),
+  continuation,
 })
 
 /** A number that is equal for equal requests. */
@@ -27,7 +32,7 @@ export const samplingKey = ({ steps, noise }: SamplingRequest): number =>
 
 /** Whether two requests mean the same, so that one inference answers both. */
 export function sameSampling(a: SamplingRequest, b: SamplingRequest): boolean {
-  if (a.steps !== b.steps) return false
+  if (a.steps !== b.steps || !sameContinuation(a.continuation, b.continuation)) return false
   if (!(a.noise instanceof Float32Array && b.noise instanceof Float32Array)) return a.noise === b.noise
   return bytesOf(a.noise).equals(bytesOf(b.noise))
 }
@@ -54,7 +59,7 @@ export function checkSampling(sampling: readonly Sampling[], batch: number, conf
   const { actionHorizon, actionDim } = config
   if (sampling.length !== batch)
     throw refuse(`a prefix of ${batch} rows takes ${batch} samplings, got ${sampling.length}`)
-  for (const [row, { steps, noise }] of sampling.entries()) {
+  for (const [row, { steps, noise, continuation }] of sampling.entries()) {
     if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
       throw refuse(`row ${row}: steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)
     if (!sameBatch(sampling[0]!, sampling[row]!))
@@ -64,5 +69,7 @@ export function checkSampling(sampling: readonly Sampling[], batch: number, conf
         throw refuse(`row ${row}: the seed must be an integer from 0 to 4294967295, got ${noise}`)
     } else if (noise.length !== actionHorizon * actionDim)
       throw refuse(`row ${row}: noise has ${noise.length} numbers; expected ${actionHorizon}×${actionDim}`)
+    const fault = continuation && continuationFault(continuation, config)
+    if (fault) throw refuse(`row ${row}: ${fault.field} ${fault.detail}`)
   }
 }

@@ -1,26 +1,30 @@
-import type { ModelConfig } from './config.js'
+import type { ModelConfig, TimeGrid } from './config.js'
 
-/** Times at which a sampler of `steps` steps evaluates the velocity, accumulated in float32 from 1 down (pi05-spec §3.7). */
-export function timeGrid(steps: number): Float32Array {
-  const dt = timeStep(steps)
-  const times = new Float32Array(steps).fill(1)
-  for (let k = 1; k < steps; k++) times[k] = times[k - 1]! + dt
+/** Times from 1 down at which a sampler of `steps` steps evaluates the velocity (pi05-spec §3.7). */
+export function timeGrid(steps: number, grid: TimeGrid): number[] {
+  if (grid === 'lerobot') return Array.from({ length: steps }, (_, k) => 1 + k * (-1 / steps))
+  const dt = Math.fround(-1 / steps)
+  const times = [1]
+  for (let k = 1; k < steps; k++) times.push(Math.fround(times[k - 1]! + dt))
   return times
 }
 
-/** −1/steps in float32. */
-export const timeStep = (steps: number) => Math.fround(-1 / steps)
+/** Times that a step count's modulations are made for: its grid, then, where rows may be given, theirs. */
+export function modulatedTimes(config: ModelConfig, steps: number): number[] {
+  const times = timeGrid(steps, config.timeGrid)
+  return config.trainedDelay > 0 ? [...times, 0] : times
+}
 
-/** [steps, expert width]: sine and cosine embeddings of the time grid, computed in float64 (pi05-spec §3.6). */
-export function timeEmbeddings(config: ModelConfig, steps: number): Float32Array {
+/** [times, expert width]: sine and cosine embeddings of the times in float32, computed in float64 (pi05-spec §3.6). */
+export function timeEmbeddings(config: ModelConfig, times: readonly number[]): Float32Array {
   const { timeMinPeriod, timeMaxPeriod, expert } = config
   const half = expert.width / 2
-  const embeddings = new Float32Array(steps * expert.width)
-  for (const [k, time] of timeGrid(steps).entries())
+  const embeddings = new Float32Array(times.length * expert.width)
+  for (const [k, time] of times.entries())
     for (let i = 0; i < half; i++) {
       const fraction = half > 1 ? i / (half - 1) : 0
       const period = timeMinPeriod * (timeMaxPeriod / timeMinPeriod) ** fraction
-      const angle = (2 * Math.PI * time) / period
+      const angle = (2 * Math.PI * Math.fround(time)) / period
       embeddings[k * expert.width + i] = Math.sin(angle)
       embeddings[k * expert.width + half + i] = Math.cos(angle)
     }

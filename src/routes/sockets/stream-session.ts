@@ -15,6 +15,7 @@ import type { Robots } from '../robots.js'
 import type { Connection } from './connection.js'
 import { Greeting } from './greeting.js'
 import { ageOnArrival } from './observation-age.js'
+import { RecentChunks } from './recent-chunks.js'
 
 /** Milliseconds after its deadline that an observation may still be answered late; then it is skipped. */
 const LATE_MARGIN_MS = 250
@@ -57,6 +58,7 @@ export class StreamSession {
   #newestSeq = -1
   #answeredSeq = -1
   #chunks = 0
+  readonly #recent = new RecentChunks()
 
   constructor(
     served: Served,
@@ -82,8 +84,9 @@ export class StreamSession {
   open(): void {
     const renew = (serving: Serving) => {
       this.#serving = serving
-      // What was carried over belongs to observations of the policy before.
+      // What was carried over, and what was served, belongs to the policy before.
       this.#reader = serving.stream.reader(this.#wire)
+      this.#recent.clear()
       this.#ready()
     }
     this.#connection.gone.addEventListener('abort', this.#served.onSwap(renew))
@@ -158,7 +161,8 @@ export class StreamSession {
       })
     }
     const age = ageOnArrival(message, Date.now(), this.#settings.clockToleranceMs)
-    const { observation, sampling, carried } = this.#reader.observation(message)
+    const { observation, sampling: asked, carried } = this.#reader.observation(message)
+    const sampling = this.#recent.found(asked)
     this.#newestSeq = seq
     const pending: Pending = { seq, cancellation: new Cancellation() }
     // It is of no use itself, and takes no place from what is.
@@ -166,7 +170,8 @@ export class StreamSession {
     this.#supersede()
     this.#waiting = pending
     this.#pending.push(pending)
-    const inference = this.#serving.service.infer(observation, sampling, {
+    const serving = this.#serving
+    const inference = serving.service.infer(observation, sampling, {
       session: this.#connection.caller,
       signal: pending.cancellation,
       deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - age,
@@ -197,6 +202,7 @@ export class StreamSession {
             valid_until: validUntil,
           }
           this.#connection.robot?.answered(envelope.obs_age_ms)
+          if (serving === this.#serving) this.#recent.keep(envelope.chunk_id, answer.served)
           this.#connection.send(encodeActions(envelope, answer, this.#wire))
         })
         .catch(error => {
@@ -230,6 +236,7 @@ export class StreamSession {
 
   #reset(): void {
     this.#reader.reset()
+    this.#recent.clear()
     for (const pending of this.#pending) {
       if (!pending.skipped) this.#skip(pending, 'reset')
     }

@@ -2,8 +2,9 @@ import { join } from 'node:path'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { GraphName } from '../../families/lowered-model.js'
 import { type ModelConfig, tokensPerImage } from '../../families/pi0/config.js'
-import { timeEmbeddings, timeStep } from '../../families/pi0/time.js'
-import { drawNoise } from '../noise.js'
+import { FACTORS } from '../../families/pi0/rtc/step-updates.js'
+import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
+import { denoiseInputs } from '../denoise-inputs.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { integerSumsOverflow } from './processor.js'
 import type { ActCall, ActReply, LoadCall, PerceiveCall, PerceiveReply } from './protocol.js'
@@ -101,27 +102,33 @@ export class Sessions {
   /** All denoise steps of a batch. */
   async act(call: ActCall, slot: ArrayBuffer, checkpoint: () => void): Promise<ActReply> {
     const { batch, positions, state, sampling, trace } = call
-    const { steps } = sampling[0]!
+    const { steps, noise, updates, targets } = denoiseInputs(sampling, this.config)
     const { actionHorizon, actionDim } = this.config
-    const noise = drawNoise(sampling, actionHorizon * actionDim)
     const shape = [batch, actionHorizon, actionDim]
+    const updateShape = [batch, actionHorizon, FACTORS]
+    const updateSize = updates.length / steps
     const modulations = await this.modulation(steps)
+    const vector = (values: Float32Array) => new Tensor('float32', values, [values.length])
+    const given = modulations[steps]
     const feeds: Tensors = {
       ...this.prefix(slot, batch, positions),
-      dt: new Tensor('float32', [timeStep(steps)], []),
+      target: new Tensor('float32', targets, shape),
       lengths: new Tensor('int64', call.lengths, [batch]),
+      ...(given && { given_modulation: vector(given) }),
       ...(state && { state: new Tensor('float32', state, [batch, actionDim]) }),
     }
     let x = new Tensor('float32', noise, shape)
     let next = new Tensor('float32', new Float32Array(noise.length), shape)
     const velocity = new Tensor('float32', new Float32Array(noise.length), shape)
     const reply: ActReply = { actions: noise, stepMs: [], x: [], velocity: [] }
-    for (const modulation of modulations) {
+    for (let step = 0; step < steps; step++) {
       checkpoint()
       const start = performance.now()
       if (trace) reply.x.push((x.data as Float32Array).slice())
       feeds['x'] = x
-      feeds['modulation'] = new Tensor('float32', modulation, [modulation.length])
+      const update = updates.subarray(step * updateSize, (step + 1) * updateSize)
+      feeds['modulation'] = vector(modulations[step]!)
+      feeds['update'] = new Tensor('float32', update, updateShape)
       await this.run('denoise', feeds, trace ? { x_next: next, velocity } : { x_next: next })
       if (trace) reply.velocity.push((velocity.data as Float32Array).slice())
       ;[x, next] = [next, x]
@@ -131,16 +138,21 @@ export class Sessions {
     return reply
   }
 
-  /** What the denoise graph takes of the time, for each step; computed once a step count (pi05-spec §6.1). */
+  /**
+   * What the denoise graph takes of the time, for each step and, where rows may be given, for theirs; computed once a
+   * step count (pi05-spec §6.1).
+   */
   private async modulation(steps: number): Promise<Float32Array[]> {
     const kept = this.modulations.get(steps)
     if (kept) return kept
-    const embedding = timeEmbeddings(this.config, steps)
-    const feeds = { time_embedding: new Tensor('float32', embedding, [steps, embedding.length / steps]) }
+    const times = modulatedTimes(this.config, steps)
+    const embedding = timeEmbeddings(this.config, times)
+    const shape = [times.length, this.config.expert.width]
+    const feeds = { time_embedding: new Tensor('float32', embedding, shape) }
     const { modulation } = await this.run('modulation', feeds, ['modulation'])
     const all = modulation!.data as Float32Array
-    const size = all.length / steps
-    const rows = Array.from({ length: steps }, (_, k) => all.subarray(k * size, (k + 1) * size))
+    const size = all.length / times.length
+    const rows = times.map((_, k) => all.subarray(k * size, (k + 1) * size))
     const [oldest] = this.modulations.keys()
     if (this.modulations.size >= KEPT_MODULATIONS) this.modulations.delete(oldest!)
     this.modulations.set(steps, rows)

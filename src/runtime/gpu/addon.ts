@@ -65,6 +65,10 @@ export interface NativeAct {
   steps: number
   /** [batch, horizon, actionDim]. */
   noise: Float32Array
+  /** Factors of x, velocity and target at each step, [steps, batch, horizon, 3]. */
+  updates: Float32Array
+  /** [batch, horizon, actionDim]. */
+  targets: Float32Array
   /** [batch, actionDim] where the model takes a state, else empty. */
   state: Float32Array
 }
@@ -95,6 +99,8 @@ export interface NativeShape {
   /** Floats of one step's modulation. */
   modulation: number
   state: boolean
+  /** The denoise graph takes rows that are given. */
+  given: boolean
   maxBatch: number
   maxImages: number
   maxPrefix: number
@@ -105,7 +111,10 @@ export interface NativeSession {
   readonly shape: NativeShape
   perceive(input: NativePerceive): NativeJob<{ visionMs: number; prefixMs: number }>
   act(input: NativeAct): NativeJob<{ actions: Float32Array; denoiseMs: number }>
-  /** `table` is [steps, modulation]; a step count that is set already is left as it is. */
+  /**
+   * `table` is [steps, modulation], with one more row, for time 0, where rows may be given; a step count that is set already is
+   * left as it is.
+   */
   setModulation(input: { steps: number; table: Float32Array }): NativeJob<void>
   trace(input: NativePerceive & NativeAct): NativeJob<NativeTrace>
   /** False when the job has started. */

@@ -1,7 +1,7 @@
 import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
-import { drawNoise } from '../noise.js'
+import { denoiseInputs } from '../denoise-inputs.js'
 import type { PrefixLayout } from '../prefix-layout.js'
 import type { ActResult, InferenceTrace, RunOptions, RuntimeInfo } from '../runtime.js'
 import { type Held, type Perceived, SlotRuntime } from '../slots.js'
@@ -89,9 +89,7 @@ export class GpuRuntime extends SlotRuntime<number> {
     state: Float32Array = new Float32Array(0),
     sampling: readonly Sampling[],
   ): NativeAct {
-    const { actionHorizon, actionDim } = this.info.config
-    const noise = drawNoise(sampling, actionHorizon * actionDim)
-    return { slot, batch: sampling.length, steps: sampling[0]!.steps, noise, state }
+    return { slot, batch: sampling.length, ...denoiseInputs(sampling, this.info.config), state }
   }
 
   /** Sends the modulation of a step count, once. A failure is not kept: the next call tries again. */

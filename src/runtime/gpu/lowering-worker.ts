@@ -8,7 +8,7 @@ import { type CachedModel, modelFromCache } from '../../families/model-cache.js'
 /** What the CPU does for a GPU runtime, off the event loop: lowering a checkpoint, and the modulation graph. */
 export type WorkerCall =
   | { kind: 'lower'; source: ModelSource; cache: string }
-  | { kind: 'modulation'; directory: string; embedding: Float32Array; steps: number }
+  | { kind: 'modulation'; directory: string; embedding: Float32Array; times: number }
 
 export type WorkerReply =
   | { kind: 'done'; result: CachedModel | Float32Array }
@@ -26,10 +26,10 @@ async function answer(call: WorkerCall): Promise<WorkerReply> {
     })
     return { kind: 'done', result }
   }
-  const { directory, embedding, steps } = call
+  const { directory, embedding, times } = call
   const session = await InferenceSession.create(join(directory, 'modulation.onnx'), { logSeverityLevel: 3 })
   try {
-    const shape = [steps, embedding.length / steps]
+    const shape = [times, embedding.length / times]
     const { modulation } = await session.run({ time_embedding: new Tensor('float32', embedding, shape) })
     return { kind: 'done', result: Float32Array.from(modulation!.data as Float32Array) }
   } finally {

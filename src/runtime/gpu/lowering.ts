@@ -3,7 +3,7 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelSource } from '../../families/lowered-model.js'
 import type { CachedModel } from '../../families/model-cache.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
-import { timeEmbeddings } from '../../families/pi0/time.js'
+import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
 import { startWorker } from '../../worker-thread.js'
 import type { WorkerCall, WorkerReply } from './lowering-worker.js'
 
@@ -50,7 +50,7 @@ export function lower(source: ModelSource, cache: string, options: LoweringOptio
   return call({ kind: 'lower', source, cache }, options)
 }
 
-/** Gives [steps, modulation], what the denoise graph takes of the time, by ONNX Runtime; once a step count (network §6.1). */
+/** Gives [times, modulation], what the denoise graph takes of the time, by ONNX Runtime; once a step count (network §6.1). */
 export function modulationTables(
   directory: string,
   config: ModelConfig,
@@ -59,8 +59,9 @@ export function modulationTables(
   return steps => {
     const known = tables.get(steps)
     if (known) return known
-    const embedding = timeEmbeddings(config, steps)
-    const table = call<Float32Array>({ kind: 'modulation', directory, embedding, steps })
+    const times = modulatedTimes(config, steps)
+    const embedding = timeEmbeddings(config, times)
+    const table = call<Float32Array>({ kind: 'modulation', directory, embedding, times: times.length })
     tables.set(steps, table)
     table.catch(() => tables.delete(steps))
     return table

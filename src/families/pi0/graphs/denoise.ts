@@ -15,6 +15,7 @@ import {
   ropeTables,
   type Site,
 } from '../blocks.js'
+import { FACTORS } from '../rtc/step-updates.js'
 import { EXPERT } from '../tensors.js'
 import { variantOf } from '../variant.js'
 import { adaptiveNorms, modulationSize } from './modulation.js'
@@ -26,14 +27,19 @@ interface Norm {
   input: NormedInput
 }
 
-/** One denoise step: x → velocity, x + dt·velocity (pi05-spec §3.6, §3.7). */
+/**
+ * One denoise step: x → velocity, and the next x as the sum of x, velocity and target, each times its factor of the row
+ * (pi05-spec §3.6, §3.7; `stepUpdates` makes the factors). A row that stays where it is, with factors 1, 0, 0, is given:
+ * its time is 0, for checkpoints that were trained so.
+ */
 export function denoiseGraph(site: Site): void {
   const { g, config } = site
   const { depth, kvHeads, headDim } = config.expert
   const chunk = ['B', 'H', config.actionDim]
   const x = g.input('x', 'float32', chunk)
   const modulation = g.input('modulation', 'float32', [modulationSize(config)])
-  const dt = g.input('dt', 'float32', [])
+  const update = g.input('update', 'float32', ['B', 'H', FACTORS])
+  const target = g.input('target', 'float32', chunk)
   const prefix = Array.from({ length: depth }, (_, l) => ({
     keys: g.input(`keys.${l}`, g.compute, ['B', kvHeads, 'P', headDim]),
     values: g.input(`values.${l}`, g.compute, ['B', kvHeads, 'P', headDim]),
@@ -44,7 +50,10 @@ export function denoiseGraph(site: Site): void {
   let tokens = variant.stateToken
     ? stateAndActions(site, x, modulation)
     : dense(site, x, 'action_in_proj', { type: 'float32' })
-  const norms = variant.adaptiveNorms ? adaptive(site, modulation) : folded(site)
+  const [ofX, ofVelocity, ofTarget] = g.split(update, 2, [1, 1, 1]) as [Value, Value, Value]
+  const norms = variant.adaptiveNorms
+    ? adaptive(site, modulation, given(site, ofVelocity, ofTarget))
+    : folded(site)
 
   const offsets = g.unsqueeze(g.range(g.sizeOf(tokens, 1)), [0])
   const rope = ropeTables(g, g.add(g.unsqueeze(lengths, [1]), offsets), headDim, config.ropeTheta)
@@ -69,16 +78,38 @@ export function denoiseGraph(site: Site): void {
     type: 'float32',
     ...(rmsNorm && { rmsNorm }),
   })
-  g.output('x_next', g.add(x, g.multiply(dt, velocity)), chunk)
+  const moved = g.add(g.multiply(ofX, x), g.multiply(ofVelocity, velocity))
+  g.output('x_next', g.add(moved, g.multiply(ofTarget, target)), chunk)
   g.output('velocity', velocity, chunk)
 }
 
-/** pi05: RMS(x)⊙(1 + scale) + shift, and a gate on the sub-layer's output, from this step's modulation. */
-function adaptive(site: Site, modulation: Value): Norm[] {
+/** Which rows [B, H, 1] are given, and the modulation of time 0; for checkpoints that were trained with given rows. */
+interface Given {
+  rows: Value
+  modulation: Value
+}
+
+function given({ g, config }: Site, ofVelocity: Value, ofTarget: Value): Given | undefined {
+  if (config.trainedDelay === 0) return undefined
+  const zero = g.floats('float32', 0)
+  return {
+    rows: g.and(g.equal(ofVelocity, zero), g.equal(ofTarget, zero)),
+    modulation: g.input('given_modulation', 'float32', [modulationSize(config)]),
+  }
+}
+
+/**
+ * pi05: RMS(x)⊙(1 + scale) + shift, and a gate on the sub-layer's output, from this step's modulation; rows that are
+ * given have that of time 0.
+ */
+function adaptive(site: Site, modulation: Value, given: Given | undefined): Norm[] {
   const { g, config } = site
   const { width } = config.expert
   const names = adaptiveNorms(config)
-  const vectors = g.split(modulation, 0, new Array<number>(3 * names.length).fill(width))
+  const vectorsOf = (of: Value) => g.split(of, 0, new Array<number>(3 * names.length).fill(width))
+  const moving = vectorsOf(modulation)
+  const still = given && vectorsOf(given.modulation)
+  const vectors = given ? moving.map((vector, i) => g.where(given.rows, still![i]!, vector)) : moving
   return names.map((_, n) => {
     const [scale, shift, gate] = vectors.slice(3 * n) as [Value, Value, Value]
     return {
