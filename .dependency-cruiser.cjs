@@ -1,10 +1,9 @@
 /**
  * The import rules of the house: data goes routes → service → policy and runtime → families → onnx → storage, and no
- * room knows one further left. `errors.ts` and `cancellation.ts` belong to everybody.
+ * room knows one further left. `errors.ts`, `cancellation.ts` and `worker-thread.ts` belong to everybody.
  */
-const SHARED = '^src/(errors|cancellation)\\.ts$'
-/** A folder, or one file without its ending. */
-const room = name => `^src/${name}[/.]`
+const SHARED = '^src/(errors|cancellation|worker-thread)\\.ts$'
+const room = name => `^src/${name}/`
 const only = (from, ...allowed) => ({
   name: `${from}-imports`,
   severity: 'error',
@@ -28,15 +27,32 @@ module.exports = {
     only('families', 'onnx', 'storage'),
     only('policy', 'contract', 'families', 'storage'),
     only('runtime', 'families', 'onnx', 'storage'),
-    apart('runtime/cpu', 'runtime/gpu', 'runtime/tensorrt', 'runtime/cuda'),
-    apart('runtime/tensorrt', 'runtime/cuda'),
-    apart('runtime/cuda', 'runtime/tensorrt'),
-    apart('runtime/gpu', 'runtime/tensorrt', 'runtime/cuda'),
-    only('verification', 'contract', 'policy', 'runtime', 'families', 'storage'),
-    only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling'),
+    {
+      name: 'backends-do-not-know-each-other',
+      severity: 'error',
+      comment:
+        'A folder of src/runtime is a backend or what backends share; the table (backends.ts) alone knows them all.',
+      from: { path: '^src/runtime/([^/]+)/' },
+      to: {
+        path: '^src/runtime/(?:[^/]+/|backends\\.ts$)',
+        pathNot: ['^src/runtime/$1/', '^src/runtime/(gpu|agreement)/'],
+      },
+    },
+    apart('runtime/cpu', 'runtime/gpu', 'runtime/agreement'),
+    apart('runtime/gpu', 'runtime/agreement'),
+    apart('runtime/agreement', 'runtime/gpu'),
+    only('verification', 'contract', 'policy', 'runtime', 'families', 'onnx', 'storage'),
+    only('service', 'contract', 'policy', 'runtime', 'families'),
     only('client', 'contract'),
     only('tabletop'),
-    only('page', 'tabletop'),
+    only('page', 'tabletop', 'contract'),
+    {
+      name: 'the-page-takes-types-of-the-contract',
+      severity: 'error',
+      comment: 'A browser loads no module of the contract for the page: `import type` alone.',
+      from: { path: room('page') },
+      to: { path: room('contract'), dependencyTypesNot: ['type-only'] },
+    },
     {
       name: 'routes-imports',
       severity: 'error',
@@ -104,14 +120,18 @@ module.exports = {
       name: 'settings-stand-alone',
       severity: 'error',
       comment: 'Settings take their choices from the tables that own them.',
-      from: { path: '^src/config\\.ts$' },
-      to: { path: '^src/', pathNot: [SHARED, room('runtime'), room('onnx'), room('families')] },
+      from: { path: '^src/(config|setting)\\.ts$' },
+      to: {
+        path: '^src/',
+        pathNot: [SHARED, '^src/setting\\.ts$', room('runtime'), room('onnx'), room('families')],
+      },
     },
     {
       name: 'no-circular',
       severity: 'error',
-      from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+      comment: 'Neither of modules nor of types.',
+      from: { pathNot: '^src/client/(client|stream)\\.ts$' },
+      to: { circular: true },
     },
   ],
   options: {

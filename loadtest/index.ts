@@ -1,5 +1,5 @@
-import { cpus } from 'node:os'
-import { parseArgs } from 'node:util'
+import { machineLine } from '../src/commands/kit/machine.js'
+import { flag, integer, integers, number, readOptions, text, texts } from '../src/commands/kit/options.js'
 import type { ObservationSpec } from '../src/contract/observation.js'
 import { ServerProcess } from './child.js'
 import { framesFor, type RobotFrames } from './observations.js'
@@ -24,59 +24,41 @@ Times of http are autocannon's, in whole milliseconds. Times of robots are ages:
 the arrival of its actions; an answer is stale after one camera period and two inferences. The scenario engines computes
 the bundled policy, and a larger random model, on the CPU.`
 
-const { values } = parseArgs({
-  options: {
-    'engine-ms': { type: 'string', default: '0' },
-    'max-batch': { type: 'string', default: '8' },
-    lanes: { type: 'string', default: '1' },
-    seconds: { type: 'string', default: '5' },
-    scenarios: { type: 'string', default: 'http,closed,robots,burst' },
-    robots: { type: 'string', default: '1,8,64' },
-    hertz: { type: 'string', default: '10' },
-    url: { type: 'string' },
-    'api-key': { type: 'string' },
-    remote: { type: 'boolean', default: false },
-    'node-arg': { type: 'string', multiple: true, default: [] },
-    help: { type: 'boolean', default: false },
-  },
-})
-
-function bounded(
-  option: 'engine-ms' | 'max-batch' | 'lanes' | 'seconds' | 'hertz',
-  min: number,
-  max: number,
-) {
-  const number = Number(values[option])
-  if (!(number >= min && number <= max)) {
-    throw new Error(`--${option} takes ${min} to ${max}, got ${values[option]}`)
-  }
-  return number
+const OPTIONS = {
+  'engine-ms': number(0, 0, 10_000),
+  'max-batch': integer(8, 1, 256),
+  lanes: integer(1, 1, 2),
+  seconds: number(5, 1, 60),
+  scenarios: text('http,closed,robots,burst'),
+  robots: integers([1, 8, 64], 1, 256),
+  hertz: number(10, 0.1, 1000),
+  url: text(),
+  'api-key': text(),
+  remote: flag(),
+  'node-arg': texts(),
+  help: flag(),
 }
 
+const { own: options } = readOptions(process.argv.slice(2), OPTIONS, HELP)
+
 function checkedUrl(url: string | undefined): string | undefined {
-  if (url && !values.remote && !['127.0.0.1', 'localhost', '[::1]'].includes(new URL(url).hostname)) {
+  if (url && !options.remote && !['127.0.0.1', 'localhost', '[::1]'].includes(new URL(url).hostname)) {
     throw new Error(`${url} is not on this machine; pass --remote to load it all the same`)
   }
   return url?.replace(/\/$/, '')
 }
 
 async function main(): Promise<void> {
-  const engineMs = bounded('engine-ms', 0, 10_000)
-  const maxBatch = bounded('max-batch', 1, 256)
-  const lanes = bounded('lanes', 1, 2) === 2 ? 2 : 1
-  const load = { seconds: bounded('seconds', 1, 60), hertz: bounded('hertz', 0.1, 1000) }
-  const counts = values.robots.split(',').map(Number)
-  if (!counts.every(count => Number.isInteger(count) && count >= 1 && count <= 256)) {
-    throw new Error(`--robots takes numbers from 1 to 256, got ${values.robots}`)
-  }
-  const chosen = values.scenarios.split(',')
-  const url = checkedUrl(values.url)
-  const nodeArgs = values['node-arg']
+  const { 'engine-ms': engineMs, 'max-batch': maxBatch, seconds, hertz, robots: counts } = options
+  const lanes = options.lanes === 2 ? 2 : 1
+  const chosen = options.scenarios.split(',')
+  const url = checkedUrl(options.url)
+  const nodeArgs = options['node-arg']
 
   const own = url
     ? undefined
     : await ServerProcess.start({ engine: engineMs, maxBatch, lanes, threads: 1 }, nodeArgs)
-  const target = { url: url ?? own!.url, apiKey: values['api-key'] }
+  const target = { url: url ?? own!.url, apiKey: options['api-key'] }
   const headers = target.apiKey === undefined ? {} : { authorization: `Api-Key ${target.apiKey}` }
   const metadata = await (await fetch(`${target.url}/metadata`, { headers })).json()
   const { observation: spec } = metadata as { observation: ObservationSpec }
@@ -88,7 +70,7 @@ async function main(): Promise<void> {
     target,
     own,
     frames,
-    load: { ...load, staleAfterMs: 1000 / load.hertz + 2 * engineMs },
+    load: { seconds, hertz, staleAfterMs: 1000 / hertz + 2 * engineMs },
     add: row => rows.push(row),
   }
   if (chosen.includes('http')) await scenarios.http(bench)
@@ -98,13 +80,10 @@ async function main(): Promise<void> {
   own?.stop()
   if (chosen.includes('engines')) await scenarios.engines(bench, maxBatch, nodeArgs)
 
-  const cpu = cpus()
   const engine = url ?? `engine ${engineMs} ms, batches of up to ${maxBatch}, ${lanes} lane(s)`
-  console.log(
-    `${engine}; ${load.seconds} s each; ${cpu.length} × ${cpu[0]?.model.trim()}, Node ${process.version}`,
-  )
+  console.log(`${engine}; ${seconds} s each; ${machineLine()}`)
   console.log(table(rows))
 }
 
-if (values.help) console.log(HELP)
+if (options.help) console.log(HELP)
 else await main()

@@ -28,7 +28,7 @@ export class MeasuringRuntime implements Runtime {
       maxBatch,
       lanes,
       prefixSlots: lanes,
-      fingerprint: 'measuring',
+      weights: 'measuring',
       config,
     }
   }

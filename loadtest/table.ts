@@ -1,3 +1,5 @@
+import { alignedTable } from '../src/commands/kit/table.js'
+
 /** One scenario's line; all figures are texts, and missing ones stay empty. */
 export interface Row {
   scenario: string
@@ -37,15 +39,11 @@ const HEADINGS: Record<keyof Row, string> = {
 /** A number with as many decimals as it deserves. */
 export const column = (value: number, decimals = value < 10 ? 2 : 1) => value.toFixed(decimals)
 
-/** A Markdown table, aligned for a terminal. */
+/** The columns that any row fills. */
 export function table(rows: readonly Row[]): string {
   const keys = (Object.keys(HEADINGS) as (keyof Row)[]).filter(key => rows.some(row => row[key]))
-  const widths = keys.map(key => Math.max(HEADINGS[key].length, ...rows.map(row => row[key]?.length ?? 0)))
-  const line = (cells: string[]) =>
-    `| ${cells.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!))).join(' | ')} |`
-  return [
-    line(keys.map(key => HEADINGS[key])),
-    `|${widths.map((width, at) => (at === 0 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`,
-    ...rows.map(row => line(keys.map(key => row[key] ?? ''))),
-  ].join('\n')
+  return alignedTable(
+    keys.map(key => HEADINGS[key]),
+    rows.map(row => keys.map(key => row[key] ?? '')),
+  )
 }

@@ -15,6 +15,8 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval/eval.js')],
   export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
   build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
+  swap: ['put another policy in the place of one that is served', () => import('./commands/swap.js')],
+  cache: ['list or prune lowered models and engines', () => import('./commands/cache.js')],
   bench: ['time every stage of the served policy', () => import('./commands/bench/bench.js')],
 }
 

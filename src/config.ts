@@ -1,71 +1,37 @@
+import { basename, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { TurboPiError } from './errors.js'
+import { PRECISIONS } from './onnx/arithmetic.js'
+import { RUNTIMES } from './runtime/backends.js'
+import { choice, flag, integer, optionalText, type Setting, text } from './setting.js'
 
-interface Setting<T> {
-  /** Environment variable; the flag wins over it. */
-  env: string
-  default: T
-  /** Shown by --help and in docs/reference/config.md. */
-  meaning: string
-  parse(text: string): T
+/** A policy directory and the name under which it is served. */
+export interface NamedDirectory {
+  name: string
+  directory: string
 }
 
-const text = (env: string, fallback: string, meaning: string): Setting<string> => ({
-  env,
-  default: fallback,
-  meaning,
-  parse: value => value,
-})
+/** `name=DIR`, of which the name stands in addresses and metrics; a `/` before the `=` belongs to a directory. */
+const NAMED = /^([A-Za-z0-9][\w.-]{0,62})=(.*)$/
 
-const optionalText = (env: string, meaning: string): Setting<string | undefined> => ({
-  env,
-  default: undefined,
-  meaning,
-  parse: value => value,
-})
+/** A directory without a name is called after its last folder. */
+function namedDirectories(value: string): NamedDirectory[] {
+  const named = value.split(',').map(text => {
+    const [, name, directory = text.trim()] = NAMED.exec(text.trim()) ?? []
+    if (directory === '') throw new Error('a directory or name=directory, several separated by commas')
+    return { name: name ?? servedName(basename(resolve(directory))), directory }
+  })
+  if (new Set(named.map(({ name }) => name)).size < named.length)
+    throw new Error('policies of different names: give each one as name=directory')
+  return named
+}
 
-const choice = <const T extends string>(
-  env: string,
-  fallback: T,
-  choices: readonly T[],
-  meaning: string,
-): Setting<T> => ({
-  env,
-  default: fallback,
-  meaning: `${meaning} (${choices.join(', ')})`,
-  parse: value => {
-    if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(', ')}`)
-    return value as T
-  },
-})
-
-const integer = (
-  env: string,
-  fallback: number,
-  min: number,
-  max: number,
-  meaning: string,
-): Setting<number> => ({
-  env,
-  default: fallback,
-  meaning,
-  parse: value => {
-    const number = Number(value)
-    if (!Number.isInteger(number) || number < min || number > max || value.trim() === '')
-      throw new Error(`an integer from ${min} to ${max}`)
-    return number
-  },
-})
-
-const flag = (env: string, meaning: string): Setting<boolean> => ({
-  env,
-  default: false,
-  meaning,
-  parse: value => {
-    if (!['true', 'false', '1', '0'].includes(value)) throw new Error('true or false')
-    return value === 'true' || value === '1'
-  },
-})
+/** A text made fit for addresses. */
+export const servedName = (text: string) =>
+  text
+    .replaceAll(/[^\w.-]/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 63) || 'policy'
 
 /** Every setting of `turbo-pi serve`: its flag is the key in kebab-case. */
 export const SETTINGS = {
@@ -79,7 +45,18 @@ export const SETTINGS = {
     'TURBO_PI_ALLOW_ANONYMOUS',
     'listen on an address other than loopback without an API key',
   ),
-  policy: optionalText('TURBO_PI_POLICY', 'policy directory; the bundled one when absent'),
+  policy: {
+    env: 'TURBO_PI_POLICY',
+    default: [],
+    meaning:
+      'policy directory; the bundled one when absent. Several as name=DIR each: the first is served at /, every one under /policies/<name>/',
+    parse: namedDirectories,
+    multiple: true,
+  } as Setting<readonly NamedDirectory[]>,
+  allowSwap: flag(
+    'TURBO_PI_ALLOW_SWAP',
+    'let holders of the API key put another policy directory of this machine in the place of one that is served',
+  ),
   randomWeights: choice(
     'TURBO_PI_RANDOM_WEIGHTS',
     'off',
@@ -99,13 +76,13 @@ export const SETTINGS = {
   runtime: choice(
     'TURBO_PI_RUNTIME',
     'auto',
-    ['auto', 'cpu', 'tensorrt', 'tensorrt_pipelined'],
-    'what computes',
+    RUNTIMES,
+    'what computes; tensorrt_pipelined is tensorrt with --pipeline on',
   ),
   precision: choice(
     'TURBO_PI_PRECISION',
     'auto',
-    ['auto', 'fp32', 'int8', 'bf16', 'fp16'],
+    ['auto', ...PRECISIONS],
     'arithmetic of the network; auto is fp32 on CPUs, bf16 on GPUs',
   ),
   threads: integer('TURBO_PI_THREADS', 0, 0, 1024, 'threads of the CPU runtime; 0 takes one a physical core'),
@@ -113,7 +90,7 @@ export const SETTINGS = {
     'TURBO_PI_PIPELINE',
     'auto',
     ['auto', 'on', 'off'],
-    'overlap the prefix of one batch with the denoising of another',
+    'overlap the prefix of one batch with the denoising of another; auto is off on CPUs, on on GPUs',
   ),
   maxBatch: integer('TURBO_PI_MAX_BATCH', 8, 1, 256, 'observations that share one engine call'),
   numSteps: integer(
@@ -219,7 +196,10 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
   const options = Object.fromEntries(
     names.map(name => [
       flagOf(name),
-      { type: typeof SETTINGS[name].default === 'boolean' ? 'boolean' : 'string' } as const,
+      {
+        type: typeof SETTINGS[name].default === 'boolean' ? 'boolean' : 'string',
+        multiple: 'multiple' in SETTINGS[name],
+      } as const,
     ]),
   )
   let values: Record<string, unknown>
@@ -233,7 +213,8 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
   const config: Record<string, unknown> = {}
   for (const name of names) {
     const setting: Setting<unknown> = SETTINGS[name]
-    const given = values[flagOf(name)] ?? env[setting.env]
+    const flagged = values[flagOf(name)]
+    const given = (Array.isArray(flagged) ? flagged.join(',') : flagged) ?? env[setting.env]
     if (given === undefined || given === '') config[name] = setting.default
     else
       try {
@@ -249,15 +230,20 @@ export function loadConfig(argv: readonly string[], env: NodeJS.ProcessEnv = pro
 }
 
 function checked(config: Config): Config {
-  if (config.randomWeights !== 'off' && config.policy)
+  if (config.randomWeights !== 'off' && config.policy.length > 0)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      `--policy ${config.policy} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
+      `--policy ${config.policy[0]?.directory} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
     )
   if (!LOOPBACK.has(config.host) && !config.apiKey && !config.allowAnonymous)
     throw new TurboPiError(
       'CONFIG_INVALID',
       `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY, or pass --allow-anonymous to serve everybody.`,
+    )
+  if (config.allowSwap && !config.apiKey)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      '--allow-swap lets callers choose what moves the robots: set TURBO_PI_API_KEY, so that not everybody may.',
     )
   return config
 }
@@ -271,4 +257,7 @@ export function settingsHelp(): string {
     .join('\n')
 }
 
-const showDefault = (value: unknown) => (value === undefined || value === false ? '' : ` [${value}]`)
+const showDefault = (value: unknown) => {
+  const shown = value === undefined || value === false ? '' : String(value)
+  return shown && ` [${shown}]`
+}

@@ -8,6 +8,7 @@ export const ERRORS = {
   ORIGIN_FORBIDDEN: { status: 403, title: 'Pages of other sites may not connect' },
   NOT_FOUND: { status: 404, title: 'There is nothing at this address' },
   SUBPROTOCOL_UNSUPPORTED: { status: 400, title: 'The WebSocket subprotocol is not supported' },
+  SWAP_REFUSED: { status: 409, title: 'The policy cannot take the place of the one being served' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is larger than this server accepts' },
   CONTENT_TYPE_UNSUPPORTED: { status: 415, title: 'The content type is not supported' },
   OBSERVATION_INVALID: { status: 422, title: 'The observation does not fit this policy' },

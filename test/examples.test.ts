@@ -35,3 +35,8 @@ t.test('the TypeScript example prints the first action', async t => {
   ])
   t.match(stdout, /^10 actions of 7 numbers; the first: \[/)
 })
+
+t.test('the embedding example asks the policy in process and over HTTP', async t => {
+  const { stdout } = await run(process.execPath, ['--import=tsx', repositoryPath('examples/embed.ts')])
+  t.match(stdout, /^in process: \[[\s-\d.,e]+\]\nover HTTP: POST .*\/robot\/infer asks tabletop\n$/)
+})

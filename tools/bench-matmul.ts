@@ -4,6 +4,7 @@
  * work on the machine changes little; docs/reference/int8.md quotes it.
  */
 import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { alignedTable } from '../src/commands/kit/table.js'
 import { CONTRIB_DOMAIN, encodeModel, type Graph, type Initializer, type Node } from '../src/onnx/encode.js'
 import { seededNoise } from '../src/runtime/noise.js'
 
@@ -142,10 +143,10 @@ const sizes = process.argv.slice(2).map(text => {
   return { m: m!, k: k!, n: n! }
 })
 if (sizes.length === 0) throw new Error('usage: npx tsx tools/bench-matmul.ts MxKxN …')
-console.log(`| 10⁹ operations a second of processor time | ${process.argv.slice(2).join(' | ')} |`)
-console.log(`|---|${sizes.map(() => '---|').join('')}`)
+const rows: string[][] = []
 for (const [name, parts] of Object.entries(WAYS)) {
-  const cells: string[] = []
-  for (const size of sizes) cells.push((await gigaOperations(size, parts(size))).toFixed(0))
-  console.log(`| ${name} | ${cells.join(' | ')} |`)
+  const row = [name]
+  for (const size of sizes) row.push((await gigaOperations(size, parts(size))).toFixed(0))
+  rows.push(row)
 }
+console.log(alignedTable(['10⁹ operations a second of processor time', ...process.argv.slice(2)], rows))

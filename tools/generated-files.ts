@@ -1,8 +1,11 @@
+import { markdownTable } from '../src/commands/kit/table.js'
 import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
 import { createServer } from '../src/server/standalone.js'
+import { Metrics } from '../src/service/metrics.js'
+import { Served } from '../src/service/served.js'
 import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
 
 /** The documents show LIBERO: a server generates its own from the policy that it serves. */
@@ -11,6 +14,7 @@ const LIBERO: ServiceMetadata = {
   observation: observationSpec(EMBODIMENTS.libero, undefined),
   shape: { horizon: 10, actionDim: 32, actionSize: 7 },
   defaultSteps: 10,
+  model: null,
   runtime: null,
   openpi: {},
 }
@@ -26,8 +30,12 @@ export async function generatedFiles(): Promise<Record<string, string>> {
 }
 
 async function openapi(): Promise<string> {
-  const described = { metadata: () => LIBERO } as PolicyService
-  const app = await createServer(described, { ...loadConfig([], {}), apiKey: undefined })
+  const described = { metadata: () => LIBERO, metrics: new Metrics() } as PolicyService
+  const app = await createServer(
+    [new Served(described, { name: 'libero' })],
+    { ...loadConfig([], {}), apiKey: undefined },
+    { swap: async () => {} },
+  )
   await app.ready()
   const document = app.swagger()
   await app.close()
@@ -35,32 +43,28 @@ async function openapi(): Promise<string> {
 }
 
 function errors(): string {
-  const rows = Object.entries(ERRORS).map(
-    ([code, { status, title }]) => `| \`${code}\` | ${status} | ${title} |`,
-  )
+  const rows = Object.entries(ERRORS).map(([code, { status, title }]) => [`\`${code}\``, `${status}`, title])
   return `# Errors
 
 Every error is an RFC 9457 problem document (\`application/problem+json\`) with \`type\`, \`title\`, \`status\`, \`code\`,
 \`detail\` and \`errors\`, a list of JSON pointers into the request. Codes are stable; texts are not. Errors of start-up
 end the process with exit code 1 and the same code and text on standard error.
 
-| code | status | title |
-|---|---|---|
-${rows.join('\n')}
+${markdownTable(['code', 'status', 'title'], rows)}
 `
 }
 
 function settings(): string {
-  const rows = Object.entries(SETTINGS).map(
-    ([name, { env, meaning, default: value }]) =>
-      `| \`--${flagOf(name)}\` | \`${env}\` | ${value === undefined ? '' : `\`${value}\``} | ${meaning} |`,
-  )
+  const rows = Object.entries(SETTINGS).map(([name, { env, meaning, default: value }]) => [
+    `\`--${flagOf(name)}\``,
+    `\`${env}\``,
+    value === undefined ? '' : `\`${value}\``,
+    meaning,
+  ])
   return `# Settings of \`turbo-pi serve\`
 
 A flag wins over its environment variable, and that over the default.
 
-| flag | environment | default | meaning |
-|---|---|---|---|
-${rows.join('\n')}
+${markdownTable(['flag', 'environment', 'default', 'meaning'], rows)}
 `
 }

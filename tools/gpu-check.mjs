@@ -104,9 +104,9 @@ function sanitizers(program, kernels, env) {
 function engineChecks(policy) {
   const given = policy === undefined ? [] : ['--policy', path.resolve(policy)]
   const steps = [
-    ['build and gate', ['build', '--runtime', 'tensorrt_pipelined', ...given]],
-    ['verify', ['verify', '--against', 'random', '--runtime', 'tensorrt_pipelined', ...given]],
-    ['bench', ['bench', '--runtime', 'tensorrt_pipelined', ...given]],
+    ['build and gate', ['build', '--runtime', 'tensorrt', ...given]],
+    ['verify', ['verify', '--against', 'random', '--runtime', 'tensorrt', ...given]],
+    ['bench', ['bench', '--runtime', 'tensorrt', ...given]],
   ]
   run(process.execPath, [
     path.join(root, 'node_modules/typescript/bin/tsc'),
@@ -118,11 +118,9 @@ function engineChecks(policy) {
     said(`turbo-pi ${name}`, spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8' })),
   )
   const port = '8711'
-  const server = spawn(
-    process.execPath,
-    [cli, 'serve', '--runtime', 'tensorrt_pipelined', '--port', port, ...given],
-    { stdio: 'ignore' },
-  )
+  const server = spawn(process.execPath, [cli, 'serve', '--runtime', 'tensorrt', '--port', port, ...given], {
+    stdio: 'ignore',
+  })
   const url = `http://127.0.0.1:${port}`
   try {
     const waiting = [
@@ -199,7 +197,7 @@ function markdown(report) {
 }
 
 requireCompiler('npm run gpu:check')
-const probed = probe()
+const probed = await probe()
 console.log(
   `addon: ${probed.available ? `TensorRT ${probed.tensorrtVersion}` : `${probed.reason}${probed.hint ? `; ${probed.hint}` : ''}`}`,
 )

@@ -81,6 +81,88 @@ TEST("a trace has every intermediate tensor and the same actions as the captured
   CHECK(trace.act.actions == replayed.actions);
 }
 
+TEST("a trace that does not fit is refused before any work") {
+  const exec::OpenSession gpu = toy::plans().open({});
+  Session& session = *gpu.session;
+  session.setModulation(2, toy::modulation(session.shape(), 2));
+  const auto input = toy::frame(session.shape(), 1, 1, 2, 3, 4);
+  fakeCudaClearLog();
+  CHECK_SAYS(check::thrownBy([&] { session.trace(0, input, toy::act(session.shape(), 1, 2, 2)); }),
+             "holds a prefix of 1 rows, the act has 2");
+  CHECK_SAYS(check::thrownBy([&] { session.trace(0, input, toy::act(session.shape(), 1, 1, 7)); }),
+             "no modulation was set for 7 steps");
+  CHECK(linesOf(fakeCudaLog(), {"cuStream", "cuMemcpy", "cuGraph", "kernel"}).empty());
+}
+
+/// Stages that count how many of them went while their work could still be in the stream.
+class WatchedStages final : public pi05::StageMaker {
+ public:
+  WatchedStages(std::unique_ptr<pi05::StageMaker> stages, int& early) : stages_(std::move(stages)), early_(early) {}
+  const pi05::ModelShape& shape() const override { return stages_->shape(); }
+  size_t visionScratch() const override { return stages_->visionScratch(); }
+  size_t prefixScratch() const override { return stages_->prefixScratch(); }
+  size_t denoiseScratch() const override { return stages_->denoiseScratch(); }
+  std::unique_ptr<pi05::Stage> vision(const pi05::VisionCall& call, const cuda::Stream& stream,
+                                      pi05::Scratch scratch) override {
+    return watched(stages_->vision(call, stream, scratch));
+  }
+  std::unique_ptr<pi05::Stage> prefix(const pi05::PrefixCall& call, const cuda::Stream& stream,
+                                      pi05::Scratch scratch) override {
+    return watched(stages_->prefix(call, stream, scratch));
+  }
+  std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream& stream,
+                                       pi05::Scratch scratch) override {
+    return watched(stages_->denoise(call, stream, scratch));
+  }
+
+ private:
+  class Watched final : public pi05::Stage {
+   public:
+    Watched(std::unique_ptr<pi05::Stage> stage, int& early) : stage_(std::move(stage)), early_(early) {}
+    ~Watched() override { early_ += enqueued_ && synchronised() == before_; }
+    void enqueue(const cuda::Stream& stream, int step) override {
+      stage_->enqueue(stream, step);
+      enqueued_ = true;
+      before_ = synchronised();
+    }
+
+   private:
+    static size_t synchronised() { return linesOf(fakeCudaLog(), {"cuStreamSynchronize"}).size(); }
+    std::unique_ptr<pi05::Stage> stage_;
+    int& early_;
+    bool enqueued_ = false;
+    size_t before_ = 0;
+  };
+
+  std::unique_ptr<pi05::Stage> watched(std::unique_ptr<pi05::Stage> stage) {
+    return std::make_unique<Watched>(std::move(stage), early_);
+  }
+
+  std::unique_ptr<pi05::StageMaker> stages_;
+  int& early_;
+};
+
+TEST("a trace keeps each stage until its work in the stream has ended, also when it fails") {
+  const toy::Plans& plans = toy::plans();
+  for (const bool fails : {false, true}) {
+    int early = 0;
+    const cuda::Context context(plans.driver, 0);
+    context.makeCurrent();
+    Session session(plans.driver,
+                    std::make_unique<WatchedStages>(pi05::openEngines(plans.library, plans.set, {}), early), {});
+    session.setModulation(2, toy::modulation(session.shape(), 2));
+    const auto input = toy::frame(session.shape(), 1, 1, 2, 3, 4);
+    if (fails) fakeCudaFail("cuMemcpyDtoHAsync_v2", 0, 700);
+    const auto trace = [&] { session.trace(0, input, toy::act(session.shape(), 1, 1, 2)); };
+    if (fails)
+      CHECK_SAYS(check::thrownBy(trace), "FAKE_ERROR (700)");
+    else
+      trace();
+    fakeCudaFail("cuMemcpyDtoHAsync_v2", -1, 0);
+    CHECK(early == 0);
+  }
+}
+
 TEST("each stage runs once before it is captured, and a second frame replays without a new capture") {
   const exec::OpenSession gpu = toy::plans().open({});
   Session& session = *gpu.session;

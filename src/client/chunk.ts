@@ -29,7 +29,7 @@ export interface ActionChunk {
   /** Repeats this answer bit for bit; null when noise was given. */
   seed: number | null
   coalesced: boolean
-  /** Fingerprint of the model. */
+  /** Digest of the policy that acts. */
   model: string
   /** Milliseconds of each stage on the server. */
   serverTiming: Readonly<Record<string, number>>

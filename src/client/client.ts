@@ -9,7 +9,7 @@ import { ChunkStream, type Observed } from './stream.js'
 /** What the server tells of itself when a connection opens. */
 export interface PolicyMetadata {
   policy: string
-  /** Fingerprint of the model. */
+  /** Digest of the policy that acts. */
   model: string
   actionHorizon: number
   actionSize: number

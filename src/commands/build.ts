@@ -1,6 +1,6 @@
 import { loadConfig, settingsHelp } from '../config.js'
-import { TurboPiError } from '../errors.js'
-import { createRuntime, requireRuntime } from '../runtime/backends.js'
+import type { Policy } from '../policy/policy.js'
+import { buildForRuntime } from '../runtime/backends.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
 import { progressBar } from './kit/progress.js'
@@ -18,22 +18,21 @@ ${settingsHelp()}`
 /** `turbo-pi build`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
   const config = loadConfig(argv)
-  if (config.runtime === 'cpu')
-    throw new TurboPiError('CONFIG_INVALID', '--runtime cpu has no engines to build; use tensorrt.')
-  const runtime = config.runtime === 'auto' ? 'tensorrt_pipelined' : config.runtime
-  requireRuntime({ runtime })
-  const policy = await configuredPolicy(config)
+  let policy: Policy | undefined
   const stopping = new AbortController()
   const stop = () => stopping.abort()
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
-  const bar = progressBar('building')
+  const bar = progressBar('building {bar} {percentage} % {what}')
+  const load = async () => {
+    policy = await configuredPolicy(config)
+    return policy
+  }
   try {
-    const built = await createRuntime(policy, {
+    const ready = await buildForRuntime(load, {
       ...config,
-      runtime,
       onProgress: bytesProgress('Lowering the checkpoint'),
-      onBuild: ({ engine, phase, done, total }) => bar.update(done, total, `${engine}: ${phase}`),
+      onBuild: ({ part, phase, done, total }) => bar.update(done, total, { what: `${part}: ${phase}` }),
       onNotice: text => {
         bar.stop()
         console.log(text)
@@ -41,14 +40,12 @@ export async function run(argv: string[]): Promise<number> {
       signal: stopping.signal,
     })
     bar.stop()
-    const { device, precision, maxBatch } = built.info
-    await built.close()
-    console.log(`engines ready: ${precision}, up to ${maxBatch} observations a call, ${device}`)
+    console.log(ready)
     return 0
   } finally {
     bar.stop()
     process.removeListener('SIGINT', stop)
     process.removeListener('SIGTERM', stop)
-    await policy.close()
+    await policy?.close()
   }
 }

@@ -1,7 +1,7 @@
-import { parseArgs } from 'node:util'
-import { reasonOf, TurboPiError } from '../errors.js'
+import { TurboPiError } from '../errors.js'
 import type { CheckResult } from '../policy/loading/checklist.js'
 import { checkPolicy } from '../policy/loading/load.js'
+import { flag, readOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi doctor DIR [options]
 
@@ -14,11 +14,19 @@ Exits 1 when something is wrong.
   --deep              look for NaN in every weight (reads the whole file), not in samples
   --json              print the results as JSON`
 
+const OPTIONS = {
+  config: text(),
+  'norm-stats': text(),
+  tokenizer: text(),
+  deep: flag(),
+  json: flag(),
+}
+
 const MARKS = { ok: 'ok', failed: 'WRONG', skipped: 'skipped' }
 
 /** Runs every check of the loader to the end. */
 export async function run(argv: string[]): Promise<number> {
-  const { values, positionals } = parse(argv)
+  const { own, positionals } = readOptions(argv, OPTIONS, help, { allowPositionals: true })
   const [directory] = positionals
   if (directory === undefined || positionals.length > 1)
     throw new TurboPiError(
@@ -26,34 +34,16 @@ export async function run(argv: string[]): Promise<number> {
       `doctor takes one directory, got ${positionals.length}.\n\n${help}`,
     )
   const results = checkPolicy(directory, {
-    ...(values.config !== undefined && { config: values.config }),
-    ...(values['norm-stats'] !== undefined && { normStats: values['norm-stats'] }),
-    ...(values.tokenizer !== undefined && { tokenizer: values.tokenizer }),
-    deep: values.deep,
+    ...(own.config !== undefined && { config: own.config }),
+    ...(own['norm-stats'] !== undefined && { normStats: own['norm-stats'] }),
+    ...(own.tokenizer !== undefined && { tokenizer: own.tokenizer }),
+    deep: own.deep,
   })
   const wrong = results.filter(result => result.status === 'failed').length
   console.log(
-    values.json ? JSON.stringify({ ok: wrong === 0, checks: results }, null, 2) : report(results, wrong),
+    own.json ? JSON.stringify({ ok: wrong === 0, checks: results }, null, 2) : report(results, wrong),
   )
   return wrong === 0 ? 0 : 1
-}
-
-function parse(argv: string[]) {
-  try {
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        config: { type: 'string' },
-        'norm-stats': { type: 'string' },
-        tokenizer: { type: 'string' },
-        deep: { type: 'boolean', default: false },
-        json: { type: 'boolean', default: false },
-      },
-    })
-  } catch (error) {
-    throw new TurboPiError('CONFIG_INVALID', `${reasonOf(error)}\n\n${help}`)
-  }
 }
 
 function report(results: readonly CheckResult[], wrong: number): string {

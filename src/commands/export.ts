@@ -2,13 +2,13 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { flagOf, loadConfig } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import { fingerprintOf, type GraphName, type LoweredModel, writeModel } from '../families/lowered-model.js'
+import { exportModel, type GraphName, type LoweredModel } from '../families/lowered-model.js'
 import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
 import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { OPSET } from '../onnx/encode.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
-import { takeOptions } from './kit/options.js'
+import { flag, takeOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi export --output DIR [options]
 
@@ -32,25 +32,25 @@ const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', detail)
 /** `turbo-pi export`: the exit code. */
 export async function run(argv: string[]): Promise<number> {
   const { own, rest } = takeOptions(argv, {
-    output: { type: 'string' },
-    model: { type: 'string' },
-    force: { type: 'boolean', default: false },
+    output: text(),
+    model: text(),
+    force: flag(),
   })
   const settings = loadConfig(rest)
   const precision = settings.precision === 'auto' ? 'bf16' : settings.precision
   if (!isExported(precision))
     throw usage(`--${flagOf('precision')} is ${precision}; graphs are exported in ${PRECISIONS.join(', ')}.`)
   if (!own.output) throw usage('--output DIR is missing: the directory to write the graphs to.')
-  if (own.model && settings.policy) throw usage('Give --policy or --model, not both.')
+  if (own.model && settings.policy.length > 0) throw usage('Give --policy or --model, not both.')
 
   const { config, weightsPath } = own.model
     ? readModelDirectory(resolve(own.model))
     : await checkpointOf(settings)
   const directory = resolve(own.output)
-  prepare(directory, own.force === true)
+  prepare(directory, own.force)
   const source = { weightsPath, config, precision }
   const onProgress = bytesProgress('Writing the weights')
-  const model = writeModel(source, fingerprintOf(source), directory, onProgress)
+  const model = await exportModel(source, directory, onProgress)
   console.log(report(model, directory, settings.maxBatch))
   return 0
 }

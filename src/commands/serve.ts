@@ -1,13 +1,14 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
-import { type Config, loadConfig, settingsHelp } from '../config.js'
+import { type Config, loadConfig, servedName, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import { createRuntime, requireRuntime } from '../runtime/backends.js'
-import { createServer } from '../server/standalone.js'
+import { requireRuntime } from '../runtime/backends.js'
+import { createServer, type Policies } from '../server/standalone.js'
+import { Metrics } from '../service/metrics.js'
+import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
-import { bytesProgress } from './kit/bytes-progress.js'
-import { configuredPolicy } from './kit/configured-policy.js'
-import { collectSeldom } from './serve-heap.js'
+import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
+import { tuneProcess } from './serve-process.js'
 
 export const help = `turbo-pi serve [options]
 
@@ -21,28 +22,27 @@ const endOfProcess = new Promise<never>(() => {})
 
 /** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
-  collectSeldom()
+  tuneProcess()
   const config = loadConfig(argv)
-  requireRuntime(config)
-  const policy = await configuredPolicy(config)
+  await requireRuntime(config)
   const stopping = new AbortController()
   const notices = new Notices()
-  const service = new PolicyService({
-    policy,
-    runtime: createRuntime(policy, {
-      ...config,
-      onProgress: bytesProgress('Lowering the checkpoint'),
-      signal: stopping.signal,
-      onNotice: text => notices.add(text),
-    }),
-    queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
+  const hooks: ServiceHooks = {
+    signal: stopping.signal,
+    onNotice: text => notices.add(text),
     warn: (message, error) => app.log.error({ err: error }, message),
+  }
+  const policies = await servedPolicies(config, hooks)
+  const app = await createServer(policies, config, {
+    logger: { level: config.logLevel },
+    ...(config.allowSwap && {
+      swap: (served, directory, options) => swapFor(config, hooks, served, directory, options),
+    }),
   })
-  const app = await createServer(service, config, { level: config.logLevel })
   notices.passTo(text => app.log.info(text))
   const stop = async () => {
     stopping.abort()
-    await service.close()
+    await Promise.all(policies.map(served => served.close()))
     await app.close()
   }
   const grace = closeWithGrace({ delay: config.drainTimeout + 2000, logger: app.log }, async ({ err }) => {
@@ -51,7 +51,7 @@ export async function run(argv: string[]): Promise<number> {
   })
   try {
     await listen(app, config)
-    await service.start()
+    await Promise.all(policies.map(({ current }) => current.service.start()))
   } catch (error) {
     if (stopping.signal.aborted) return endOfProcess
     grace.uninstall()
@@ -59,8 +59,28 @@ export async function run(argv: string[]): Promise<number> {
     throw error
   }
   const residentMegabytes = Math.round(process.memoryUsage.rss() / 1e6)
-  app.log.info({ policy: policy.name, ...service.metadata().runtime, residentMegabytes }, 'ready')
+  for (const { name, current } of policies) {
+    const { policy, runtime } = current.service.metadata()
+    app.log.info({ ...(policies.length > 1 && { name }), policy, ...runtime, residentMegabytes }, 'ready')
+  }
   return endOfProcess
+}
+
+/** One for each policy that the settings name; the engines load in the background. */
+async function servedPolicies(config: Config, hooks: ServiceHooks): Promise<Policies> {
+  const served: Served[] = []
+  const named = config.policy.length > 0 ? config.policy : [{ name: undefined, directory: undefined }]
+  for (const { name, directory } of named) {
+    const parts = await configuredService(config, hooks, directory)
+    const metrics = new Metrics(named.length > 1 ? name : undefined)
+    served.push(
+      new Served(new PolicyService({ ...parts, metrics }), {
+        name: name ?? servedName(parts.policy.name),
+        maxImages: config.maxImages,
+      }),
+    )
+  }
+  return served as unknown as Policies
 }
 
 /** What the runtime says while it starts; kept until there is a log. */

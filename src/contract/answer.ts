@@ -1,6 +1,13 @@
 import type { Static } from 'typebox'
 import { Float, NdArray } from './msgpack.js'
-import type { ServerTiming } from './schemas.js'
+import type { ServerTiming } from './server-timing.js'
+
+/** What the guard saw in an action chunk. */
+export interface GuardReport {
+  /** Action values outside [q01 − margin, q99 + margin]. */
+  outOfBounds: number
+  clamped: boolean
+}
 
 /** What one inference gives, before it is put on a wire. */
 export interface InferenceAnswer {
@@ -16,9 +23,8 @@ export interface InferenceAnswer {
   late: boolean
   /** The prompt was longer than the policy takes and lost its tail. */
   truncated: boolean
-  /** What the guard saw: action values outside the policy's bounds, and whether they were clamped. */
-  guard: { outOfBounds: number; clamped: boolean }
-  /** Fingerprint of weights, config, precision and graph version. */
+  guard: GuardReport
+  /** Digest of the policy that acts: weights, config, statistics, tokenizer and embodiment. */
   model: string
   timing: {
     decodeMs: number

@@ -2,7 +2,7 @@ import { type TProperties, type TSchema, Type } from 'typebox'
 import { invalid, numbers } from './fields.js'
 import { NdArray } from './msgpack.js'
 import { NdArraySchema } from './ndarray-schema.js'
-import type { ActionShape, Wire } from './schemas.js'
+import type { ActionShape, Wire } from './wire.js'
 
 /** Most denoise steps that a caller may ask for. */
 export const MAX_STEPS = 50

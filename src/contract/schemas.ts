@@ -2,9 +2,10 @@ import { type TObject, type TSchema, Type } from 'typebox'
 import { NdArraySchema } from './ndarray-schema.js'
 import type { CameraSpec, ObservationSpec, StateSpec } from './observation.js'
 import { samplingSchema } from './sampling.js'
+import { milliseconds, ServerTiming } from './server-timing.js'
+import type { ActionShape, Wire } from './wire.js'
 
-/** How an observation travels: JSON with base64 images, or MessagePack with NumPy arrays (openpi's dialect). */
-export type Wire = 'json' | 'msgpack'
+export type { ActionShape, Wire } from './wire.js'
 
 const closed = { additionalProperties: false } as const
 
@@ -105,13 +106,6 @@ export function inferRequestSchema(spec: ObservationSpec, model: ActionShape, wi
   return Type.Object(schema.properties, { ...closed, title: `Observation (${spec.embodiment})` })
 }
 
-/** Sizes of the action chunk: rows, width inside the network, width for the robot. */
-export interface ActionShape {
-  horizon: number
-  actionDim: number
-  actionSize: number
-}
-
 function observationFields(spec: ObservationSpec, wire: Wire): [string, boolean, TSchema][] {
   return [
     ...spec.cameras.map(c => [c.key, c.required, imageSchema(c, wire)] as [string, boolean, TSchema]),
@@ -119,20 +113,6 @@ function observationFields(spec: ObservationSpec, wire: Wire): [string, boolean,
     [spec.prompt.key, spec.prompt.required, promptSchema(spec, wire)],
   ]
 }
-
-const milliseconds = (description: string) => Type.Number({ description: `milliseconds ${description}` })
-
-export const ServerTiming = Type.Object(
-  {
-    decode_ms: milliseconds('of image decoding, resizing and tokenising'),
-    queue_ms: milliseconds('spent waiting, to be prepared and for the engine'),
-    vision_ms: milliseconds('of the vision tower, for the batch'),
-    prefix_ms: milliseconds('of the prefix, for the batch'),
-    denoise_ms: milliseconds('of all denoise steps, for the batch'),
-    total_ms: milliseconds('from the parsed request to the answer'),
-  },
-  closed,
-)
 
 /** Answer of POST /infer. */
 export function inferReplySchema(shape: ActionShape): TObject {
@@ -159,7 +139,9 @@ export function inferReplySchema(shape: ActionShape): TObject {
       ),
       policy_timing: Type.Object({ infer_ms: milliseconds('of vision, prefix and denoising') }, closed),
       server_timing: ServerTiming,
-      model: Type.String({ description: 'fingerprint of weights, config, precision and graph version' }),
+      model: Type.String({
+        description: 'digest of the policy that acts: weights, config, statistics, tokenizer and embodiment',
+      }),
     },
     { ...closed, title: 'Action chunk' },
   )

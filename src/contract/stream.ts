@@ -69,7 +69,10 @@ export const ReadyMessage = Type.Object(
     metadata: Type.Object(
       {
         policy: Type.String(),
-        model: Type.String({ description: 'fingerprint of the model' }),
+        model: Type.String({
+          description:
+            'digest of the policy that acts: weights, config, statistics, tokenizer and embodiment',
+        }),
         action_horizon: Type.Integer(),
         action_size: Type.Integer(),
         heartbeat_ms: Type.Integer({

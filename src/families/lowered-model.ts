@@ -1,26 +1,29 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ARITHMETICS, type Precision, productOf } from '../onnx/arithmetic.js'
 import type { ValueInfo } from '../onnx/encode.js'
-import { type FloatType, GraphBuilder } from '../onnx/graph.js'
+import { GraphBuilder } from '../onnx/graph.js'
 import { Lowering } from '../onnx/lowering.js'
 import { RoundingGraphBuilder } from '../onnx/rounding-graph.js'
 import { WeightsFile } from '../onnx/weights-file.js'
-import { cacheDirectory, fillDirectory, requireSpace } from '../storage/cache.js'
-import { Safetensors } from '../storage/safetensors.js'
+import { requireSpace } from '../storage/cache.js'
+import { contentDigest, type FileDigest, PieceHasher, type ReadContent, sha256 } from '../storage/content.js'
+import { ContentReading } from '../storage/known-content.js'
+import type { TensorSource } from '../storage/tensor-source.js'
 import type { Site } from './pi0/blocks.js'
-import type { ModelConfig, Precision } from './pi0/config.js'
+import type { ModelConfig } from './pi0/config.js'
 import { denoiseGraph } from './pi0/graphs/denoise.js'
 import { modulationGraph } from './pi0/graphs/modulation.js'
 import { prefixGraph } from './pi0/graphs/prefix.js'
 import { visionGraph } from './pi0/graphs/vision.js'
+import { specimenOf } from './pi0/specimen.js'
 import { Checkpoint } from './pi0/tensors.js'
-
-/** Raised whenever the graphs or the weights file change, so that caches of older code are not used. */
-export const GRAPH_VERSION = 2
 
 /** The weights of all graphs, beside them. */
 export const WEIGHTS_FILE = 'weights.bin'
+/** Written last: what the files beside it are. */
+const MODEL_FILE = 'model.json'
 
 export type GraphName = 'vision' | 'prefix' | 'modulation' | 'denoise'
 
@@ -44,99 +47,140 @@ export type Progress = (done: number, total: number) => void
 
 /** What model.json says of the graphs and the weights beside it. */
 export interface LoweredModel {
-  graphVersion: number
-  fingerprint: string
+  /** Names what is stored: the checkpoint's content, and what was made of it. */
+  key: string
+  recipe: string
+  /** The checkpoint's bytes. */
+  content: ReadContent
+  /** Where it lay; for people. */
+  checkpoint: string
   precision: Precision
   config: ModelConfig
   graphs: Record<GraphName, { inputs: readonly ValueInfo[]; outputs: readonly ValueInfo[] }>
+  /** The graphs and the weights file. */
+  files: Readonly<Record<string, FileDigest>>
 }
 
-/** Files up to this size are digested whole; larger ones go by header, size and time of change. */
-const DIGEST_BYTES = 2 ** 26
+export const keyOf = (recipe: string, content: ReadContent) =>
+  sha256(`${recipe} ${contentDigest(content)}`).slice(0, 32)
+
+/** The graphs of a network, and the file of weights that they point into; no weight is read yet. */
+interface Drawn {
+  graphs: Map<GraphName, { bytes: Uint8Array; inputs: readonly ValueInfo[]; outputs: readonly ValueInfo[] }>
+  weights: WeightsFile
+}
+
+function draw({ config, precision, emulated }: Drawing, tensors: TensorSource): Drawn {
+  const weights = new WeightsFile(WEIGHTS_FILE)
+  const lower = new Lowering(tensors)
+  const Builder = emulated ? RoundingGraphBuilder : GraphBuilder
+  const graphs: Drawn['graphs'] = new Map()
+  for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
+    const g = new Builder(name, weights, ARITHMETICS[precision].activations)
+    build({ g, lower, config, product: productOf(precision, name) })
+    const { inputs, outputs } = g.graph()
+    graphs.set(name, { bytes: g.encode(), inputs, outputs })
+  }
+  return { graphs, weights }
+}
+
+type Drawing = Pick<ModelSource, 'config' | 'precision' | 'emulated'>
 
 /**
- * Hash of weights, config, precision and graph version. The horizon, the prompt's length and the slots' names are left
- * out, since the graphs serve any.
+ * Names what is made of a checkpoint's weights: the bytes of its graphs, and how weights are packed, as seen in the bytes
+ * that a small network is packed into. The horizon, the prompt's length and the slots' names are left out, since the graphs
+ * serve any.
  */
-export function fingerprintOf({ weightsPath, config, precision, emulated }: ModelSource): string {
-  const { actionHorizon, maxTokenLength, cameraSlots, ...sizes } = config
-  const hash = createHash('sha256').update(JSON.stringify([GRAPH_VERSION, precision, sizes]))
-  if (emulated) hash.update('emulated')
-  const store = Safetensors.open(weightsPath)
-  store.close()
-  for (const { path, size, mtimeMs, headerDigest } of store.files) {
-    if (size <= DIGEST_BYTES) hash.update(readFileSync(path))
-    else hash.update(`${size} ${mtimeMs} ${headerDigest}`)
-  }
+export function recipeOf(source: Drawing, tensors: TensorSource): string {
+  return recipe(source, draw(source, tensors))
+}
+
+function recipe(source: Drawing, { graphs }: Drawn): string {
+  const { actionHorizon, maxTokenLength, cameraSlots, ...sizes } = source.config
+  const hash = createHash('sha256').update(
+    JSON.stringify([source.precision, source.emulated ?? false, sizes]),
+  )
+  for (const { bytes } of graphs.values()) hash.update(sha256(bytes))
+  const specimen = specimenOf(source.config)
+  for (const view of draw({ ...source, config: specimen.config }, specimen.tensors).weights.bytes())
+    hash.update(new Uint8Array(view.buffer, view.byteOffset, view.byteLength))
   return hash.digest('hex').slice(0, 32)
 }
 
-/** The float type around the layers; int8 projections take and give float32. */
-const COMPUTE: Readonly<Record<Precision, FloatType>> = {
-  fp32: 'float32',
-  int8: 'float32',
-  fp16: 'float16',
-  bf16: 'bfloat16',
-}
-
-/** Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
-export function writeModel(
+/**
+ * Writes the graphs, weights.bin and model.json of a checkpoint into an existing directory. `content` is asked for when the
+ * last weight has been read. Throws CHECKPOINT_INVALID or CACHE_FAILED.
+ */
+export async function writeModel(
   source: ModelSource,
-  fingerprint: string,
   directory: string,
+  content: () => Promise<ReadContent>,
   onProgress?: Progress,
-): LoweredModel {
+): Promise<LoweredModel> {
   const checkpoint = Checkpoint.open(source.weightsPath, source.config)
   try {
-    const weights = new WeightsFile(WEIGHTS_FILE)
-    const lower = new Lowering(checkpoint)
-    const Builder = source.emulated ? RoundingGraphBuilder : GraphBuilder
-    const int8 = new Set<GraphName>(source.precision === 'int8' ? ['vision', 'prefix'] : [])
+    const drawn = draw(source, checkpoint)
     const graphs = {} as LoweredModel['graphs']
-    for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
-      const g = new Builder(name, weights, COMPUTE[source.precision])
-      build({ g, lower, config: source.config, int8: int8.has(name) })
-      writeFileSync(join(directory, `${name}.onnx`), g.encode())
-      const { inputs, outputs } = g.graph()
+    const files: Record<string, FileDigest> = {}
+    for (const [name, { bytes, inputs, outputs }] of drawn.graphs) {
+      writeFileSync(join(directory, `${name}.onnx`), bytes)
       graphs[name] = { inputs, outputs }
+      files[`${name}.onnx`] = digestOf(bytes)
     }
-    requireSpace(directory, weights.byteLength)
-    weights.write(join(directory, weights.file), onProgress)
-    const { precision, config } = source
-    const model: LoweredModel = { graphVersion: GRAPH_VERSION, fingerprint, precision, config, graphs }
-    writeFileSync(join(directory, 'model.json'), `${JSON.stringify(model, null, 2)}\n`)
+    requireSpace(directory, drawn.weights.byteLength)
+    files[WEIGHTS_FILE] = drawn.weights.write(join(directory, WEIGHTS_FILE), onProgress)
+    const made = recipe(source, drawn)
+    const read = await content()
+    const { precision, config, weightsPath } = source
+    const model: LoweredModel = {
+      key: keyOf(made, read),
+      recipe: made,
+      content: read,
+      checkpoint: weightsPath,
+      precision,
+      config,
+      graphs,
+      files,
+    }
+    writeFileSync(join(directory, MODEL_FILE), sealed(model))
     return model
   } finally {
     checkpoint.close()
   }
 }
 
-/** The directory of a lowered model, whether it is there already or not. */
-export function loweredDirectory(fingerprint: string, cache = cacheDirectory()): string {
-  return join(cache, 'models', fingerprint)
+/** Writes a checkpoint's model into an existing directory. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
+export async function exportModel(
+  source: ModelSource,
+  directory: string,
+  onProgress?: Progress,
+): Promise<LoweredModel> {
+  const checkpoint = Checkpoint.open(source.weightsPath, source.config)
+  const content = checkpoint.content()
+  checkpoint.close()
+  const reading = new ContentReading(content)
+  try {
+    return await writeModel(source, directory, () => reading.end(), onProgress)
+  } finally {
+    reading.stop()
+  }
 }
 
-/** True when a whole model lies there: directories appear under their final name only when complete. */
-export const isLowered = (directory: string) => existsSync(join(directory, 'model.json'))
+function digestOf(bytes: Uint8Array): FileDigest {
+  const hasher = new PieceHasher()
+  hasher.update(bytes)
+  return hasher.end()
+}
 
-/**
- * Lowers a checkpoint into the cache, unless it is there or another process is at it. `onProgress` hears bytes written and
- * in all; it and `waiting`, which is called while another process writes, may throw to give up.
- * Throws CACHE_FAILED or CHECKPOINT_INVALID.
- */
-export function lowerIntoCache(
-  source: ModelSource,
-  fingerprint: string,
-  directory: string,
-  { onProgress, waiting }: { onProgress?: Progress; waiting?: () => void } = {},
-): Promise<void> {
-  return fillDirectory(
-    directory,
-    draft =>
-      writeModel(source, fingerprint, draft.directory, (done, total) => {
-        draft.alive()
-        onProgress?.(done, total)
-      }),
-    waiting,
-  )
+const sealed = (model: LoweredModel) =>
+  `${JSON.stringify({ ...model, sha256: sha256(JSON.stringify(model)) }, null, 2)}\n`
+
+/** The model that lies in a directory. Throws when there is none, or model.json is not as it was written. */
+export function readModel(directory: string): LoweredModel {
+  const path = join(directory, MODEL_FILE)
+  const { sha256: seal, ...model } = JSON.parse(readFileSync(path, 'utf8')) as LoweredModel & {
+    sha256: string
+  }
+  if (sha256(JSON.stringify(model)) !== seal) throw new Error(`${path} is not as it was written`)
+  return model
 }

@@ -1,4 +1,5 @@
-import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
+import { type FileDigest, PieceHasher } from '../storage/content.js'
 import { toBfloat16, toFloat16 } from '../storage/dtype.js'
 import { elementCount, writeFully } from '../storage/safetensors.js'
 import type { ElementType } from './encode.js'
@@ -49,29 +50,40 @@ export class WeightsFile {
     return place
   }
 
-  /** Writes all weights to `path`, one piece in memory at a time. `onProgress` hears bytes done and in all. */
-  write(path: string, onProgress: (done: number, total: number) => void = () => {}): void {
-    const descriptor = openSync(path, 'w')
+  /** All bytes of the file, in consecutive views, one piece of a weight in memory at a time. */
+  *bytes(): Iterable<ArrayBufferView> {
     let position = 0
-    try {
-      for (const { weight, place } of this.weights) {
-        writeFully(descriptor, new Uint8Array(place.offset - position))
-        position = place.offset
-        for (const piece of weight.pieces()) {
-          const narrow = narrowed(piece, weight.type)
-          writeFully(descriptor, narrow)
-          position += narrow.byteLength
-          onProgress(position, this.end)
-        }
-        if (position !== place.offset + place.byteLength)
-          throw new Error(
-            `weight ${weight.name}: ${position - place.offset} bytes made, ${place.byteLength} planned`,
-          )
+    for (const { weight, place } of this.weights) {
+      yield new Uint8Array(place.offset - position)
+      position = place.offset
+      for (const piece of weight.pieces()) {
+        const narrow = narrowed(piece, weight.type)
+        yield narrow
+        position += narrow.byteLength
       }
-      fsyncSync(descriptor)
+      if (position !== place.offset + place.byteLength)
+        throw new Error(
+          `weight ${weight.name}: ${position - place.offset} bytes made, ${place.byteLength} planned`,
+        )
+    }
+  }
+
+  /** Writes all weights to `path` and gives the file's digest. `onProgress` hears bytes done and in all. */
+  write(path: string, onProgress: (done: number, total: number) => void = () => {}): FileDigest {
+    const descriptor = openSync(path, 'w')
+    const hasher = new PieceHasher()
+    let done = 0
+    try {
+      for (const view of this.bytes()) {
+        writeFully(descriptor, view)
+        hasher.update(view)
+        done += view.byteLength
+        if (view.byteLength > 0) onProgress(done, this.end)
+      }
     } finally {
       closeSync(descriptor)
     }
+    return hasher.end()
   }
 }
 

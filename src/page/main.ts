@@ -1,18 +1,10 @@
+import type { Metadata } from '../contract/page.js'
 import { byId, milliseconds } from './dom.js'
 import { pollFigures } from './figures.js'
 import { get, useKey } from './server.js'
 import { SessionsView } from './sessions.js'
 import { TabletopView } from './tabletop-view.js'
 import { TimeChart } from './time-chart.js'
-
-/** What the page needs of GET /metadata. */
-interface Metadata {
-  policy: string
-  observation: { embodiment: string }
-  shape: { horizon: number; actionSize: number }
-  defaultSteps: number
-  runtime: { backend: string; device: string; precision: string } | null
-}
 
 const { policy, observation, defaultSteps } = await untilReady()
 byId('columns', HTMLElement).hidden = false

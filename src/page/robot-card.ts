@@ -1,4 +1,4 @@
-import { MAX_STEPS } from '../tabletop/episode.js'
+import { EPISODE_STEPS } from '../tabletop/episode.js'
 import { promptOf, SUITE, TASKS, type Task } from '../tabletop/tasks.js'
 import { ChunkPlot } from './chunk-plot.js'
 import { copyOf, html, milliseconds, part } from './dom.js'
@@ -77,7 +77,7 @@ export class RobotCard {
     this.#chunk.draw(chunk, played, Math.min(REPLAN_AFTER, chunk.length))
     this.#text('prompt', observation.prompt)
     this.#text('seed', String(episode.seed))
-    this.#text('step', `${episode.steps} of ${MAX_STEPS}`)
+    this.#text('step', `${episode.steps} of ${EPISODE_STEPS}`)
     this.#tally()
   }
 

@@ -1,26 +1,7 @@
+import type { SeenSession, SeenSessions } from '../contract/page.js'
 import { ChunkPlot } from './chunk-plot.js'
 import { byId, compact, copyOf, html, milliseconds, part, row } from './dom.js'
 import { get } from './server.js'
-import type { ServerTiming } from './stream.js'
-
-/** What GET /page/sessions tells. */
-interface SessionsReply {
-  /** Whether the server was started with --watch-sessions. */
-  watching: boolean
-  sessions: SeenSession[]
-}
-
-interface SeenSession {
-  session: string
-  /** Observations seen of this session. */
-  count: number
-  age_ms: number
-  prompt: string | null
-  state: Record<string, number[]>
-  cameras: string[]
-  actions: number[][]
-  server_timing: ServerTiming
-}
 
 const INTERVAL_MS = 500
 
@@ -48,7 +29,7 @@ export class SessionsView {
     if (document.hidden) return true
     const response = await get('page/sessions')
     if (!response?.ok) return true
-    const { watching, sessions: all } = (await response.json()) as SessionsReply
+    const { watching, sessions: all } = (await response.json()) as SeenSessions
     const sessions = all.filter(({ session }) => !this.#options.isOwn(session))
     this.#explain(watching, sessions.length)
     const list = byId('session-list', HTMLElement)

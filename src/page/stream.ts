@@ -1,19 +1,10 @@
+import type { SeenSession } from '../contract/page.js'
 import { openSocket } from './server.js'
-
-/** The milliseconds that an answer tells of itself. */
-export interface ServerTiming {
-  decode_ms: number
-  queue_ms: number
-  vision_ms: number
-  prefix_ms: number
-  denoise_ms: number
-  total_ms: number
-}
 
 export interface Answer {
   /** Action chunk [horizon][action size]. */
   actions: number[][]
-  server_timing: ServerTiming
+  server_timing: SeenSession['server_timing']
   /** From sending the observation to its answer, in milliseconds. */
   roundTripMs: number
 }

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { type Static, Type } from 'typebox'
 import type { ObservationSpec } from '../contract/observation.js'
 import { compileCheck } from '../contract/validate.js'
-import { reasonOf, TurboPiError } from '../errors.js'
+import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
+import { readChecked } from './checked-json.js'
 
 const closed = { additionalProperties: false } as const
 
@@ -129,13 +129,7 @@ const checkSchema = compileCheck(EmbodimentSchema, 'POLICY_INVALID')
 
 /** Reads a JSON descriptor. Throws POLICY_INVALID with the file and field. */
 export function readEmbodiment(path: string): Embodiment {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
-    checkSchema(value)
-    return value as Embodiment
-  } catch (error) {
-    throw new TurboPiError('POLICY_INVALID', `${path}: ${reasonOf(error)}`)
-  }
+  return readChecked(path, checkSchema)
 }
 
 export const stateSizeOf = (embodiment: Embodiment): number =>

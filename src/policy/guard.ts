@@ -1,6 +1,6 @@
+import type { GuardReport } from '../contract/answer.js'
 import { TurboPiError } from '../errors.js'
 import type { FeatureStats } from './norm-stats.js'
-import type { GuardReport } from './policy.js'
 
 export type GuardMode = 'report' | 'clamp' | 'refuse'
 

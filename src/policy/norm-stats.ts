@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { reasonOf, TurboPiError } from '../errors.js'
+import { TurboPiError } from '../errors.js'
+import { readJson } from '../storage/json-file.js'
 
 /** Statistics of one feature, one number a dimension. */
 export interface FeatureStats {
@@ -17,13 +17,8 @@ export interface NormStats {
 
 /** Reads openpi's norm_stats.json (pi05-spec §2.3). Throws NORM_STATS_INVALID with the file and field. */
 export function readNormStats(path: string): NormStats {
-  let parsed: unknown
   if (path.endsWith('.safetensors')) throw lerobotStats(path)
-  try {
-    parsed = JSON.parse(readFileSync(path, 'utf8'))
-  } catch (error) {
-    throw invalid(path, `cannot be read as JSON: ${reasonOf(error)}`)
-  }
+  const parsed = readJson(path, 'NORM_STATS_INVALID')
   if (Object.keys(Object(parsed)).some(key => key.startsWith('observation.'))) throw lerobotStats(path)
   const root = (parsed as { norm_stats?: Record<string, unknown> } | null)?.norm_stats
   if (typeof root !== 'object' || root === null)

@@ -1,12 +1,12 @@
+import type { GuardReport } from '../contract/answer.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
+import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 
 /** An observation made ready for the network, and what `finish` needs of it later. */
 export interface PreparedObservation {
-  /** One a camera slot: u8 RGB [imageSize, imageSize, 3], or null when the camera is masked. */
-  images: (Uint8Array | null)[]
-  /** Valid tokens, no padding. */
-  tokens: Int32Array
+  /** What the network takes. */
+  row: PerceiveRow
   /** True when the prompt was longer than maxTokenLength and lost its tail. */
   truncated: boolean
   /** Normalised state padded with zeros to actionDim, float64 as openpi computes it. */
@@ -18,13 +18,6 @@ export interface PreparedObservation {
 
 /** Whether an observation is still worth preparing: an AbortSignal, or the place that it has in a queue. */
 export type Wanted = Pick<AbortSignal, 'throwIfAborted'>
-
-/** What the guard saw in an action chunk. */
-export interface GuardReport {
-  /** Action values outside [q01 − margin, q99 + margin]. */
-  outOfBounds: number
-  clamped: boolean
-}
 
 export interface ActionChunk {
   /** Row-major [actionHorizon, actionSize] in robot action space. */
@@ -41,6 +34,8 @@ export interface Policy {
   readonly spec: ObservationSpec
   /** The network's config, with this policy's horizon and token length. */
   readonly model: ModelConfig
+  /** Digest of all that makes it but the weights; see `policyIdentity`. */
+  readonly identity: string
   /** Absolute path of the checkpoint: a safetensors file or the index of a sharded one. */
   readonly weightsPath: string
   /** Numbers of a robot action. */

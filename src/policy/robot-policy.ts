@@ -2,8 +2,10 @@ import type { CameraSpec, Observation, ObservationSpec } from '../contract/obser
 import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
+import { variantOf } from '../families/pi0/variant.js'
 import { type Embodiment, observationSpec } from './embodiment.js'
 import { Guard, type GuardSettings } from './guard.js'
+import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
 import type { ResizeMethod } from './images/resize.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
@@ -26,6 +28,8 @@ export interface PolicyParts {
   stats: NormStats
   normalisation: { state: Normalisation; actions: Normalisation; convention: NormalisationConvention }
   tokenizer: Tokenizer
+  /** SHA-256 of the tokenizer's file. */
+  tokenizerDigest: string
   resize: ResizeMethod
   maxImagePixels: number
   guard: GuardSettings
@@ -39,6 +43,7 @@ export class RobotPolicy implements Policy {
   readonly name: string
   readonly spec: ObservationSpec
   readonly model: ModelConfig
+  readonly identity: string
   readonly weightsPath: string
   readonly actionSize: number
   readonly defaultSteps: number
@@ -58,6 +63,7 @@ export class RobotPolicy implements Policy {
     this.name = parts.name
     this.spec = observationSpec(embodiment, parts.defaultPrompt)
     this.model = model
+    this.identity = policyIdentity(parts)
     this.weightsPath = parts.weightsPath
     this.actionSize = embodiment.actionSize
     this.defaultSteps = parts.defaultSteps
@@ -90,7 +96,12 @@ export class RobotPolicy implements Policy {
     const prepared = performance.now()
     const images = await this.#images(observation, wanted)
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
-    return { images, tokens, truncated, normalisedState, state, timing }
+    const row = {
+      images,
+      tokens,
+      ...(variantOf(this.model).stateToken && { state: Float32Array.from(normalisedState) }),
+    }
+    return { row, truncated, normalisedState, state, timing }
   }
 
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk {

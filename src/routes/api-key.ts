@@ -2,8 +2,13 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { TurboPiError } from '../errors.js'
 
-/** Health, and the page's own files: the page asks for the key before it asks for anything else. */
-const OPEN = new Set(['/healthz', '/readyz', '/page/*'])
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered without a key: health, and the page's own files, since the page is what asks for the key. */
+    open?: boolean
+  }
+}
+
 const digest = (text: string) => createHash('sha256').update(text).digest()
 
 /**
@@ -14,8 +19,8 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 export function apiKeyRequired(app: FastifyInstance, key: string): void {
   const expected = digest(key)
   app.addHook('onRequest', async request => {
-    const { url = '' } = request.routeOptions
-    if (OPEN.has(url) || (url === '/' && !request.ws)) return
+    const { config } = request.routeOptions
+    if (config.open && !request.ws) return
     const given = keyOf(request)
     if (given === undefined || !timingSafeEqual(digest(given), expected))
       throw new TurboPiError(

@@ -2,19 +2,30 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { Problem } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
-import type { PolicyService } from '../service/service.js'
 
-/** GET /healthz: the process lives (openpi's body). GET /readyz: the engine is warm and the self-test has passed. */
-export function healthRoutes(app: FastifyInstance, service: PolicyService): void {
+/** What tells whether it can answer: a served policy, or all of them. */
+export interface Readiness {
+  readonly ready: boolean
+}
+
+/** GET /healthz: the process lives (openpi's body). */
+export function healthRoute(app: FastifyInstance): void {
   app.get(
     '/healthz',
-    { schema: { summary: 'The process lives', tags: ['health'], response: { 200: Type.String() } } },
+    {
+      config: { open: true },
+      schema: { summary: 'The process lives', tags: ['health'], response: { 200: Type.String() } },
+    },
     (_request, reply) => reply.type('text/plain; charset=utf-8').send('OK\n'),
   )
+}
 
+/** GET /readyz: the engine is warm and the self-test has passed. */
+export function readyRoute(app: FastifyInstance, readiness: () => Readiness): void {
   app.get(
     '/readyz',
     {
+      config: { open: true },
       schema: {
         summary: 'The engine is warm and the self-test has passed',
         tags: ['health'],
@@ -28,7 +39,7 @@ export function healthRoutes(app: FastifyInstance, service: PolicyService): void
       },
     },
     async () => {
-      if (!service.ready)
+      if (!readiness().ready)
         throw new TurboPiError('NOT_READY', 'The engine is starting or stopping; ask again.')
       return { status: 'ready' as const }
     },

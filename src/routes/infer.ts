@@ -2,9 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { CALLER_LEFT, Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack } from '../contract/msgpack.js'
-import type { RequestParser } from '../contract/parse.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
-import type { PolicyService } from '../service/service.js'
+import type { Served } from '../service/served.js'
 import { Turns } from './event-loop-turns.js'
 
 const MSGPACK = 'application/msgpack'
@@ -12,12 +11,11 @@ const MSGPACK = 'application/msgpack'
 /** POST /infer: one observation in, one action chunk out, as JSON or in openpi's msgpack-numpy. */
 export function inferRoute(
   app: FastifyInstance,
-  service: PolicyService,
-  parser: RequestParser,
-  turns: Turns,
+  served: Served,
+  { turns, bodyLimit }: { turns: Turns; bodyLimit: number },
 ): void {
-  const { observation: spec, shape } = service.metadata()
-  const reading = new Turns()
+  const { observation: spec, shape } = served.current.service.metadata()
+  const bodyTurns = new Turns()
   const problem = { 'application/problem+json': { schema: Problem } }
 
   app.removeContentTypeParser('text/plain')
@@ -36,6 +34,7 @@ export function inferRoute(
   app.post(
     '/infer',
     {
+      bodyLimit,
       schema: {
         summary: 'Compute an action chunk for an observation',
         tags: ['inference'],
@@ -55,13 +54,14 @@ export function inferRoute(
         },
       },
       // Bodies are read by turns, too: a crowd of them would keep other requests waiting.
-      onRequest: () => reading.next(),
+      onRequest: () => bodyTurns.next(),
       preHandler: () => turns.next(),
       // RequestParser validates both wires, the sockets' too: one place, one form of error.
       validatorCompiler: () => () => true,
     },
     async (request, reply) => {
       const wire = request.headers['content-type']?.includes('msgpack') ? 'msgpack' : 'json'
+      const { service, parser } = served.current
       const { observation, sampling, deadlineMs } = parser.request(request.body, wire)
       const gone = new Cancellation()
       const onClose = () => {

@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import type { Metadata } from '../contract/page.js'
 import { inferRequestSchema } from '../contract/schemas.js'
-import type { PolicyService } from '../service/service.js'
+import type { Served } from '../service/served.js'
 
-/** GET /metadata: what this server serves, and the schema of the observation that it takes. */
-export function metadataRoute(app: FastifyInstance, service: PolicyService): void {
+/** GET /metadata: what is served, and the schema of the observation that it takes. */
+export function metadataRoute(app: FastifyInstance, served: Served): void {
   app.get(
     '/metadata',
     {
@@ -14,8 +15,8 @@ export function metadataRoute(app: FastifyInstance, service: PolicyService): voi
         response: { 200: Type.Object({ policy: Type.String() }, { additionalProperties: true }) },
       },
     },
-    async () => {
-      const metadata = service.metadata()
+    async (): Promise<Metadata> => {
+      const metadata = served.current.service.metadata()
       return {
         ...metadata,
         observation_schema: inferRequestSchema(metadata.observation, metadata.shape, 'json'),

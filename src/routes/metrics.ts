@@ -1,9 +1,13 @@
 import type { FastifyInstance } from 'fastify'
+import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client'
 import { Type } from 'typebox'
-import type { PolicyService } from '../service/service.js'
+import type { Served } from '../service/served.js'
 
-/** GET /metrics: counters, queue and stage times in Prometheus' text format. */
-export function metricsRoute(app: FastifyInstance, { metrics }: PolicyService): void {
+/** GET /metrics: counters, queue and stage times of all policies, and the process's, in Prometheus' text format. */
+export function metricsRoute(app: FastifyInstance, policies: readonly Served[]): void {
+  const processMetrics = new Registry()
+  collectDefaultMetrics({ register: processMetrics })
+  const registries = [processMetrics, ...policies.map(({ metrics }) => metrics.registry)]
   app.get(
     '/metrics',
     {
@@ -13,7 +17,11 @@ export function metricsRoute(app: FastifyInstance, { metrics }: PolicyService): 
         response: { 200: Type.String() },
       },
     },
-    async (_request, reply) =>
-      reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
+    async (_request, reply) => {
+      const numbers = await Promise.all(registries.map(registry => registry.getMetricsAsJSON()))
+      return reply
+        .type(processMetrics.contentType)
+        .send(await AggregatorRegistry.aggregate(numbers).metrics())
+    },
   )
 }

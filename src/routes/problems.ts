@@ -20,7 +20,7 @@ function knownError(error: unknown): unknown {
 }
 
 /** Every error leaves as an RFC 9457 problem document; what is not ours is logged, and told as INTERNAL. */
-export function problemReplies(app: FastifyInstance): void {
+export function errorReplies(app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error)
     const problem = problemOf(known)
@@ -28,6 +28,10 @@ export function problemReplies(app: FastifyInstance): void {
     if (problem.status === 500) request.log.error({ err: error }, problem.title)
     return sendProblem(reply, known)
   })
+}
+
+/** Unknown addresses are answered by a problem document, too. */
+export function notFoundReplies(app: FastifyInstance): void {
   app.setNotFoundHandler((request, reply) =>
     sendProblem(
       reply,

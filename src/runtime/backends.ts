@@ -1,10 +1,27 @@
 import { TurboPiError } from '../errors.js'
-import type { ModelConfig, Precision } from '../families/pi0/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
+import type { Precision } from '../onnx/arithmetic.js'
+import { cacheDirectory } from '../storage/cache.js'
+import { type Backend, type BackendOptions, type Missing, unavailable } from './backend.js'
+import { cpuBackend } from './cpu/backend.js'
 import { createCpuRuntime } from './cpu/cpu-runtime.js'
-import { loadAddon, probe, requireTensorRt } from './gpu/addon.js'
 import type { Runtime } from './runtime.js'
-import type { BuildProgress } from './tensorrt/build.js'
-import { createTensorRtRuntime } from './tensorrt/create.js'
+import { tensorRtBackend } from './tensorrt/backend.js'
+
+/** Every backend. `auto` takes the first one that this machine has and that computes in the precision asked for. */
+export const BACKENDS: readonly Backend[] = [tensorRtBackend, cpuBackend]
+
+/** Other names of a backend and its lanes, kept for those who use them. */
+const ALIASES: Readonly<Record<string, { runtime: string; pipeline: 'on' | 'off' }>> = {
+  tensorrt_pipelined: { runtime: 'tensorrt', pipeline: 'on' },
+}
+
+/** What `--runtime` takes. */
+export const RUNTIMES: readonly string[] = [
+  'auto',
+  ...BACKENDS.map(({ name }) => name).sort(),
+  ...Object.keys(ALIASES),
+]
 
 /** What a runtime is made for. */
 export interface RuntimeModel {
@@ -13,98 +30,147 @@ export interface RuntimeModel {
   model: ModelConfig
 }
 
-export interface RuntimeSettings {
-  /** tensorrt runs one batch after the other, tensorrt_pipelined overlaps two. auto: the latter where it can run. */
-  runtime: 'auto' | 'cpu' | 'tensorrt' | 'tensorrt_pipelined'
-  /** auto: fp32 on the CPU, bf16 on TensorRT. */
+export interface RuntimeSettings
+  extends Pick<
+    BackendOptions,
+    'maxBatch' | 'emulated' | 'threads' | 'visionCache' | 'onProgress' | 'onBuild' | 'onNotice' | 'signal'
+  > {
+  /** One of RUNTIMES. */
+  runtime: string
+  /** auto: the first one of the backend. */
   precision: 'auto' | Precision
-  /** fp16 on the CPU, for verification: rounds after every operation. */
-  emulated?: boolean
-  /** Of the CPU runtime, all lanes together; 0: one a physical core. */
-  threads: number
-  /** auto: off on the CPU, on where `runtime` is auto and TensorRT can run. */
+  /** Two lanes or one; auto: as the backend prefers. */
   pipeline: 'auto' | 'on' | 'off'
-  maxBatch: number
-  /** Images whose embeddings are kept for when they are seen again; default 0. */
-  visionCache?: number
   /** Default: $TURBO_PI_CACHE, else ~/.cache/turbo-pi. */
   cacheDir?: string | undefined
-  /** Hears bytes written while a checkpoint is lowered for the first time. */
-  onProgress?: (done: number, total: number) => void
-  /** Hears how far TensorRT is with an engine. */
-  onBuild?: (progress: BuildProgress) => void
-  /** Hears, in sentences, what `auto` stands for, why engines are built and how the numeric gate judged them. */
-  onNotice?: (text: string) => void
-  /** Cancels the start. */
-  signal?: AbortSignal
 }
 
-/** Throws RUNTIME_UNAVAILABLE when the settings name a runtime that this machine cannot have, before anything is loaded. */
-export function requireRuntime({ runtime }: Pick<RuntimeSettings, 'runtime'>): void {
-  if (runtime === 'tensorrt' || runtime === 'tensorrt_pipelined') requireTensorRt(loadAddon())
-}
+type Choices = Pick<RuntimeSettings, 'runtime' | 'precision' | 'pipeline'>
 
-/** Makes the runtime that the settings ask for, and no other: RUNTIME_UNAVAILABLE says why it cannot be had. */
-export async function createRuntime(model: RuntimeModel, settings: RuntimeSettings): Promise<Runtime> {
-  if (settings.runtime === 'auto') {
-    const { backend, because, detail } = choose(settings)
-    settings.onNotice?.(`runtime auto: ${backend}, since ${because}${detail}`)
-    const runtime = await createRuntime(model, { ...settings, runtime: backend })
-    runtime.info.chosen = because
-    return runtime
-  }
-  if (settings.runtime === 'cpu') return cpuRuntime(model, settings)
-  const contradicted = settings.runtime === 'tensorrt' ? 'on' : 'off'
-  if (settings.pipeline === contradicted)
+/** The settings without aliases. */
+function resolved<S extends Choices>(settings: S): S {
+  const alias = ALIASES[settings.runtime]
+  if (!alias) return settings
+  const { runtime, pipeline } = alias
+  if (settings.pipeline !== 'auto' && settings.pipeline !== pipeline)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      `--runtime ${settings.runtime} and --pipeline ${contradicted} contradict each other: tensorrt runs one batch after the other, tensorrt_pipelined overlaps two.`,
+      `--runtime ${settings.runtime} stands for --runtime ${runtime} --pipeline ${pipeline}, which contradicts --pipeline ${settings.pipeline}: leave one out.`,
     )
-  return tensorRtRuntime(model, settings)
+  return { ...settings, runtime, pipeline }
 }
 
-/** What `auto` stands for on this machine, and why; `detail` may name paths, and is for the log alone. */
-function choose({ precision, pipeline }: RuntimeSettings) {
-  if (precision === 'int8')
-    return { backend: 'cpu', because: 'int8 runs on the CPU alone', detail: '' } as const
-  const { available, reason, device, tensorrtVersion } = probe()
-  if (!available)
-    return { backend: 'cpu', because: 'TensorRT is not available', detail: `: ${reason}` } as const
-  const because = `TensorRT ${tensorrtVersion} is there, on ${device}`
-  return { backend: pipeline === 'off' ? 'tensorrt' : 'tensorrt_pipelined', because, detail: '' } as const
+const listed = (names: readonly string[]) => names.join(', ')
+
+/** The rows that a name stands for: all of them for `auto`. Throws CONFIG_INVALID. */
+function rowsOf(name: string): readonly Backend[] {
+  const rows = name === 'auto' ? BACKENDS : BACKENDS.filter(backend => backend.name === name)
+  if (rows.length === 0)
+    throw new TurboPiError('CONFIG_INVALID', `--runtime takes ${listed(RUNTIMES)}, got ${name}.`)
+  return rows
 }
 
-function cpuRuntime({ weightsPath, model }: RuntimeModel, settings: RuntimeSettings): Promise<Runtime> {
-  const { precision, emulated, threads, pipeline, maxBatch, visionCache, cacheDir, onProgress, signal } =
-    settings
-  const lanes = pipeline === 'on' ? 2 : 1
-  return createCpuRuntime({
+/** What `--precision auto` stands for on a runtime that is named. */
+export const defaultPrecision = (runtime: string): Precision =>
+  rowsOf(ALIASES[runtime]?.runtime ?? runtime)[0]!.arithmetics[0]
+
+/** Why a backend cannot do what is asked, on whatever machine. */
+function unfit({ title, arithmetics, lanes }: Backend, { precision, pipeline }: Choices): string | undefined {
+  if (precision !== 'auto' && !arithmetics.includes(precision))
+    return `the ${title} runtime has no ${precision}`
+  if (pipeline !== 'auto' && !lanes.includes(pipeline === 'on' ? 2 : 1))
+    return `the ${title} runtime has no --pipeline ${pipeline}`
+  return undefined
+}
+
+/** The first of the rows that can do what is asked and that this machine has, and why. Throws CONFIG_INVALID or RUNTIME_UNAVAILABLE. */
+async function choose(rows: readonly Backend[], choices: Choices) {
+  const reasons: string[] = []
+  let missing: { title: string; what: Missing } | undefined
+  for (const backend of rows) {
+    const reason = unfit(backend, choices)
+    if (reason) {
+      reasons.push(reason)
+      continue
+    }
+    const found = await backend.probe()
+    if (found.available) {
+      const because = listed(found.found ? [...reasons, found.found] : reasons)
+      return { backend, because, ...(missing && { detail: missing.what.reason }) }
+    }
+    reasons.push(`${backend.title} is not available`)
+    missing ??= { title: backend.title, what: found }
+  }
+  if (missing) throw unavailable(missing.title, missing.what)
+  const ways = rows.map(
+    ({ name, arithmetics }) => `--runtime ${name} takes --precision ${listed(arithmetics)}`,
+  )
+  throw new TurboPiError(
+    'CONFIG_INVALID',
+    `No runtime can serve these settings: ${listed(reasons)}. ${ways.join('; ')}.`,
+  )
+}
+
+/**
+ * The name of the backend that the settings stand for. Throws, before anything is loaded, what `createRuntime` would throw
+ * since the machine lacks it.
+ */
+export async function requireRuntime(settings: Choices): Promise<string> {
+  const choices = resolved(settings)
+  const { backend } = await choose(rowsOf(choices.runtime), choices)
+  return backend.name
+}
+
+/** Makes the runtime that the settings ask for, and no other: CONFIG_INVALID or RUNTIME_UNAVAILABLE say why it cannot be had. */
+export async function createRuntime(model: RuntimeModel, settings: RuntimeSettings): Promise<Runtime> {
+  const asked = resolved(settings)
+  const { backend, because, detail } = await choose(rowsOf(asked.runtime), asked)
+  if (asked.runtime !== 'auto') return backend.open(optionsOf(backend, model, asked))
+  // The detail may name paths: it is for the log alone.
+  asked.onNotice?.(`runtime auto: ${backend.name}, since ${because}${detail ? `: ${detail}` : ''}`)
+  return backend.open({ ...optionsOf(backend, model, asked), chosen: because })
+}
+
+/**
+ * Builds what the backend of the settings serves from, and says what is ready; `auto` is the first one that builds anything.
+ * Throws CONFIG_INVALID when there is nothing to build, and what `createRuntime` throws.
+ */
+export async function buildForRuntime(
+  model: () => Promise<RuntimeModel>,
+  settings: RuntimeSettings,
+): Promise<string> {
+  const asked = resolved(settings)
+  const rows = rowsOf(asked.runtime).filter(({ build }) => build)
+  if (rows.length === 0)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      `--runtime ${asked.runtime} has nothing to build; use ${listed(BACKENDS.filter(({ build }) => build).map(({ name }) => name))}.`,
+    )
+  const { backend } = await choose(rows.slice(0, 1), asked)
+  return backend.build!(optionsOf(backend, await model(), asked))
+}
+
+/** What the settings say to a backend: its own choices in place of `auto`. */
+function optionsOf(
+  { arithmetics, lanes }: Backend,
+  { weightsPath, model: config }: RuntimeModel,
+  settings: RuntimeSettings,
+): BackendOptions {
+  const { runtime: _, precision, pipeline, cacheDir: cache = cacheDirectory(), ...rest } = settings
+  const { signal, onNotice } = settings
+  const reference = (maxBatch: number) =>
+    createCpuRuntime({
+      ...{ weightsPath, config, cache, maxBatch, prefixSlots: 1 },
+      ...(onNotice && { onNotice }),
+      ...(signal && { signal }),
+    })
+  return {
+    ...rest,
     weightsPath,
-    config: model,
-    precision: precision === 'auto' ? 'fp32' : precision,
-    ...(emulated && { emulated }),
-    lanes,
-    maxBatch,
-    ...(threads > 0 && { threads: Math.max(1, Math.floor(threads / lanes)) }),
-    ...(visionCache !== undefined && { visionCache }),
-    ...(cacheDir !== undefined && { cache: cacheDir }),
-    ...(onProgress && { onProgress }),
-    ...(signal && { signal }),
-  })
-}
-
-function tensorRtRuntime({ weightsPath, model }: RuntimeModel, settings: RuntimeSettings): Promise<Runtime> {
-  const { runtime, precision, maxBatch, cacheDir, onProgress, onBuild, onNotice, signal } = settings
-  return createTensorRtRuntime({
-    weightsPath,
-    config: model,
-    precision: precision === 'auto' ? 'bf16' : precision,
-    pipelined: runtime === 'tensorrt_pipelined',
-    maxBatch,
-    ...(cacheDir !== undefined && { cache: cacheDir }),
-    ...(onProgress && { onProgress }),
-    ...(onBuild && { onBuild }),
-    ...(onNotice && { onNotice }),
-    ...(signal && { signal }),
-  })
+    config,
+    cache,
+    precision: precision === 'auto' ? arithmetics[0] : precision,
+    lanes: pipeline === 'auto' ? lanes[0] : pipeline === 'on' ? 2 : 1,
+    reference,
+  }
 }

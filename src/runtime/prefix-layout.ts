@@ -1,5 +1,6 @@
 import { TurboPiError } from '../errors.js'
 import { type ModelConfig, maxPrefixLength, tokensPerImage } from '../families/pi0/config.js'
+import { variantOf } from '../families/pi0/variant.js'
 import type { PerceiveRow } from './runtime.js'
 
 /** A batch of observations as the vision and prefix graphs take it: nothing masked, nothing padded but the rows' ends. */
@@ -14,8 +15,12 @@ export interface PrefixLayout {
   imageCount: number
   /** The valid prompt tokens, row after row. */
   tokens: BigInt64Array
+  /** Prompt tokens of each row. */
+  tokenCounts: readonly number[]
   /** [batch, positions]: row of [all image embeddings ‖ all token embeddings]; 0 past a row's length. */
   source: BigInt64Array
+  /** [batch, actionDim], where the network takes a state. */
+  state?: Float32Array
 }
 
 const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
@@ -41,8 +46,10 @@ function checkRow(row: PerceiveRow, index: number, config: ModelConfig): void {
     )
   if (row.tokens.length === 0 && row.images.every(image => image === null))
     throw refuse(`row ${index} has neither an image nor a token`)
-  if (config.modelType === 'pi0' && row.state?.length !== actionDim)
-    throw refuse(`row ${index} has a state of ${row.state?.length ?? 0} numbers; pi0 needs ${actionDim}`)
+  if (variantOf(config).stateToken && row.state?.length !== actionDim)
+    throw refuse(
+      `row ${index} has a state of ${row.state?.length ?? 0} numbers; ${config.modelType} needs ${actionDim}`,
+    )
 }
 
 /** Lays observations out for the graphs (pi05-spec §3.10). Throws RUNTIME_FAILED when a row does not fit the config. */
@@ -68,6 +75,7 @@ export function layOut(rows: readonly PerceiveRow[], config: ModelConfig): Prefi
     imageRow = take(imageRow, pictures[b]!.length * perImage)
     tokenRow = take(tokenRow, row.tokens.length)
   }
+  const state = variantOf(config).stateToken && joined(rows.map(row => row.state!))
   return {
     batch: rows.length,
     positions,
@@ -78,8 +86,17 @@ export function layOut(rows: readonly PerceiveRow[], config: ModelConfig): Prefi
       rows.flatMap(row => [...row.tokens]),
       BigInt,
     ),
+    tokenCounts: rows.map(row => row.tokens.length),
     source,
+    ...(state && { state }),
   }
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const size = parts[0]!.length
+  const whole = new Float32Array(parts.length * size)
+  for (const [at, part] of parts.entries()) whole.set(part, at * size)
+  return whole
 }
 
 /** Numbers of one layer's keys (or values) for a full batch of longest prefixes. */

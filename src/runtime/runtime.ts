@@ -1,18 +1,13 @@
-import type { ModelConfig, Precision } from '../families/pi0/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
+import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 import type { Sampling } from '../families/pi0/sampling.js'
+import type { Precision } from '../onnx/arithmetic.js'
 
-/** One observation as the network takes it. */
-export interface PerceiveRow {
-  /** One entry a camera slot, in the config's order: u8 RGB [imageSize, imageSize, 3] row-major, or null when masked. */
-  images: readonly (Uint8Array | null)[]
-  /** Valid prompt tokens only, no padding; at most maxTokenLength. */
-  tokens: Int32Array
-  /** pi0 only: normalised state padded to actionDim. */
-  state?: Float32Array
-}
+export type { PerceiveRow } from '../families/pi0/perceive-row.js'
 
 export interface RuntimeInfo {
-  backend: 'cpu' | 'tensorrt' | 'tensorrt_pipelined'
+  /** Its name in the table of backends. */
+  backend: string
   /** Human-readable device, for example the CPU or GPU name. */
   device: string
   precision: Precision
@@ -22,8 +17,8 @@ export interface RuntimeInfo {
   lanes: 1 | 2
   /** Prefixes that may be held at once. */
   prefixSlots: number
-  /** Hash of weights, config, precision and graph version. */
-  fingerprint: string
+  /** Digest of the checkpoint's bytes: the same on every machine and backend. */
+  weights: string
   config: ModelConfig
   /** Why this backend, when the choice was left to `auto`. */
   chosen?: string

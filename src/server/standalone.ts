@@ -1,34 +1,36 @@
-import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Config } from '../config.js'
-import { RequestParser } from '../contract/parse.js'
 import { apiKeyRequired } from '../routes/api-key.js'
-import { Turns } from '../routes/event-loop-turns.js'
-import { healthRoutes } from '../routes/health.js'
-import { inferRoute } from '../routes/infer.js'
-import { metadataRoute } from '../routes/metadata.js'
+import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
-import { pageRoutes } from '../routes/page/page.js'
-import { problemReplies } from '../routes/problems.js'
-import { openpiRoute } from '../routes/sockets/openpi.js'
-import { webSockets } from '../routes/sockets/plugin.js'
-import { sameOriginSockets } from '../routes/sockets/same-origin.js'
-import { streamRoute } from '../routes/sockets/stream.js'
+import { homePage, pageRoutes } from '../routes/page/page.js'
+import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
+import { errorReplies, notFoundReplies } from '../routes/problems.js'
 import { dropUnusedConnections } from '../routes/sockets/unused-connections.js'
-import type { PolicyService } from '../service/service.js'
+import type { Served } from '../service/served.js'
+import { documentation } from './documentation.js'
+import { sharedBy, turboPi } from './plugin.js'
 
-export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'maxImages' | 'heartbeat' | 'sendBuffer'> &
+export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit' | 'heartbeat' | 'sendBuffer'> &
   Partial<Pick<Config, 'watchSessions'>>
 
+/** The policies of a server: the first is served at `/`, too. */
+export type Policies = readonly [Served, ...Served[]]
+
+export interface ServerOptions {
+  logger?: FastifyServerOptions['logger']
+  /** Answers POST /policies/NAME/swap; without it there is no such route. */
+  swap?: Swap
+}
+
 /**
- * The HTTP and WebSocket server of one service: registers plugins and routes, nothing else.
- * The caller listens and closes.
+ * The HTTP and WebSocket server of some policies, with keys, documents, page and metrics: registers plugins and routes,
+ * nothing else. The caller listens and closes.
  */
 export async function createServer(
-  service: PolicyService,
+  policies: Policies,
   config: ServerConfig,
-  logger: FastifyServerOptions['logger'] = false,
+  { logger = false, swap }: ServerOptions = {},
 ): Promise<FastifyInstance> {
   const app = fastify({
     bodyLimit: config.bodyLimit,
@@ -37,52 +39,35 @@ export async function createServer(
     logger,
     logController: new LogController({ disableRequestLogging: true }),
   })
-  const { observation: spec, shape } = service.metadata()
-  const parser = new RequestParser(spec, shape, config)
-
-  const sockets = await webSockets(app, service.metrics, {
-    maxFrameBytes: config.bodyLimit,
-    heartbeatMs: config.heartbeat,
-    sendBufferBytes: config.sendBuffer,
-  })
+  const { bodyLimit, heartbeat, sendBuffer } = config
+  await sharedBy(app, { bodyLimit, heartbeat, sendBuffer })
   dropUnusedConnections(app)
-  problemReplies(app)
-  sameOriginSockets(app)
+  errorReplies(app)
+  notFoundReplies(app)
   if (config.apiKey) apiKeyRequired(app, config.apiKey)
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Turbo-Pi',
-        version: '1',
-        description:
-          'Action chunks from Pi0.5-class policies. The observation is that of the policy being served.',
-        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-      },
-      components: {
-        securitySchemes: {
-          apiKey: {
-            type: 'apiKey',
-            in: 'header',
-            name: 'authorization',
-            description: '`Api-Key …` or `Bearer …`',
-          },
-        },
-      },
+  await documentation(app, policies, () =>
+    createServer(policies, { ...config, watchSessions: false }, { ...(swap && { swap }) }),
+  )
+  const several = policies.length > 1
+  const readiness = {
+    get ready() {
+      return policies.every(({ current }) => current.service.ready)
     },
-    convertConstToEnum: false,
-  })
-  await app.register(swaggerUi, { routePrefix: '/docs' })
-  // One for all observations, whatever wire they come over.
-  const turns = new Turns()
+  }
+  await app.register(turboPi, { policy: policies[0], home: homePage, readiness, bodyLimit, logged: several })
+  for (const policy of policies)
+    await app.register(turboPi, {
+      policy,
+      prefix: pathOf(policy),
+      bodyLimit,
+      logged: several,
+      undocumented: policy === policies[0],
+    })
   await app.register(async routes => {
-    healthRoutes(routes, service)
-    metadataRoute(routes, service)
-    inferRoute(routes, service, parser, turns)
-    metricsRoute(routes, service)
-    streamRoute(routes, service, parser, sockets, turns)
-    openpiRoute(routes, service, parser, sockets, turns)
-    pageRoutes(routes, service, config)
+    healthRoute(routes)
+    policiesRoutes(routes, policies, swap)
+    metricsRoute(routes, policies)
+    pageRoutes(routes, policies, config)
   })
   return app
 }

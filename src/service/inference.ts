@@ -29,6 +29,8 @@ export interface Caller {
 /** What computes inferences. */
 export interface Engine {
   policy: Policy
+  /** Names the policy with the runtime's weights. */
+  model: string
   queue: Dispatcher
   runtime: RuntimeInfo
 }
@@ -129,11 +131,10 @@ export class Inference {
   }
 
   async #run(): Promise<SharedAnswer> {
-    const { policy, queue, runtime } = this.#engine
+    const { policy, model, queue } = this.#engine
     const ticket = this.#ticket
     const prepared = await queue.prepare(ticket, () => policy.prepare(this.request.observation, ticket))
-    const { images, tokens, normalisedState, truncated } = prepared
-    const row = { images, tokens, state: new Float32Array(normalisedState) }
+    const { row, truncated } = prepared
     const result = await queue.submit(ticket, row, this.sampling)
     const { actions, guard } = policy.finish(result.actions, prepared)
     const { queueMs, visionMs, prefixMs, denoiseMs } = result.timing
@@ -151,7 +152,7 @@ export class Inference {
       },
       guard,
       truncated,
-      model: runtime.fingerprint,
+      model,
     }
   }
 }

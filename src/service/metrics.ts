@@ -1,11 +1,11 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { TurboPiError } from '../errors.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
 import type { Answered, Failed, ServiceListener } from './events.js'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10]
 
-/** The numbers of one server, in Prometheus' names and base units. */
+/** The numbers of what is served under one name, in Prometheus' names and base units. */
 export class Metrics implements ServiceListener {
   readonly registry = new Registry()
   readonly #answers = this.#counter('answers_total', 'Action chunks answered.')
@@ -44,6 +44,12 @@ export class Metrics implements ServiceListener {
   readonly #depth = new Gauge({
     name: 'turbo_pi_queue_depth',
     help: 'Requests that have a place in the queue: being prepared, or waiting for the engine.',
+    registers: [this.registry],
+  })
+  readonly #model = new Gauge({
+    name: 'turbo_pi_model_info',
+    help: 'The policy that acts, by its content; always 1.',
+    labelNames: ['model'],
     registers: [this.registry],
   })
   readonly #connections = new Gauge({
@@ -100,8 +106,15 @@ export class Metrics implements ServiceListener {
     lane: ({ lane, start, end }) => this.#lanes.inc({ lane }, (end - start) / 1000),
   }
 
-  constructor() {
-    collectDefaultMetrics({ register: this.registry })
+  /** @param policy labels every number, where several policies are served. */
+  constructor(policy?: string) {
+    if (policy !== undefined) this.registry.setDefaultLabels({ policy })
+  }
+
+  /** The policy that acts from now on. */
+  serves(model: string): void {
+    this.#model.reset()
+    this.#model.set({ model }, 1)
   }
 
   answered({ answer: { timing, coalesced, late, guard } }: Answered): void {

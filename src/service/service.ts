@@ -5,6 +5,7 @@ import type { SamplingOptions } from '../contract/sampling.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { drawn } from '../families/pi0/sampling.js'
+import { modelIdentity } from '../policy/identity.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
@@ -22,10 +23,12 @@ export interface ServiceMetadata {
   observation: ObservationSpec
   shape: ActionShape
   defaultSteps: number
+  /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */
+  model: string | null
   /** Null while the engine is loading. */
   runtime: Pick<
     RuntimeInfo,
-    'backend' | 'device' | 'precision' | 'maxBatch' | 'fingerprint' | 'chosen'
+    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
   > | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
@@ -40,6 +43,8 @@ export interface ServiceParts {
   queue?: Omit<DispatcherOptions, 'observer'>
   /** Takes what is to be in the log; default: a warning of the process. */
   warn?: (message: string, error: unknown) => void
+  /** Where to count; a service that takes another's place goes on with its counters. Default: counters of its own. */
+  metrics?: Metrics
 }
 
 /** Of the errors of listeners, the first of so many is in the log. */
@@ -47,7 +52,7 @@ const LOGGED_ONE_IN = 1000
 
 /** One observation in, one action chunk out, over whatever wire it came. Owns the policy and the runtime. */
 export class PolicyService {
-  readonly metrics = new Metrics()
+  readonly metrics: Metrics
   readonly events: ServiceEvents
   readonly #parts: ServiceParts
   readonly #coalescer = new Coalescer()
@@ -59,6 +64,7 @@ export class PolicyService {
 
   constructor(parts: ServiceParts) {
     this.#parts = parts
+    this.metrics = parts.metrics ?? new Metrics()
     this.events = new ServiceEvents(error => this.#listenerFailed(error))
     this.events.listen(this.metrics)
     // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
@@ -83,7 +89,9 @@ export class PolicyService {
     const { policy } = this.#parts
     const runtime = await this.#parts.runtime
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
-    this.#engine = { policy, queue, runtime: runtime.info }
+    const model = modelIdentity(policy.identity, runtime.info.weights)
+    this.#engine = { policy, model, queue, runtime: runtime.info }
+    this.metrics.serves(model)
     if (this.#phase === 'closed') return queue.close()
     const request = this.#resolved(syntheticObservation(policy), { noise: 0 })
     try {
@@ -110,6 +118,7 @@ export class PolicyService {
         actionSize: policy.actionSize,
       },
       defaultSteps: policy.defaultSteps,
+      model: this.#engine?.model ?? null,
       runtime: this.#engine ? described(this.#engine.runtime) : null,
       openpi: policy.metadata,
     }
@@ -159,15 +168,22 @@ export class PolicyService {
     this.events.emit('superseded', { session, at: performance.now() })
   }
 
-  /** Not ready at once; work already taken is finished, then queue, runtime and policy are closed. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  /**
+   * Not ready at once; work already taken is finished, then queue, runtime and policy are closed. `patient` waits for
+   * that work without end, otherwise what is left after the queue's `drainMs` is given up. Idempotent.
+   */
+  close({ patient = false } = {}): Promise<void> {
+    this.#closing ??= this.#close(patient)
     return this.#closing
   }
 
-  async #close(): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(patient: boolean): Promise<void> {
     this.#phase = 'closed'
-    await this.#engine?.queue.close()
+    await this.#engine?.queue.close(patient ? Number.POSITIVE_INFINITY : undefined)
     await this.#parts.policy.close()
     this.events.flush()
   }
@@ -223,8 +239,9 @@ function described({
   device,
   precision,
   maxBatch,
-  fingerprint,
+  lanes,
+  weights,
   chosen,
 }: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, fingerprint, ...(chosen !== undefined && { chosen }) }
+  return { backend, device, precision, maxBatch, lanes, weights, ...(chosen !== undefined && { chosen }) }
 }

@@ -1,20 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import {
+  closeSync,
   existsSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   statfsSync,
-  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { homedir, hostname } from 'node:os'
+import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { reasonOf, TurboPiError } from '../errors.js'
+import { holderOf, SILENT_MS, signature } from './holder.js'
 
 /** Where lowered models are kept: `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
 export function cacheDirectory(): string {
@@ -42,8 +44,6 @@ export function requireSpace(directory: string, bytes: number): void {
 
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
 
-/** A lock that was not touched for so long has lost its owner. */
-const ABANDONED_MS = 120_000
 const POLL_MS = 200
 
 /**
@@ -57,28 +57,82 @@ export async function fillDirectory(
   write: (draft: Draft) => void,
   waiting: () => void = () => {},
 ): Promise<void> {
-  const lock = `${directory}.lock`
-  const draft = `${directory}.${randomUUID()}.draft`
+  const there = () => (existsSync(directory) ? directory : undefined)
+  await underLock(directory, there, waiting, alive =>
+    writeDirectory(directory, alive, draft => {
+      write(draft)
+      return directory
+    }),
+  )
+}
+
+/**
+ * Gives what `find` finds; else runs `work` while no other process does so under the same name. `waiting` is called while
+ * others work, and may throw to give up; `work` is to call `alive` at least every minute. Throws CACHE_FAILED, or what
+ * `work` throws.
+ */
+export async function underLock<T>(
+  name: string,
+  find: () => T | undefined | Promise<T | undefined>,
+  waiting: () => void,
+  work: (alive: () => void) => Promise<T>,
+): Promise<T> {
+  const lock = `${name}.lock`
   try {
-    mkdirSync(dirname(directory), { recursive: true })
-    while (!existsSync(directory) && !acquire(lock)) {
+    mkdirSync(dirname(name), { recursive: true })
+    for (;;) {
+      const found = await find()
+      if (found !== undefined) return found
+      if (acquire(lock)) break
       waiting()
       await sleep(POLL_MS)
     }
   } catch (error) {
-    throw refused(directory, error)
+    throw refused(name, error)
   }
-  if (existsSync(directory)) return
   try {
-    removeDrafts(directory)
-    mkdirSync(draft)
-    write({ directory: draft, alive: () => touch(lock) })
-    renameSync(draft, directory)
-  } catch (error) {
-    rmSync(draft, { recursive: true, force: true })
-    if (!existsSync(directory)) throw refused(directory, error)
+    return (await find()) ?? (await work(() => touch(lock)))
   } finally {
     rmSync(lock, { force: true })
+  }
+}
+
+/**
+ * Lets `write` fill a draft beside `name` and renames it to the directory that `write` gives, once every byte has reached
+ * the disk. Drafts that interrupted runs have left under the name are removed: call it under the lock of that name.
+ */
+export async function writeDirectory(
+  name: string,
+  alive: () => void,
+  write: (draft: Draft) => string | Promise<string>,
+): Promise<string> {
+  const draft = `${name}.${randomUUID()}.draft`
+  let directory: string | undefined
+  try {
+    removeDrafts(name)
+    mkdirSync(draft)
+    directory = await write({ directory: draft, alive })
+    synchronise(draft)
+    renameSync(draft, directory)
+    synchronise(dirname(directory), [])
+    return directory
+  } catch (error) {
+    rmSync(draft, { recursive: true, force: true })
+    // Of two processes that write the same, one comes too late.
+    if (directory !== undefined && existsSync(directory)) return directory
+    throw refused(name, error)
+  }
+}
+
+/** Waits until files of a folder, and the folder's list of them, are on the disk. */
+function synchronise(directory: string, files = readdirSync(directory)): void {
+  for (const path of [...files.map(file => join(directory, file)), directory]) {
+    const descriptor = openSync(path, 'r')
+    try {
+      fsyncSync(descriptor)
+    } finally {
+      closeSync(descriptor)
+    }
   }
 }
 
@@ -91,36 +145,21 @@ function refused(directory: string, error: unknown): TurboPiError {
   )
 }
 
+/** A cache that nobody writes into, or this user does not. What is there can be used all the same. */
+const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM'])
+
 /** True when the lock is ours. One whose owner is gone is broken; it is only there to spare work, so a race does no harm. */
 function acquire(lock: string): boolean {
-  if (isAbandoned(lock)) rmSync(lock, { force: true })
+  const holder = holderOf(lock)
+  if (holder && (holder.silentMs > SILENT_MS || holder.alive === false)) rmSync(lock, { force: true })
   try {
-    writeFileSync(lock, JSON.stringify({ host: hostname(), pid: process.pid }), { flag: 'wx' })
+    writeFileSync(lock, signature(), { flag: 'wx' })
     return true
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    if (READ_ONLY.has(code)) return true
     throw error
-  }
-}
-
-function isAbandoned(lock: string): boolean {
-  const found = statSync(lock, { throwIfNoEntry: false })
-  if (!found) return false
-  if (Date.now() - found.mtimeMs > ABANDONED_MS) return true
-  try {
-    const { host, pid } = JSON.parse(readFileSync(lock, 'utf8')) as { host: string; pid: number }
-    return host === hostname() && !isRunning(pid)
-  } catch {
-    return false
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
+import type { Content } from './content.js'
 import { DTYPE_BYTES, type Dtype, isDtype, toFloat32 } from './dtype.js'
+import { isJsonObject, readJsonObject } from './json-file.js'
 
 /** One tensor of a safetensors file. */
 export interface TensorEntry {
@@ -28,8 +29,7 @@ export const elementCount = (shape: readonly number[]) => shape.reduce((product,
 export class Safetensors {
   readonly tensors = new Map<string, TensorEntry>()
   readonly metadata: Record<string, string> = {}
-  /** What a fingerprint needs to know of each file. */
-  readonly files: { path: string; size: number; mtimeMs: number; headerDigest: string }[] = []
+  private readonly paths: string[] = []
   private readonly descriptors: number[] = []
   private readonly home = new Map<string, number>()
 
@@ -49,11 +49,11 @@ export class Safetensors {
   }
 
   private addShards(): void {
-    const weightMap = readJson(this.path)['weight_map']
+    const weightMap = readJsonObject(this.path, 'CHECKPOINT_INVALID')['weight_map']
     if (typeof weightMap !== 'object' || weightMap === null)
       throw invalid(this.path, 'expected an object "weight_map" from tensor names to file names')
     const named = new Map(Object.entries(weightMap as Record<string, unknown>))
-    for (const shard of new Set(named.values())) {
+    for (const shard of [...new Set(named.values())].sort()) {
       if (typeof shard !== 'string' || shard !== basename(shard))
         throw invalid(
           this.path,
@@ -69,14 +69,8 @@ export class Safetensors {
   private addFile(path: string): void {
     const descriptor = openFile(path)
     const index = this.descriptors.push(descriptor) - 1
-    const { size, mtimeMs } = fstatSync(descriptor)
-    const header = readHeader(descriptor, path, size)
-    this.files.push({
-      path,
-      size,
-      mtimeMs,
-      headerDigest: createHash('sha256').update(header.bytes).digest('hex'),
-    })
+    this.paths.push(path)
+    const header = readHeader(descriptor, path, fstatSync(descriptor).size)
     Object.assign(this.metadata, header.metadata)
     for (const [name, entry] of header.tensors) {
       if (this.tensors.has(name)) throw invalid(path, `tensor ${name} is also in another shard`)
@@ -105,6 +99,11 @@ export class Safetensors {
     return toFloat32(this.entry(name).dtype, this.bytes(name, first, count))
   }
 
+  /** The headers say which tensors a file holds, so that its own name does not count. */
+  content(): Content {
+    return { files: this.paths.map(path => ({ path: resolve(path), name: '' })) }
+  }
+
   close(): void {
     for (const descriptor of this.descriptors.splice(0)) closeSync(descriptor)
   }
@@ -116,17 +115,6 @@ function openFile(path: string): number {
   } catch (error) {
     throw invalid(path, `cannot be opened: ${reasonOf(error)}`)
   }
-}
-
-function readJson(path: string): Record<string, unknown> {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(readFileSync(path, 'utf8'))
-  } catch (error) {
-    throw invalid(path, `cannot be read as JSON: ${reasonOf(error)}`)
-  }
-  if (typeof parsed !== 'object' || parsed === null) throw invalid(path, 'expected a JSON object')
-  return parsed as Record<string, unknown>
 }
 
 function readFully(descriptor: number, target: Uint8Array, position: number, path: string): void {
@@ -156,14 +144,13 @@ function readHeader(descriptor: number, path: string, size: number) {
   for (const [name, value] of Object.entries(entries))
     tensors.set(name, checkEntry(path, name, value, 8 + length))
   checkLayout(path, tensors, 8 + length, size)
-  return { bytes, tensors, metadata: metadata as Record<string, string> }
+  return { tensors, metadata: metadata as Record<string, string> }
 }
 
 function parseHeader(bytes: Uint8Array, path: string): Record<string, unknown> {
   try {
     const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-    if (typeof header === 'object' && header !== null && !Array.isArray(header))
-      return header as Record<string, unknown>
+    if (isJsonObject(header)) return header
   } catch (error) {
     throw invalid(path, `its header is not JSON: ${reasonOf(error)}`)
   }

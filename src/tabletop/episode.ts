@@ -5,7 +5,7 @@ import { ACTION_SIZE, applyAction, isSolved, randomScene, type Scene, stateOf } 
 import { promptOf, type Task } from './tasks.js'
 
 /** An episode ends after this many control steps at the latest. */
-export const MAX_STEPS = 80
+export const EPISODE_STEPS = 80
 
 /** Streams of an episode's seed. */
 const LAYOUT = 1
@@ -51,7 +51,7 @@ export class Episode {
   }
 
   get done(): boolean {
-    return this.#success || this.#steps >= MAX_STEPS
+    return this.#success || this.#steps >= EPISODE_STEPS
   }
 
   /** The generator of this step's pixel noise, base camera first. */

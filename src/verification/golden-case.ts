@@ -1,10 +1,12 @@
 import { basename } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type ModelConfig, tokensPerImage } from '../families/pi0/config.js'
+import type { PerceiveRow } from '../families/pi0/perceive-row.js'
+import { variantOf } from '../families/pi0/variant.js'
 import { type Difference, difference } from '../runtime/agreement/difference.js'
-import type { ActResult, InferenceTrace, PerceiveRow } from '../runtime/runtime.js'
+import type { CaseTensors } from '../runtime/agreement/run-case.js'
 import { Safetensors } from '../storage/safetensors.js'
-import { combined } from './table.js'
+import { combined } from './results.js'
 
 /** One golden case: the network's inputs, and the reference's intermediate tensors as far as the file holds them. */
 export interface GoldenCase {
@@ -57,7 +59,7 @@ function readCase(path: string, tensors: Safetensors, config: ModelConfig): Gold
       tokens: Int32Array.from(tokens.subarray(b * length, (b + 1) * length)).filter(
         (_, i) => tokenMask[b * length + i],
       ),
-      ...(state && config.modelType === 'pi0' && { state }),
+      ...(state && variantOf(config).stateToken && { state }),
     }
   })
   return {
@@ -77,7 +79,7 @@ function readCase(path: string, tensors: Safetensors, config: ModelConfig): Gold
  */
 export function compareToGolden(
   golden: GoldenCase,
-  trace: InferenceTrace & ActResult,
+  trace: Required<CaseTensors>,
   config: ModelConfig,
   actions = 'out.actions',
 ): Record<string, Difference> {

@@ -26,7 +26,10 @@ t.test('without TensorRT: refused at once, with what mends it', async t => {
     message: /^The TensorRT runtime is not available: the native addon is not there .* npm run build:native/,
   }
   await t.rejects(build([]), unavailable)
-  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /no engines to build/ })
+  await t.rejects(build(['--runtime', 'cpu']), {
+    code: 'CONFIG_INVALID',
+    message: /nothing to build; use tensorrt/,
+  })
   await t.rejects(bench(['--runtime', 'tensorrt']), unavailable)
   for (const runtime of ['tensorrt', 'tensorrt_pipelined'])
     await t.rejects(verify(['--policy', policy, '--runtime', runtime]), unavailable)
@@ -69,9 +72,17 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
     0,
   )
   const table = printed.splice(0).join('\n')
-  t.match(table, /tensorrt_pipelined fp32, 2 rounds/)
-  t.match(table, /\| steps \|.* denoise step \| total \| Hz \| pipelined engine \| Hz \|/)
-  t.match(table, /\n\| 3 \| (\d+\.\d\d \(\d+\.\d\d\) \| ){6}\d+\.\d \| \d+\.\d\d \| \d+\.\d \|/)
+  t.match(table, /tensorrt fp32, 2 rounds/)
+  t.match(table, /\| steps \|.* denoise step \| +total \| +Hz \| pipelined engine \| +Hz \|/)
+  t.match(table, /\n\| +3 \| ( *\d+\.\d\d \(\d+\.\d\d\) \| ){6} *\d+\.\d \| +\d+\.\d\d \| +\d+\.\d \|/)
+
+  const alone = ['--runtime', 'tensorrt', '--pipeline', 'off', '--rounds', '1', '--steps', '1', '--json']
+  t.equal(await bench([...common, '--max-batch', '1', ...alone]), 0)
+  t.notMatch(printed.at(-1), /pipelinedMs/, 'one lane was asked for')
+  await t.rejects(bench(['--runtime', 'tensorrt_pipelined', '--pipeline', 'off']), {
+    code: 'CONFIG_INVALID',
+    message: /stands for --runtime tensorrt --pipeline on, which contradicts --pipeline off/,
+  })
 
   const notices: string[] = []
   const automatic = await createRuntime(
@@ -79,25 +90,17 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
     { ...settings, precision: 'fp32', runtime: 'auto', onNotice: text => notices.push(text) },
   )
   t.match(automatic.info, {
-    backend: 'tensorrt_pipelined',
+    backend: 'tensorrt',
+    lanes: 2,
     chosen: 'TensorRT 10.13.3.9 is there, on Test GPU',
   })
-  t.match(notices[0], /^runtime auto: tensorrt_pipelined, since TensorRT 10.13.3.9/)
+  t.match(notices[0], /^runtime auto: tensorrt, since TensorRT 10.13.3.9/)
   await automatic.close()
-  const contradictions = [
-    ['tensorrt', 'on'],
-    ['tensorrt_pipelined', 'off'],
-  ] as const
-  for (const [runtime, pipeline] of contradictions)
-    await t.rejects(createRuntime({ weightsPath, model: config }, { ...settings, runtime, pipeline }), {
-      code: 'CONFIG_INVALID',
-      message: /contradict each other/,
-    })
   const reduced = await createRuntime(
     { weightsPath, model: config },
     { ...settings, precision: 'int8', runtime: 'auto' },
   )
-  t.match(reduced.info, { backend: 'cpu', precision: 'int8', chosen: 'int8 runs on the CPU alone' })
+  t.match(reduced.info, { backend: 'cpu', precision: 'int8', chosen: 'the TensorRT runtime has no int8' })
   await reduced.close()
 })
 
@@ -111,5 +114,8 @@ t.test('bench on the CPU, as JSON', async t => {
   })
   t.notMatch(printed.at(-1), /pipelinedMs/, 'one lane')
   for (const steps of ['0', '51', '1,x', ''])
-    await t.rejects(bench(['--steps', steps]), { code: 'CONFIG_INVALID', message: /--steps takes integers/ })
+    await t.rejects(bench(['--steps', steps]), {
+      code: 'CONFIG_INVALID',
+      message: /--steps takes an integer from 1 to 50/,
+    })
 })

@@ -3,15 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, w
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import {
-  fingerprintOf,
-  isLowered,
-  loweredDirectory,
-  lowerIntoCache,
-  type ModelSource,
-  writeModel,
-} from '../../src/families/lowered-model.js'
-import { type ModelConfig, readModelDirectory, releasedConfig } from '../../src/families/pi0/config.js'
+import { exportModel } from '../../src/families/lowered-model.js'
+import { releasedConfig } from '../../src/families/pi0/config.js'
 import { randomCheckpoint } from '../../src/families/pi0/random-weights.js'
 import {
   Checkpoint,
@@ -20,7 +13,7 @@ import {
   expectedTensors,
   TIED_EMBEDDING,
 } from '../../src/families/pi0/tensors.js'
-import { type Draft, fillDirectory, requireSpace } from '../../src/storage/cache.js'
+import { type Draft, fillDirectory } from '../../src/storage/cache.js'
 import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/storage/safetensors.js'
 import { decodeOnnx } from '../support/onnx.js'
 import { golden, smallConfig, writeModelDirectory } from './models.js'
@@ -73,19 +66,24 @@ t.test('layouts of the same checkpoint give the same graphs and weights', async 
   const folder = t.testdir()
   const config = smallConfig()
   const original = writeModelDirectory(join(folder, 'model'), config)
-  const files = (weightsPath: string) => {
+  const files = async (weightsPath: string) => {
     const directory = `${weightsPath}.lowered`
     mkdirSync(directory)
-    writeModel({ weightsPath, config, precision: 'fp32' }, 'same', directory)
-    return Object.fromEntries(readdirSync(directory).map(name => [name, readFileSync(join(directory, name))]))
+    const model = await exportModel({ weightsPath, config, precision: 'fp32' }, directory)
+    t.same(
+      readdirSync(directory).filter(name => name !== 'model.json'),
+      Object.keys(model.files).sort(),
+    )
+    return Object.fromEntries(
+      Object.keys(model.files).map(name => [name, readFileSync(join(directory, name))]),
+    )
   }
-  const expected = files(original)
+  const expected = await files(original)
   t.same(Object.keys(expected), [
-    'denoise.onnx',
-    'model.json',
-    'modulation.onnx',
-    'prefix.onnx',
     'vision.onnx',
+    'prefix.onnx',
+    'modulation.onnx',
+    'denoise.onnx',
     'weights.bin',
   ])
   const layouts: Record<string, (tensors: Map<string, TensorToWrite>) => void> = {
@@ -112,7 +110,7 @@ t.test('layouts of the same checkpoint give the same graphs and weights', async 
     },
   }
   for (const [index, [name, change]] of Object.entries(layouts).entries()) {
-    const actual = files(rewrite(original, join(folder, `${index}.safetensors`), change))
+    const actual = await files(rewrite(original, join(folder, `${index}.safetensors`), change))
     for (const file of Object.keys(expected)) t.ok(actual[file]!.equals(expected[file]!), `${name}: ${file}`)
   }
 })
@@ -162,7 +160,7 @@ t.test('graphs use standard operators, and pack projections that read the same i
     const weightsPath = writeModelDirectory(join(folder, 'model'), config)
     const directory = join(folder, 'lowered')
     for (const precision of ['fp32', 'fp16', 'bf16'] as const) {
-      writeModel({ weightsPath, config, precision }, 'x', directory)
+      await exportModel({ weightsPath, config, precision }, directory)
       for (const graph of ['vision', 'prefix', 'modulation', 'denoise']) {
         const { nodes, opsets } = decodeOnnx(readFileSync(join(directory, `${graph}.onnx`)))
         t.same(opsets, [{ domain: '', version: 21 }])
@@ -178,56 +176,6 @@ t.test('graphs use standard operators, and pack projections that read the same i
       }
     }
   }
-})
-
-t.test('the cache', async t => {
-  const cache = t.testdir()
-  const { config, weightsPath } = readModelDirectory(join(golden, 'model_pi05_tiny'))
-  const source: ModelSource = { config, weightsPath, precision: 'fp32' }
-  const fingerprint = fingerprintOf(source)
-  const directory = loweredDirectory(fingerprint, cache)
-
-  t.equal(fingerprintOf(source), fingerprint, 'the same every time')
-  const shaped: ModelConfig = { ...config, actionHorizon: 50, maxTokenLength: 7 }
-  t.equal(fingerprintOf({ ...source, config: shaped }), fingerprint, 'horizon and prompt length share it')
-  t.not(fingerprintOf({ ...source, config: { ...config, ropeTheta: 9 } }), fingerprint)
-  t.not(fingerprintOf({ ...source, precision: 'fp16' }), fingerprint)
-
-  const copy = join(cache, 'copy.safetensors')
-  const bytes = readFileSync(weightsPath)
-  writeFileSync(copy, bytes)
-  utimesSync(copy, 1, 1)
-  t.equal(fingerprintOf({ ...source, weightsPath: copy }), fingerprint, 'the same bytes elsewhere')
-  bytes[bytes.length - 1]! ^= 1
-  writeFileSync(copy, bytes)
-  t.not(fingerprintOf({ ...source, weightsPath: copy }), fingerprint, 'one bit changed')
-
-  const interrupt = () => {
-    throw new Error('no space left on device')
-  }
-  await t.rejects(lowerIntoCache(source, fingerprint, directory, { onProgress: interrupt }), {
-    code: 'CACHE_FAILED',
-    message: /no space left/,
-  })
-  t.same(readdirSync(join(cache, 'models')), [], 'nothing is left of a failed run')
-  t.throws(() => requireSpace(cache, 1e18), {
-    code: 'CACHE_FAILED',
-    message: /needs 1000000000000000000 bytes .* but \d+ bytes .* are free.* TURBO_PI_CACHE/,
-  })
-
-  const heard: [number, number][] = []
-  const onProgress = (done: number, total: number) => heard.push([done, total])
-  await lowerIntoCache(source, fingerprint, directory, { onProgress })
-  t.ok(isLowered(directory))
-  const [done, total] = heard.at(-1)!
-  t.equal(done, total)
-  t.ok(
-    heard.every(([done], i) => i === 0 || done > heard[i - 1]![0]),
-    'progress goes forward',
-  )
-  await lowerIntoCache(source, fingerprint, directory, {
-    onProgress: () => t.fail('a second run writes nothing'),
-  })
 })
 
 t.test('several processes and one cold cache', async t => {

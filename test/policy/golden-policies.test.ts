@@ -44,10 +44,10 @@ for (const name of ['pi05_libero', 'pi05_droid', 'pi05_aloha', 'pi05_full_droid_
     t.ok(prepared.normalisedState.every((value, i) => Math.abs(value - (state[i] as number)) <= 1e-12))
     const mask = expected.bytes('model_in.token_mask')
     const tokens = new BigInt64Array(expected.bytes('model_in.tokens').buffer)
-    t.same([...prepared.tokens], [...tokens].filter((_, i) => mask[i]).map(Number))
+    t.same([...prepared.row.tokens], [...tokens].filter((_, i) => mask[i]).map(Number))
     t.equal(prepared.truncated, false)
     policy.model.cameraSlots.forEach((slot, i) => {
-      const image = prepared.images[i]
+      const image = prepared.row.images[i]
       t.equal(image != null, expected.bytes(`model_in.image_mask.${slot}`)[0] === 1, `${slot} mask`)
       if (image)
         t.ok(Buffer.from(image).equals(expected.bytes(`model_in.image.${slot}`)), `${slot} identical`)

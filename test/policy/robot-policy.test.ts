@@ -47,10 +47,10 @@ t.test('observations that a policy cannot take are refused by field', async t =>
     message: '/prompt is required and missing',
   })
   const empty = await policy.prepare(observation({ prompt: '' }))
-  t.equal(empty.tokens.length, 2, 'an empty prompt is BOS and a newline')
+  t.equal(empty.row.tokens.length, 2, 'an empty prompt is BOS and a newline')
   const long = await policy.prepare(observation({ prompt: 'bowl '.repeat(800) }))
   t.equal(long.truncated, true)
-  t.equal(long.tokens.length, 200)
+  t.equal(long.row.tokens.length, 200)
   t.throws(() => policy.finish(new Float32Array(31), empty), { code: 'RUNTIME_FAILED' })
 
   const prompted = await load(t, bundled, { defaultPrompt: 'fold the towel' })
@@ -83,8 +83,8 @@ t.test('observations that a policy cannot take are refused by field', async t =>
     t.ok(await policy.prepare(observation({ images: photos }), wanted(6)))
   })
   t.same(prompted.spec.prompt, { key: 'prompt', required: false, default: 'fold the towel' })
-  const { tokens } = await policy.prepare(observation({ prompt: 'fold the towel' }))
-  t.same((await prompted.prepare(silent)).tokens, tokens)
+  const { row } = await policy.prepare(observation({ prompt: 'fold the towel' }))
+  t.same((await prompted.prepare(silent)).row.tokens, row.tokens)
 })
 
 t.test('a robot of one’s own, from a JSON descriptor', async t => {
@@ -131,11 +131,11 @@ t.test('a robot of one’s own, from a JSON descriptor', async t => {
   const state = { joints, gripper: Float64Array.of(0.5) }
   const prepared = await policy.prepare({ images: { 'cameras.desk': image(5) }, state, prompt: 'tidy up' })
   t.same(
-    prepared.images.map(pixels => pixels?.[0] ?? null),
+    prepared.row.images.map(pixels => pixels?.[0] ?? null),
     [null, 5, null],
   )
   t.same([...prepared.state], [...joints, 0.5])
-  t.equal(prepared.tokens.length > 30, true, 'pi0.5 writes the state into the prompt')
+  t.equal(prepared.row.tokens.length > 30, true, 'pi0.5 writes the state into the prompt')
 
   const still = await policy.prepare({
     images: { 'cameras.desk': image(5) },

@@ -34,7 +34,7 @@ t.test('an observation gets an action chunk', async t => {
   t.equal(status, 200)
   t.equal(body.actions.length, 10)
   t.ok(body.actions.every((row: number[]) => row.length === 7 && row.every(Number.isFinite)))
-  t.match(body, { coalesced: false, truncated: false, model: service.metadata().runtime?.fingerprint })
+  t.match(body, { coalesced: false, truncated: false, model: service.metadata().model })
   t.ok(Number.isInteger(body.seed))
 })
 

@@ -13,6 +13,7 @@ import type {
   PlanReference,
 } from '../../src/runtime/gpu/addon.js'
 import type { Builder } from '../../src/runtime/tensorrt/build.js'
+import type { TensorRtStages } from '../../src/runtime/tensorrt/create.js'
 
 /**
  * The native addon's surface with ONNX Runtime behind it: a "plan" is a file that names its graph and key, and a session
@@ -31,7 +32,7 @@ export class OnnxAddon implements NativeAddon {
 
   constructor(readonly config: ModelConfig) {}
 
-  probe() {
+  async probe() {
     return {
       available: true,
       headers: '10.13.3',
@@ -42,7 +43,7 @@ export class OnnxAddon implements NativeAddon {
     }
   }
 
-  planMismatch({ path, key }: PlanReference): string {
+  async planMismatch({ path, key }: PlanReference): Promise<string> {
     let plan: { key: Record<string, string>; machine: string }
     try {
       plan = JSON.parse(readFileSync(path, 'utf8'))
@@ -76,15 +77,11 @@ export class OnnxAddon implements NativeAddon {
     throw new Error('engines are built by the builder')
   }
 
-  async openSession({
-    plans,
-    slots,
-  }: {
-    plans: Record<EngineName, PlanReference>
-    slots: number
-  }): Promise<NativeSession> {
+  async openSession({ stages, slots }: Parameters<NativeAddon['openSession']>[0]): Promise<NativeSession> {
+    const { kind, plans } = stages as TensorRtStages
+    if (kind !== 'tensorrt') throw new Error(`stages of kind ${kind}`)
     for (const plan of Object.values(plans)) {
-      const mismatch = this.planMismatch(plan)
+      const mismatch = await this.planMismatch(plan)
       if (mismatch) throw new Error(`${plan.path} ${mismatch}`)
     }
     const { refuseOnce } = this

@@ -2,19 +2,21 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import t from 'tap'
 import { run as build } from '../../src/commands/build.js'
-import { writeModel } from '../../src/families/lowered-model.js'
+import { exportModel } from '../../src/families/lowered-model.js'
 import { readModelDirectory } from '../../src/families/pi0/config.js'
 import { samplingRows } from '../../src/families/pi0/sampling.js'
-import { settingsFor } from '../../src/runtime/agreement/gate.js'
 import { seededCases } from '../../src/runtime/agreement/seeded-cases.js'
 import { createRuntime } from '../../src/runtime/backends.js'
+import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import { loadAddon, probe } from '../../src/runtime/gpu/addon.js'
 import { cropped, engineBatch } from '../../src/runtime/gpu/batch.js'
 import { seededNoise } from '../../src/runtime/noise.js'
+import { layOut } from '../../src/runtime/prefix-layout.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
 import { buildEngines } from '../../src/runtime/tensorrt/build.js'
 import { createTensorRtRuntime } from '../../src/runtime/tensorrt/create.js'
 import { tokenBuckets } from '../../src/runtime/tensorrt/optimization-profiles.js'
+import { settingsFor } from '../../src/runtime/tensorrt/settings.js'
 import { compareToGolden, openGoldenCase } from '../../src/verification/golden-case.js'
 import { golden, smallConfig, writeModelDirectory } from '../families/models.js'
 import { OnnxAddon } from './onnx-addon.js'
@@ -30,12 +32,24 @@ const quick = seededCases(config, 1)
 const noise = new Float32Array(config.actionHorizon * config.actionDim).fill(0.5)
 const sampling = { steps: 4, noise }
 
+/** What every start here shares. */
+const optionsFor = (weightsPath: string, cache: string, shaped = config) => ({
+  weightsPath,
+  config: shaped,
+  cache,
+  precision: 'fp32' as const,
+  lanes: 1 as const,
+  maxBatch: 1,
+  reference: (maxBatch: number) =>
+    createCpuRuntime({ weightsPath, config: shaped, cache, maxBatch, prefixSlots: 1 }),
+})
+
 t.test('what is missing is said in one paragraph, with the command that mends it', async t => {
   const folder = t.testdir()
   const absent = join(folder, 'turbo_pi.node')
   const none = loadAddon(absent)
   t.match(none, { reason: /native addon is not there/, hint: /npm run build:native/ })
-  t.match(probe(none), { available: false, reason: /not there/ })
+  t.match(await probe(none), { available: false, reason: /not there/ })
   writeFileSync(absent, 'no library')
   t.match(loadAddon(absent), { reason: /could not be loaded/ })
 
@@ -66,26 +80,20 @@ t.test('what is missing is said in one paragraph, with the command that mends it
   await cpu.close()
 
   const found = {
-    ...new OnnxAddon(config).probe(),
+    ...(await new OnnxAddon(config).probe()),
     available: false,
     reason: 'libcuda.so.1: no such file',
     hint: 'install the driver',
   }
-  const addon = Object.assign(new OnnxAddon(config), { probe: () => found })
-  await t.rejects(createTensorRtRuntime({ weightsPath, config, addon }), {
+  const addon = Object.assign(new OnnxAddon(config), { probe: async () => found })
+  await t.rejects(createTensorRtRuntime({ ...optionsFor(weightsPath, folder), addon }), {
     code: 'RUNTIME_UNAVAILABLE',
     message: /libcuda\.so\.1: no such file\. To mend it: install the driver\./,
   })
-  await t.rejects(
-    createTensorRtRuntime({ weightsPath, config, addon: new OnnxAddon(config), precision: 'int8' }),
-    {
-      message: /has no int8/,
-    },
-  )
 })
 
 t.test('turbo-pi build has nothing to do for the CPU, and refuses as serve does', async t => {
-  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /no engines to build/ })
+  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /nothing to build/ })
   const old = process.env['TURBO_PI_NATIVE']
   process.env['TURBO_PI_NATIVE'] = join(t.testdir(), 'absent.node')
   t.teardown(() => {
@@ -100,7 +108,7 @@ t.test('batches are padded to buckets, and padding points nowhere that counts', 
   t.same(buckets, [32, 64, 96, 128, 200])
   t.same(tokenBuckets({ ...config, maxTokenLength: 20 }), [20])
   const perImage = (config.vision.imageSize / config.vision.patch) ** 2
-  const { input, positions, pictures } = engineBatch([row, blind], { config }, [4, 8])
+  const { input, positions, pictures } = engineBatch(layOut([row, blind], config), config, [4, 8])
   t.equal(positions, 2 * perImage + 3)
   t.equal(pictures, 2)
   t.equal(input.prefixLength, 2 * perImage + 4)
@@ -110,7 +118,7 @@ t.test('batches are padded to buckets, and padding points nowhere that counts', 
     ...[2 * perImage - 1, 2 * perImage, 2 * perImage + 1, 2 * perImage + 2, 0],
     2 * perImage + 3,
   ])
-  const lone = engineBatch([blind], { config }, [4, 8])
+  const lone = engineBatch(layOut([blind], config), config, [4, 8])
   t.equal(lone.input.imageCount, 1, 'an engine takes no empty tensor')
   t.equal(lone.input.images.length, image.length)
   t.same([...lone.input.source], [BigInt(perImage), 0n, 0n, 0n], 'no row points at the blank picture')
@@ -134,19 +142,15 @@ t.test('golden cases through padding, slots and modulation', async t => {
       const shaped = { ...config, actionHorizon: one.horizon }
       const addon = new OnnxAddon(shaped)
       const runtime = await createTensorRtRuntime({
-        weightsPath,
-        config: shaped,
-        precision: 'fp32',
+        ...optionsFor(weightsPath, t.testdir(), shaped),
         maxBatch: one.rows.length,
-        cache: t.testdir(),
         addon,
         builder: addon.builder,
         cases: [
           {
             name: one.name,
             rows: one.rows.slice(0, 1),
-            noise: one.noise.slice(0, one.noise.length / one.rows.length),
-            steps: [2],
+            runs: [samplingRows(one.noise, one.rows.length, 2).slice(0, 1)],
           },
         ],
       })
@@ -170,23 +174,20 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   const weightsPath = writeModelDirectory(join(folder, 'model'), config)
   const addon = new OnnxAddon(config)
   const common = {
-    weightsPath,
-    config,
-    cache: folder,
+    ...optionsFor(weightsPath, folder),
     addon,
     builder: addon.builder,
-    precision: 'fp32',
     maxBatch: 2,
     cases: quick,
-  } as const
+  }
   const notices: string[] = []
   const runtime = await createTensorRtRuntime({
     ...common,
-    pipelined: true,
+    lanes: 2,
     onNotice: text => notices.push(text),
   })
   t.match(runtime.info, {
-    backend: 'tensorrt_pipelined',
+    backend: 'tensorrt',
     lanes: 2,
     prefixSlots: 2,
     device: /Test GPU, TensorRT 10\.13\.3\.9/,
@@ -271,15 +272,11 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   const weightsPath = writeModelDirectory(join(folder, 'model'), config)
   const addon = new OnnxAddon(config)
   const options = {
-    weightsPath,
-    config,
-    cache: folder,
+    ...optionsFor(weightsPath, folder),
     addon,
     builder: addon.builder,
-    precision: 'fp32',
-    maxBatch: 1,
     cases: quick,
-  } as const
+  }
   addon.faults = (request, flags) => (request.optimizationLevel > 2 ? (flags ? Number.NaN : 0.2) : 0)
   const notices: string[] = []
   const runtime = await createTensorRtRuntime({ ...options, onNotice: text => notices.push(text) })
@@ -297,7 +294,8 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   addon.faults = () => 0.06
   await t.rejects(createTensorRtRuntime(options), {
     code: 'RUNTIME_UNAVAILABLE',
-    message: /No TensorRT engine agrees.*level 3: largest error 0\.06.*level 1 with/,
+    message:
+      /The TensorRT runtime does not agree with the CPU runtime.*level 3: largest error 0\.06.*level 1 with/,
   })
   t.equal(addon.openSessions, 0)
   const leaving = new AbortController()
@@ -321,7 +319,7 @@ t.test('buildEngines keeps plans that fit and tells why others do not', async t 
   const weightsPath = writeModelDirectory(join(folder, 'model'), config)
   const exported = join(folder, 'exported')
   mkdirSync(exported)
-  writeModel({ weightsPath, config, precision: 'fp32' }, 'abc', exported)
+  const model = await exportModel({ weightsPath, config, precision: 'fp32' }, exported)
   const addon = new OnnxAddon(config)
   const reasons: string[] = []
   const build = (level: number, maxBatch = 2) =>
@@ -339,7 +337,7 @@ t.test('buildEngines keeps plans that fit and tells why others do not', async t 
   t.equal(addon.built.length, 3)
   t.match(plans.prefix.key, {
     graph: 'prefix',
-    model: 'abc',
+    model: model.key,
     'builder flags': 'none',
     'optimization level': '3',
   })

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Observation } from '../../src/contract/observation.js'
 import type { SamplingOptions } from '../../src/contract/sampling.js'
 import { TurboPiError } from '../../src/errors.js'
+import { modelIdentity } from '../../src/policy/identity.js'
 import type { Policy } from '../../src/policy/policy.js'
 import type { Caller } from '../../src/service/inference.js'
 import { inferenceKey, isSameInference } from '../../src/service/same-inference.js'
@@ -51,7 +52,8 @@ t.test('ready between self-test and close', async t => {
     policy: 'fake',
     shape: { horizon: 2, actionDim: 3, actionSize: 2 },
     defaultSteps: 2,
-    runtime: { backend: 'cpu', fingerprint: 'test' },
+    model: modelIdentity('fake', 'test'),
+    runtime: { backend: 'cpu', weights: 'test' },
     openpi: { reset_pose: [0, 1] },
   })
   t.equal(service.start(), starting, 'a second start is the first one')

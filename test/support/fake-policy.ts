@@ -21,6 +21,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
       prompt: { key: 'prompt', required: false, default: 'do it' },
     },
     model: tinyModel,
+    identity: 'fake',
     weightsPath: '/nowhere',
     actionSize: 2,
     defaultSteps: 2,
@@ -31,8 +32,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
       policy.prepared += 1
       const state = observation.state['observation/state']!
       return {
-        images: [null],
-        tokens: Int32Array.of(state[0]!),
+        row: { images: [null], tokens: Int32Array.of(state[0]!) },
         truncated: false,
         normalisedState: new Float64Array(tinyModel.actionDim),
         state,

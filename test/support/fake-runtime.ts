@@ -70,7 +70,7 @@ export class FakeRuntime implements Runtime {
       maxBatch: 1,
       lanes: 1,
       prefixSlots: 1,
-      fingerprint: 'test',
+      weights: 'test',
       config: tinyModel,
       ...info,
     }

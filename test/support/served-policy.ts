@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config.js'
 import { loadPolicy } from '../../src/policy/loading/load.js'
 import { createRuntime } from '../../src/runtime/backends.js'
 import { createServer, type ServerConfig } from '../../src/server/standalone.js'
+import { Served } from '../../src/service/served.js'
 import { PolicyService } from '../../src/service/service.js'
 
 /** Absolute path of something in the repository. */
@@ -23,7 +24,7 @@ export async function servePolicy(
     maxBatch: 8,
   })
   const service = new PolicyService({ policy, runtime })
-  const app = await createServer(service, {
+  const app = await createServer([new Served(service)], {
     ...loadConfig([], {}),
     bodyLimit: 8 * 2 ** 20,
     ...config,

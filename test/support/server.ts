@@ -4,6 +4,7 @@ import { WebSocket } from 'ws'
 import { SETTINGS } from '../../src/config.js'
 import type { Policy } from '../../src/policy/policy.js'
 import { createServer, type ServerConfig } from '../../src/server/standalone.js'
+import { Served } from '../../src/service/served.js'
 import { PolicyService } from '../../src/service/service.js'
 import { fakePolicy } from './fake-policy.js'
 import { FakeRuntime, type FakeRuntimeOptions, finishAll } from './fake-runtime.js'
@@ -12,6 +13,7 @@ export interface TestServer {
   app: FastifyInstance
   runtime: FakeRuntime
   service: PolicyService
+  served: Served
   /** For example `http://127.0.0.1:41234`. */
   url: string
 }
@@ -22,7 +24,7 @@ const closers: (() => Promise<void>)[] = []
 export async function startServer(
   options: {
     runtime?: FakeRuntimeOptions
-    config?: Partial<ServerConfig>
+    config?: Partial<ServerConfig & { maxImages: number }>
     policy?: Partial<Policy>
     port?: number
     queueLimit?: number
@@ -38,10 +40,11 @@ export async function startServer(
   await finishAll(runtime)
   await starting
   runtime.calls.length = 0
-  const app = await createServer(service, {
+  const { maxImages = SETTINGS.maxImages.default } = options.config ?? {}
+  const served = new Served(service, { maxImages })
+  const app = await createServer([served], {
     apiKey: undefined,
     bodyLimit: SETTINGS.bodyLimit.default,
-    maxImages: SETTINGS.maxImages.default,
     heartbeat: SETTINGS.heartbeat.default,
     sendBuffer: SETTINGS.sendBuffer.default,
     ...options.config,
@@ -50,7 +53,7 @@ export async function startServer(
   closers.push(async () => {
     await app.close()
   })
-  return { app, runtime, service, url }
+  return { app, runtime, service, served, url }
 }
 
 /** Ends every server that a test file started. */

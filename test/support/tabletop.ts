@@ -1,7 +1,7 @@
 import { type Ask, type EpisodeResult, runEpisode } from '../../src/commands/eval/episode.js'
 import { actionRows } from '../../src/contract/answer.js'
 import type { ObservationImage } from '../../src/contract/observation.js'
-import type { Precision } from '../../src/families/pi0/config.js'
+import type { Precision } from '../../src/onnx/arithmetic.js'
 import type { Policy } from '../../src/policy/policy.js'
 import { createRuntime } from '../../src/runtime/backends.js'
 import { PolicyService } from '../../src/service/service.js'

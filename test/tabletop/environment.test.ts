@@ -8,7 +8,7 @@ import {
   IMAGE_SIZE,
   PIXEL_NOISE,
 } from '../../src/tabletop/drawing.js'
-import { Episode, MAX_STEPS } from '../../src/tabletop/episode.js'
+import { EPISODE_STEPS, Episode } from '../../src/tabletop/episode.js'
 import { expertAction } from '../../src/tabletop/expert.js'
 import { Random } from '../../src/tabletop/random.js'
 import {
@@ -160,7 +160,7 @@ t.test(
 
 t.test('an episode ends with success or after its steps, and takes finite actions alone', async t => {
   const episode = new Episode(3, PICK)
-  for (let step = 0; step < MAX_STEPS; step++) {
+  for (let step = 0; step < EPISODE_STEPS; step++) {
     t.notOk(episode.done)
     t.notOk(episode.step(act(0, 0, 0, -1)).success)
   }
@@ -245,7 +245,7 @@ t.test('the expert solves every kind of recovery start', async t => {
       const random = new Random(seed, 99)
       const table = randomScene(random, task)
       start(table, task, random)
-      for (let step = 0; step < MAX_STEPS && !isSolved(table, task); step++)
+      for (let step = 0; step < EPISODE_STEPS && !isSolved(table, task); step++)
         applyAction(table, expertAction(table, task))
       solved += Number(isSolved(table, task))
     }

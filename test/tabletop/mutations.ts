@@ -34,15 +34,16 @@ export const MUTATIONS: Record<string, (directory: string) => Promise<Policy>> =
   'unmasked padding': () =>
     withObservation((prepared, { model }) => {
       const tokens = new Int32Array(model.maxTokenLength)
-      tokens.set(prepared.tokens)
+      tokens.set(prepared.row.tokens)
       const black = new Uint8Array(model.vision.imageSize ** 2 * 3)
-      return { ...prepared, tokens, images: prepared.images.map(image => image ?? black) }
+      const images = prepared.row.images.map(image => image ?? black)
+      return { ...prepared, row: { ...prepared.row, tokens, images } }
     }),
 
   'swapped cameras': () =>
     withObservation(prepared => {
-      const [base, wrist, ...rest] = prepared.images
-      return { ...prepared, images: [wrist!, base!, ...rest] }
+      const [base, wrist, ...rest] = prepared.row.images
+      return { ...prepared, row: { ...prepared.row, images: [wrist!, base!, ...rest] } }
     }),
 }
 
@@ -74,9 +75,9 @@ async function withObservation(
   change: (prepared: PreparedObservation, policy: Policy) => PreparedObservation,
 ): Promise<Policy> {
   const policy = await loadPolicy(TABLETOP)
-  const { name, spec, model, weightsPath, actionSize, defaultSteps, metadata } = policy
+  const { name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata } = policy
   return {
-    ...{ name, spec, model, weightsPath, actionSize, defaultSteps, metadata },
+    ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata },
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),

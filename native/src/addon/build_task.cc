@@ -4,6 +4,7 @@
 #include <memory>
 #include <thread>
 
+#include "addon/background.h"
 #include "addon/convert.h"
 #include "addon/js_queue.h"
 #include "base/error.h"
@@ -128,13 +129,15 @@ Napi::Value buildPlan(const Napi::CallbackInfo& info) {
 Napi::Value planMismatch(const Napi::CallbackInfo& info) {
   if (info.Length() < 1 || !info[0].IsObject()) throw Napi::TypeError::New(info.Env(), "planMismatch takes an object");
   const Napi::Object object = info[0].As<Napi::Object>();
-  trt::PlanKey key = planKey(objectAt(object, "key"));
-  try {
-    trt::addMachine(key, *trt::Library::load(), *cuda::Driver::load(), static_cast<int>(integer(object, "device")));
-  } catch (const Error& error) {
-    throw Napi::Error(info.Env(), errorValue(info.Env(), "failed", error.what(), error.hint()));
-  }
-  return Napi::String::New(info.Env(), trt::PlanFile::mismatch(string(object, "path"), key));
+  const auto mismatch = [path = string(object, "path"), key = planKey(objectAt(object, "key")),
+                         device = static_cast<int>(integer(object, "device"))] {
+    trt::PlanKey whole = key;
+    trt::addMachine(whole, *trt::Library::load(), *cuda::Driver::load(), device);
+    return trt::PlanFile::mismatch(path, whole);
+  };
+  return Background<std::string>::run(
+      info.Env(), mismatch,
+      [](Napi::Env env, const std::string& reason) -> Napi::Value { return Napi::String::New(env, reason); });
 }
 
 }  // namespace turbopi::addon

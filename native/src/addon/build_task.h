@@ -8,7 +8,7 @@ namespace turbopi::addon {
 /// {promise, cancel()}. Builds on a thread of its own and writes the plan under `key` and this machine's fields.
 Napi::Value buildPlan(const Napi::CallbackInfo& info);
 
-/// planMismatch({path, key, device}) → why the plan can not be used here, or "" when it can.
+/// planMismatch({path, key, device}) → a promise of why the plan can not be used here, or of "" when it can.
 Napi::Value planMismatch(const Napi::CallbackInfo& info);
 
 }  // namespace turbopi::addon

@@ -3,44 +3,34 @@
 #include <utility>
 
 #include "addon/convert.h"
+#include "addon/stages.h"
 #include "base/error.h"
-#include "pi05/engine_stages.h"
-#include "trt/machine.h"
 
 namespace turbopi::addon {
 namespace {
 
 /// What `openSession` is asked for.
 struct OpenRequest {
-  pi05::PlanSet plans;
+  OpenStages stages;
   pi05::SessionOptions options;
   int device = 0;
 };
 
-pi05::PlanSet::Plan planAt(const Napi::Object& plans, const char* graph) {
-  const Napi::Object plan = objectAt(plans, graph);
-  return {string(plan, "path"), planKey(objectAt(plan, "key"))};
-}
-
 OpenRequest openRequest(const Napi::Object& object) {
   OpenRequest request;
-  const Napi::Object plans = objectAt(object, "plans");
-  request.plans = {planAt(plans, "vision"), planAt(plans, "prefix"), planAt(plans, "denoise")};
+  request.stages = stages(objectAt(object, "stages"));
   request.options.lanes = static_cast<int>(integer(object, "lanes"));
   request.options.slots = static_cast<int>(integer(object, "slots"));
   request.device = static_cast<int>(integer(object, "device"));
   return request;
 }
 
-exec::OpenSession openSession(OpenRequest request) {
+exec::OpenSession openSession(const OpenRequest& request) {
   const cuda::DriverPtr driver = cuda::Driver::load();
-  const trt::LibraryPtr library = trt::Library::load();
-  for (auto* plan : {&request.plans.vision, &request.plans.prefix, &request.plans.denoise})
-    trt::addMachine(plan->key, *library, *driver, request.device);
   exec::OpenSession gpu;
   gpu.context = std::make_unique<cuda::Context>(driver, request.device);
   gpu.context->makeCurrent();
-  gpu.session = std::make_unique<pi05::Session>(driver, pi05::openEngines(library, request.plans, {}), request.options);
+  gpu.session = std::make_unique<pi05::Session>(driver, request.stages(driver, request.device), request.options);
   return gpu;
 }
 

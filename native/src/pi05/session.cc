@@ -23,6 +23,20 @@ void requireCount(size_t got, int64_t expected, const char* what) {
                std::string(what) + " has " + std::to_string(got) + " elements, expected " + std::to_string(expected));
 }
 
+/// Waits for both streams when it goes; an error that they hold has been thrown already, or comes with the next call.
+struct Drained {
+  const cuda::Stream& first;
+  const cuda::Stream& second;
+  ~Drained() {
+    for (const cuda::Stream* stream : {&first, &second}) {
+      try {
+        stream->synchronize();
+      } catch (const Error&) {
+      }
+    }
+  }
+};
+
 size_t bytes(int64_t count, size_t each) { return static_cast<size_t>(count) * each; }
 
 }  // namespace
@@ -193,10 +207,9 @@ void Session::check(const PerceiveInput& input) const {
     requireInput(length >= 1 && length <= input.prefixLength, "a row's length is " + std::to_string(length));
 }
 
-void Session::check(const Slot& slot, const ActInput& input) const {
-  requireInput(
-      input.batch >= 1 && input.batch == slot.batch,
-      "the slot holds a prefix of " + std::to_string(slot.batch) + " rows, the act has " + std::to_string(input.batch));
+void Session::check(int64_t held, const ActInput& input) const {
+  requireInput(input.batch >= 1 && input.batch == held, "the slot holds a prefix of " + std::to_string(held) +
+                                                            " rows, the act has " + std::to_string(input.batch));
   requireInput(tables_.count(input.steps) == 1, "no modulation was set for " + std::to_string(input.steps) + " steps");
   requireCount(input.noise.size(), shape().actionFloats(input.batch), "noise");
   requireCount(input.state.size(), shape().state ? input.batch * shape().actionDim : 0, "state");
@@ -294,7 +307,7 @@ PerceiveResult Session::finishPerceive(int index) {
 void Session::startAct(int index, const ActInput& input) {
   Slot& slot = slotAt(index);
   requireInput(!slot.acting, "slot " + std::to_string(index) + " is being denoised already");
-  check(slot, input);
+  check(slot.batch, input);
   const StepTable& table = *tables_.at(input.steps);
   const cuda::Stream& stream = actStream();
   stream.wait(slot.ready);
@@ -339,24 +352,29 @@ std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr fro
 Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& act) {
   Slot& slot = slotAt(index);
   check(perceive);
+  check(perceive.batch, act);
   const cuda::Stream& stream = perceiveStream();
+  const cuda::Stream& acting = actStream();
   const ModelShape& model = shape();
-  Trace trace;
-  uploadPerceive(slot, perceive);
-  check(slot, act);
   const StepTable& table = *tables_.at(act.steps);
-  stages_->vision(visionCall(perceive.images), stream, perceiveScratch())->enqueue(stream, 0);
+  Trace trace;
+  std::unique_ptr<Stage> vision, prefix, denoise;
+  // A stage must outlive its work in the stream, also where a call below throws.
+  const Drained drained{stream, acting};
+  uploadPerceive(slot, perceive);
+  vision = stages_->vision(visionCall(perceive.images), stream, perceiveScratch());
+  vision->enqueue(stream, 0);
   trace.imageEmbeddings = read(stream, embeddings_, perceive.images * model.imageTokens * model.width, model.element);
-  stages_->prefix(prefixCall(slot, perceive), stream, perceiveScratch())->enqueue(stream, 0);
+  prefix = stages_->prefix(prefixCall(slot, perceive), stream, perceiveScratch());
+  prefix->enqueue(stream, 0);
   stream.synchronize();
   const int64_t cache = model.cacheElements(perceive.batch, perceive.prefixLength);
   for (size_t layer = 0; layer < slot.keys.size(); ++layer) {
     trace.keys.push_back(read(stream, slot.keys[layer], cache, model.element));
     trace.values.push_back(read(stream, slot.values[layer], cache, model.element));
   }
-  const cuda::Stream& acting = actStream();
   uploadAct(slot, act);
-  const auto denoise = stages_->denoise(denoiseCall(slot, table), acting, actScratch());
+  denoise = stages_->denoise(denoiseCall(slot, table), acting, actScratch());
   const int64_t floats = model.actionFloats(act.batch);
   for (int step = 0; step < act.steps; ++step) {
     trace.x.push_back(read(acting, x_[step % 2], floats, ElementType::kFloat32));

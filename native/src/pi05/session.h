@@ -109,7 +109,8 @@ class Session {
   Scratch perceiveScratch() const;
   Scratch actScratch() const;
   void check(const PerceiveInput& input) const;
-  void check(const Slot& slot, const ActInput& input) const;
+  /// `held`: rows of the prefix that is denoised from.
+  void check(int64_t held, const ActInput& input) const;
   void uploadPerceive(Slot& slot, const PerceiveInput& input);
   void uploadAct(Slot& slot, const ActInput& input);
   VisionCall visionCall(int64_t images) const;

@@ -23,16 +23,16 @@ if (process.env.FAKE_CUDA_REPORT === undefined) {
 
 const ok = what => console.log(`ok   ${what}`)
 
-const found = addon.probe()
+const found = await addon.probe()
 assert.equal(found.available, true)
 assert.deepEqual(
   [found.device, found.computeCapability, found.tensorrtVersion],
   ['Stand-in GPU', '11.0', '10.13.3.9'],
 )
-assert.match(addon.probe(5).reason, /GPU 5 was asked for/)
+assert.match((await addon.probe(5)).reason, /GPU 5 was asked for/)
 ok('probe tells the device and the versions')
 
-assert.match(addon.planMismatch({ ...plan('vision'), device: 0 }), /No such file/)
+assert.match(await addon.planMismatch({ ...plan('vision'), device: 0 }), /No such file/)
 const cancelled = build('vision')
 cancelled.cancel()
 await assert.rejects(cancelled.promise, error => error.status === 'cancelled')
@@ -40,19 +40,26 @@ const steps = []
 for (const graph of ['vision', 'prefix', 'denoise'])
   await build(graph, (_phase, step) => steps.push(step)).promise
 assert.equal(steps.length, 33)
-assert.equal(addon.planMismatch({ ...plan('vision'), device: 0 }), '')
+assert.equal(await addon.planMismatch({ ...plan('vision'), device: 0 }), '')
 assert.match(
-  addon.planMismatch({ path: plan('vision').path, key: { graph: 'vision', model: 'other' }, device: 0 }),
+  await addon.planMismatch({
+    path: plan('vision').path,
+    key: { graph: 'vision', model: 'other' },
+    device: 0,
+  }),
   /another model: toy, now other/,
 )
 ok('plans are built with progress, cancelled, found again, and refused under another key')
 
 await assert.rejects(
   addon.openSession({
-    plans: {
-      vision: plan('vision'),
-      prefix: plan('prefix'),
-      denoise: { ...plan('denoise'), path: '/absent' },
+    stages: {
+      kind: 'tensorrt',
+      plans: {
+        vision: plan('vision'),
+        prefix: plan('prefix'),
+        denoise: { ...plan('denoise'), path: '/absent' },
+      },
     },
     lanes: 2,
     slots: 2,
@@ -60,7 +67,11 @@ await assert.rejects(
   }),
   error => error.status === 'failed' && /\/absent/.test(error.message),
 )
-assert.throws(() => addon.openSession({ lanes: 2 }), /plans is not an object/)
+assert.throws(() => addon.openSession({ lanes: 2 }), /stages is not an object/)
+assert.throws(
+  () => addon.openSession({ stages: { kind: 'toy' }, lanes: 2, slots: 2, device: 0 }),
+  /kind is toy, expected one of tensorrt/,
+)
 ok('a session that can not open says why')
 
 const session = await openToy()

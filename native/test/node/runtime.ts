@@ -1,5 +1,5 @@
 /**
- * src/runtime/tensorrt over the real addon: engines of the toy model built in child processes, with progress, a crash and a
+ * src/runtime/tensorrt and src/runtime/gpu over the real addon: engines of the toy model built in child processes, with progress, a crash and a
  * cancellation, then served. Run by native/test/run.mjs.
  */
 import assert from 'node:assert/strict'
@@ -7,9 +7,11 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ModelConfig } from '../../../src/families/pi0/config.js'
+import type { BuildProgress } from '../../../src/runtime/backend.js'
 import { loadAddon, type NativeAddon, probe } from '../../../src/runtime/gpu/addon.js'
-import { type BuildProgress, buildEngines } from '../../../src/runtime/tensorrt/build.js'
-import { TensorRtRuntime } from '../../../src/runtime/tensorrt/tensorrt-runtime.js'
+import { GpuRuntime } from '../../../src/runtime/gpu/gpu-runtime.js'
+import { buildEngines } from '../../../src/runtime/tensorrt/build.js'
+import type { TensorRtStages } from '../../../src/runtime/tensorrt/create.js'
 
 const gemma = { width: 3, depth: 2, mlpDim: 4, heads: 1, kvHeads: 1, headDim: 2 }
 const config: ModelConfig = {
@@ -59,7 +61,7 @@ writeFileSync(
 
 const ok = (what: string) => console.log(`ok   ${what}`)
 const addon = loadAddon() as NativeAddon
-assert.equal(probe(addon).available, true)
+assert.equal((await probe(addon)).available, true)
 const output = mkdtempSync(path.join(os.tmpdir(), 'turbo-pi-plans-'))
 const options = { addon, config, maxBatch: 2, output }
 const at = (optimizationLevel: number) => ({ ...options, setting: { optimizationLevel, flags: '-a=off' } })
@@ -77,13 +79,13 @@ ok('a build that is called off ends as cancelled')
 process.env['FAKE_TENSORRT_TACTIC_MS'] = '1'
 const heard: BuildProgress[] = []
 const plans = await buildEngines(directory, at(3), progress => heard.push(progress))
-assert.deepEqual(heard.at(-1), { engine: 'denoise', phase: 'Tactics', done: 10, total: 10 })
+assert.deepEqual(heard.at(-1), { part: 'denoise', phase: 'Tactics', done: 10, total: 10 })
 await buildEngines(directory, { ...at(3), builder: () => assert.fail('a plan that fits was built again') })
 ok('engines are built in child processes, with progress, and found again')
 
 const table = Float32Array.from({ length: 15 }, (_, i) => 0.125 * ((i % 17) - 8))
 const info = {
-  backend: 'tensorrt_pipelined',
+  backend: 'tensorrt',
   device: 'stand-in',
   precision: 'fp32',
   maxBatch: 2,
@@ -92,8 +94,13 @@ const info = {
   fingerprint: 'toy',
   config,
 } as const
-const session = await addon.openSession({ plans, lanes: 2, slots: 2, device: 0 })
-const runtime = new TensorRtRuntime(info, session, async () => table)
+const session = await addon.openSession({
+  stages: { kind: 'tensorrt', plans } as TensorRtStages,
+  lanes: 2,
+  slots: 2,
+  device: 0,
+})
+const runtime = new GpuRuntime(info, 'TensorRT', session, async () => table)
 const picture = (value: number) =>
   Uint8Array.from({ length: 48 }, (_, i) => (i % 2 ? value >> 8 : value & 255))
 const noise = Float32Array.of(0, 1, 2, 3, 4, 5)

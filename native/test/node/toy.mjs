@@ -64,7 +64,7 @@ export function build(graph, onProgress = () => {}) {
 
 export async function openToy(lanes = 2, slots = 2) {
   const plans = Object.fromEntries(['vision', 'prefix', 'denoise'].map(graph => [graph, plan(graph)]))
-  const session = await addon.openSession({ plans, lanes, slots, device: 0 })
+  const session = await addon.openSession({ stages: { kind: 'tensorrt', plans }, lanes, slots, device: 0 })
   await session.setModulation({ steps: 3, table: modulation(3) }).promise
   return session
 }

@@ -1,11 +1,11 @@
-import { cpus, totalmem } from 'node:os'
 import { loadConfig } from '../../config.js'
-import { TurboPiError } from '../../errors.js'
 import { MAX_STEPS } from '../../families/pi0/sampling.js'
 import { createRuntime } from '../../runtime/backends.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
 import { configuredPolicy } from '../kit/configured-policy.js'
-import { takeOptions } from '../kit/options.js'
+import { machineLine } from '../kit/machine.js'
+import { flag, integer, integers, takeOptions } from '../kit/options.js'
+import { alignedTable } from '../kit/table.js'
 import { runFull } from './full.js'
 import { measurePipelined, measureSequential, type Quantiles, STAGES, type Stage } from './measure.js'
 
@@ -13,17 +13,17 @@ export const help = `turbo-pi bench [--rounds 50] [--steps 1,2,3,5,10] [options 
 
 Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, for each number of
 denoise steps, and prints p50 and p99 in milliseconds and inferences a second, without the wire. Where the runtime has
-two lanes (--pipeline on, or TensorRT, which is always timed both ways), it also prints the milliseconds from one result
-to the next while the prefix of one observation is computed as the one before it is denoised. --json prints JSON.
+two lanes (--pipeline on; the default on GPUs), it also prints the milliseconds from one result to the next while the
+prefix of one observation is computed as the one before it is denoised. --json prints JSON.
 
 --full measures the full-size model with random weights instead: load, stages, totals and memory in fp32 and int8.`
 
 const OPTIONS = {
-  rounds: { type: 'string', default: '50' },
-  steps: { type: 'string', default: '1,2,3,5,10' },
-  json: { type: 'boolean', default: false },
-  full: { type: 'boolean', default: false },
-} as const
+  rounds: integer(50, 1, 1_000_000),
+  steps: integers([1, 2, 3, 5, 10], 1, MAX_STEPS),
+  json: flag(),
+  full: flag(),
+}
 
 /** Rounds of seconds each. */
 const FULL_ROUNDS = 5
@@ -38,11 +38,9 @@ interface Measured {
 
 export async function run(argv: string[]): Promise<number> {
   const { own, rest } = takeOptions(argv, OPTIONS)
-  const rounds = count(own.rounds, '--rounds', 1_000_000)
-  const stepCounts = own.steps.split(',').map(text => count(text, '--steps', MAX_STEPS))
+  const { rounds } = own
   const config = loadConfig(rest)
   if (own.full) return runFull(config, Math.min(rounds, FULL_ROUNDS), rest)
-  if (config.runtime === 'tensorrt') config.runtime = 'tensorrt_pipelined'
   const policy = await configuredPolicy(config)
   try {
     // The same picture comes again each round: it is to be encoded each time.
@@ -50,14 +48,14 @@ export async function run(argv: string[]): Promise<number> {
     const runtime = await createRuntime(policy, { ...config, visionCache: 0, onProgress })
     try {
       const measured: Measured[] = []
-      for (const steps of stepCounts) {
+      for (const steps of own.steps) {
         const stages = await measureSequential(policy, runtime, { steps, rounds })
         const pipelinedMs =
           runtime.info.lanes === 2 && (await measurePipelined(policy, runtime, { steps, rounds }))
         measured.push({ steps, stages, ...(pipelinedMs && { pipelinedMs }) })
       }
       const { backend, precision, device } = runtime.info
-      const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`
+      const machine = machineLine()
       const setting = { policy: policy.name, backend, precision, device, machine, rounds }
       if (own.json) console.log(JSON.stringify({ ...setting, measured }))
       else {
@@ -74,13 +72,6 @@ export async function run(argv: string[]): Promise<number> {
   }
 }
 
-function count(text: string, name: string, most: number): number {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < 1 || value > most)
-    throw new TurboPiError('CONFIG_INVALID', `${name} takes integers from 1 to ${most}, got ${text}.`)
-  return value
-}
-
 function table(measured: readonly Measured[]): string {
   const pipelined = measured.some(({ pipelinedMs }) => pipelinedMs !== undefined)
   const head = ['steps', ...STAGES, 'Hz', ...(pipelined ? ['pipelined engine', 'Hz'] : [])]
@@ -90,8 +81,7 @@ function table(measured: readonly Measured[]): string {
     hertz(stages.total.p50),
     ...(pipelinedMs === undefined ? [] : [pipelinedMs.toFixed(2), hertz(pipelinedMs)]),
   ])
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+  return alignedTable(head, rows)
 }
 
 const hertz = (ms: number) => (1000 / ms).toFixed(1)

@@ -1,13 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { cpus, loadavg, totalmem } from 'node:os'
+import { loadavg } from 'node:os'
 import type { Config } from '../../config.js'
-import { type ModelConfig, type Precision, releasedConfig } from '../../families/pi0/config.js'
+import { releasedConfig } from '../../families/pi0/config.js'
 import { randomCheckpoint } from '../../families/pi0/random-weights.js'
+import type { Precision } from '../../onnx/arithmetic.js'
 import { createRuntime } from '../../runtime/backends.js'
-import { seededNoise } from '../../runtime/noise.js'
-import type { PerceiveRow, Runtime } from '../../runtime/runtime.js'
+import type { Runtime } from '../../runtime/runtime.js'
 import { cacheDirectory } from '../../storage/cache.js'
+import { randomRow } from '../../verification/observations.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
+import { machineLine } from '../kit/machine.js'
+import { alignedTable } from '../kit/table.js'
 
 const HORIZON = 10
 const SCENARIOS = [
@@ -60,7 +63,7 @@ function measureApart(precision: Precision, rounds: number, rest: readonly strin
 }
 
 async function measure(config: Config, precision: Precision, rounds: number): Promise<Measurement> {
-  const modelType = config.randomWeights === 'pi0' ? 'pi0' : 'pi05'
+  const modelType = config.randomWeights === 'off' ? 'pi05' : config.randomWeights
   const model = { ...releasedConfig(modelType), actionHorizon: HORIZON, maxTokenLength: 200 }
   const cache = config.cacheDir ?? cacheDirectory()
   const weightsPath = await randomCheckpoint(model, cache, {
@@ -111,7 +114,7 @@ async function time(
   rounds: number,
 ): Promise<Timing> {
   const { config } = runtime.info
-  const row = randomRow(config, cameras, tokens)
+  const row = randomRow(config, 0, { cameras, tokens })
   const best: Timing = {
     scenario: name,
     visionPerCamera: Number.POSITIVE_INFINITY,
@@ -145,47 +148,29 @@ async function time(
   return best
 }
 
-function randomRow(config: ModelConfig, cameras: number, tokens: number): PerceiveRow {
-  const pixels = config.vision.imageSize ** 2 * 3
-  return {
-    images: config.cameraSlots.map((_, slot) =>
-      slot < cameras ? Uint8Array.from(seededNoise(slot, pixels), v => 128 + 40 * v) : null,
-    ),
-    tokens: Int32Array.from({ length: tokens }, (_, i) => (2 + i * 7919) % config.vocabSize),
-    ...(config.modelType === 'pi0' && { state: seededNoise(9, config.actionDim) }),
-  }
-}
-
 function table(measurements: readonly Measurement[], rounds: number): string {
-  const columns = measurements.flatMap(({ precision, timings }) =>
-    timings.map(timing => ({ precision, timing })),
+  const head = measurements.flatMap(({ precision, timings }) =>
+    timings.map(({ scenario }) => `${precision}, ${scenario}`),
   )
-  const line = (name: string, cells: readonly string[]) => `| ${name} | ${cells.join(' | ')} |`
-  const ms = (name: string, pick: (timing: Timing) => number) =>
-    line(
-      name,
-      columns.map(({ timing }) => pick(timing).toFixed(0)),
-    )
-  const whole = (name: string, pick: (measurement: Measurement) => string) =>
-    line(
-      name,
-      measurements.flatMap(measurement => measurement.timings.map(() => pick(measurement))),
-    )
+  const cells = (name: string, figure: (timing: Timing, measurement: Measurement) => string) => [
+    name,
+    ...measurements.flatMap(measurement => measurement.timings.map(timing => figure(timing, measurement))),
+  ]
   const [load] = loadavg()
   return [
     `Full-size model, random weights, horizon ${HORIZON}; milliseconds, best of ${rounds} rounds`,
-    `${measurements[0]!.device} of ${cpus().length}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}; load average ${load!.toFixed(1)}\n`,
-    line(
-      '',
-      columns.map(({ precision, timing }) => `${precision}, ${timing.scenario}`),
+    `${measurements[0]!.device}; ${machineLine()}; load average ${load!.toFixed(1)}\n`,
+    alignedTable(
+      ['', ...head],
+      [
+        cells('load', (_, { loadMs }) => loadMs.toFixed(0)),
+        cells('vision, each camera', ({ visionPerCamera }) => visionPerCamera.toFixed(0)),
+        cells('prefix', ({ prefix }) => prefix.toFixed(0)),
+        cells('denoise step', ({ denoiseStep }) => denoiseStep.toFixed(0)),
+        cells('total, 10 steps', ({ total10 }) => total10.toFixed(0)),
+        cells('total, 3 steps', ({ total3 }) => total3.toFixed(0)),
+        cells('peak resident, GB', (_, { peakResidentGigabytes }) => peakResidentGigabytes.toFixed(1)),
+      ],
     ),
-    `|---|${columns.map(() => '---|').join('')}`,
-    whole('load', ({ loadMs }) => loadMs.toFixed(0)),
-    ms('vision, each camera', timing => timing.visionPerCamera),
-    ms('prefix', timing => timing.prefix),
-    ms('denoise step', timing => timing.denoiseStep),
-    ms('total, 10 steps', timing => timing.total10),
-    ms('total, 3 steps', timing => timing.total3),
-    whole('peak resident, GB', ({ peakResidentGigabytes }) => peakResidentGigabytes.toFixed(1)),
   ].join('\n')
 }

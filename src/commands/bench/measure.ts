@@ -1,8 +1,8 @@
 import { build as buildHistogram, type Histogram } from 'hdr-histogram-js'
 import sharp from 'sharp'
 import type { Observation, ObservationImage } from '../../contract/observation.js'
-import type { Policy, PreparedObservation } from '../../policy/policy.js'
-import type { PerceiveRow, Runtime } from '../../runtime/runtime.js'
+import type { Policy } from '../../policy/policy.js'
+import type { Runtime } from '../../runtime/runtime.js'
 import { Pipeline } from '../../runtime/scheduling/pipeline.js'
 
 export const STAGES = ['decode', 'prepare', 'vision', 'prefix', 'denoise step', 'total'] as const
@@ -17,12 +17,6 @@ export interface Quantiles {
 /** Rounds that warm up and are not counted. */
 const WARM_UP = 5
 
-const rowOf = ({ images, tokens, normalisedState }: PreparedObservation): PerceiveRow => ({
-  images,
-  tokens,
-  state: Float32Array.from(normalisedState),
-})
-
 const seedOf = (round: number) => round + WARM_UP
 
 /** Times every stage of one inference after the other; `total` goes from the encoded images to the robot's actions. */
@@ -36,7 +30,7 @@ export async function measureSequential(
   for (let round = -WARM_UP; round < rounds; round++) {
     const start = performance.now()
     const prepared = await policy.prepare(observation)
-    const prefix = await runtime.perceive([rowOf(prepared)])
+    const prefix = await runtime.perceive([prepared.row])
     const { actions, stepMs } = await runtime.act(prefix, [{ steps, noise: seedOf(round) }])
     prefix.release()
     policy.finish(actions, prepared)
@@ -62,7 +56,7 @@ export async function measurePipelined(
   runtime: Runtime,
   { steps, rounds }: { steps: number; rounds: number },
 ): Promise<number> {
-  const row = rowOf(await policy.prepare(await photographed(policy)))
+  const { row } = await policy.prepare(await photographed(policy))
   const pipeline = new Pipeline(runtime, { overlap: true })
   const { signal } = new AbortController()
   const end = rounds + WARM_UP

@@ -1,8 +1,9 @@
-import cliProgress from 'cli-progress'
 import { type Config, loadConfig } from '../../config.js'
 import { TurboPiError } from '../../errors.js'
+import { MAX_STEPS } from '../../families/pi0/sampling.js'
 import { SUITE } from '../../tabletop/tasks.js'
-import { takeOptions } from '../kit/options.js'
+import { choice, flag, integer, integers, takeOptions, text } from '../kit/options.js'
+import { progressBar } from '../kit/progress.js'
 import { type EpisodeResult, runEpisode, type Setup } from './episode.js'
 import { type EvaluationResult, report } from './report.js'
 import { connectRobot, PROTOCOLS, type Protocol } from './robot.js'
@@ -24,34 +25,29 @@ how often it succeeds. 5 of the actions of a chunk are carried out before the ne
   --json              print JSON`
 
 const OPTIONS = {
-  episodes: { type: 'string', default: '200' },
-  steps: { type: 'string', default: '10' },
-  protocol: { type: 'string', default: 'stream' },
-  url: { type: 'string' },
-  execute: { type: 'string', default: '5' },
-  seed: { type: 'string', default: '0' },
-  video: { type: 'string' },
-  json: { type: 'boolean', default: false },
-} as const
+  episodes: integer(200, 1, 1_000_000),
+  steps: integers([10], 1, MAX_STEPS),
+  protocol: choice('stream', PROTOCOLS),
+  url: text(),
+  execute: integer(5, 1, 1000),
+  seed: integer(0, 0, 2 ** 31),
+  video: text(),
+  json: flag(),
+}
 
 /** `turbo-pi eval`: prints the table; the exit code is 0 whatever the success rate. */
 export async function run(argv: string[]): Promise<number> {
-  const { own, rest } = takeOptions(argv, OPTIONS)
-  const setup: Setup = {
-    episodes: integer('episodes', own.episodes, 1, 1_000_000),
-    execute: integer('execute', own.execute, 1, 1000),
-    seed: integer('seed', own.seed, 0, 2 ** 31),
-  }
-  const stepCounts = own.steps.split(',').map(text => integer('steps', text, 1, 50))
-  const protocol = protocolOf(own.protocol)
+  const { own, rest, given } = takeOptions(argv, OPTIONS)
+  const { episodes, execute, seed, protocol } = own
+  const setup: Setup = { episodes, execute, seed }
   const config = loadConfig(rest)
-  if (own.url !== undefined && protocol === 'openpi' && argv.some(word => word.startsWith('--steps')))
+  if (own.url !== undefined && protocol === 'openpi' && given.has('steps'))
     throw new TurboPiError(
       'CONFIG_INVALID',
       '--steps: openpi’s protocol cannot ask for denoise steps; a server at --url takes its own. Leave --steps out.',
     )
   const results: EvaluationResult[] = []
-  for (const steps of stepCounts)
+  for (const steps of own.steps)
     results.push(await evaluate({ ...setup, steps, protocol, url: own.url, video: own.video }, config))
   console.log(own.json ? JSON.stringify({ ...setup, protocol, results }, null, 2) : report(setup, results))
   return 0
@@ -69,13 +65,11 @@ async function evaluate(setup: Evaluation, config: Config): Promise<EvaluationRe
   const { steps, protocol, video } = setup
   const server = setup.url === undefined ? await serveForEvaluation(config, steps) : undefined
   const robot = await connectRobot(protocol, server?.url ?? setup.url!, config.apiKey)
-  const bar = new cliProgress.SingleBar({
-    format: `${steps} denoise steps {bar} {value}/{total}, {solved} solved, {eta_formatted} to go`,
-    clearOnComplete: true,
-  })
-  const shown = process.stderr.isTTY
-  if (shown) bar.start(setup.episodes, 0, { solved: 0 })
+  const bar = progressBar(
+    `${steps} denoise steps {bar} {value}/{total}, {solved} solved, {eta_formatted} to go`,
+  )
   try {
+    bar.update(0, setup.episodes, { solved: 0 })
     const results: EpisodeResult[] = []
     for (let index = 0; index < setup.episodes; index++) {
       const filmed = video !== undefined && index < SUITE.length
@@ -86,7 +80,8 @@ async function evaluate(setup: Evaluation, config: Config): Promise<EvaluationRe
       const { frames, ...result } = await runEpisode(setup, index, ask, filmed)
       if (filmed) await writeVideo(video, index, steps, frames)
       results.push(result)
-      if (shown) bar.update(index + 1, { solved: results.filter(({ success }) => success).length })
+      const solved = results.filter(({ success }) => success).length
+      bar.update(index + 1, setup.episodes, { solved })
     }
     // openpi's protocol does not carry them.
     const known = protocol !== 'openpi' || server !== undefined
@@ -101,21 +96,4 @@ async function evaluate(setup: Evaluation, config: Config): Promise<EvaluationRe
     await robot.close()
     await server?.close()
   }
-}
-
-function integer(name: string, text: string, min: number, max: number): number {
-  const value = Number(text)
-  if (text.trim() !== '' && Number.isInteger(value) && value >= min && value <= max) return value
-  throw new TurboPiError(
-    'CONFIG_INVALID',
-    `--${name} takes an integer from ${min} to ${max}, got ${JSON.stringify(text)}.`,
-  )
-}
-
-function protocolOf(text: string): Protocol {
-  if ((PROTOCOLS as readonly string[]).includes(text)) return text as Protocol
-  throw new TurboPiError(
-    'CONFIG_INVALID',
-    `--protocol is one of ${PROTOCOLS.join(', ')}, got ${JSON.stringify(text)}.`,
-  )
 }

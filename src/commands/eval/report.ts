@@ -1,5 +1,6 @@
-import { cpus } from 'node:os'
 import { promptOf, SUITE } from '../../tabletop/tasks.js'
+import { machineLine } from '../kit/machine.js'
+import { alignedTable } from '../kit/table.js'
 import type { EpisodeResult, Setup } from './episode.js'
 
 export interface EvaluationResult {
@@ -30,9 +31,9 @@ export function report({ episodes, execute, seed }: Setup, results: readonly Eva
   })
   return [
     `${first!.server}, ${first!.protocol}; ${episodes} episodes from seed ${seed}, ${execute} actions of a chunk carried out`,
-    `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, Node ${process.version}`,
+    machineLine(),
     '',
-    ...table(
+    alignedTable(
       ['denoise steps', 'success (95 % interval)', 'mean control steps', 'mean ms', 'p99 ms'],
       results.map(({ steps, episodes }) => {
         const latencies = episodes.flatMap(episode => episode.latencies)
@@ -42,13 +43,8 @@ export function report({ episodes, execute, seed }: Setup, results: readonly Eva
       }),
     ),
     '',
-    ...table(['task', ...results.map(({ steps }) => `denoise steps: ${stepsText(steps)}`)], taskRows),
+    alignedTable(['task', ...results.map(({ steps }) => `denoise steps: ${stepsText(steps)}`)], taskRows),
   ].join('\n')
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)]
 }
 
 function rateOf(episodes: readonly EpisodeResult[]): string {

@@ -3,6 +3,7 @@ import type { Config } from '../../config.js'
 import { createRuntime } from '../../runtime/backends.js'
 import { randomSeed } from '../../runtime/noise.js'
 import { createServer } from '../../server/standalone.js'
+import { Served } from '../../service/served.js'
 import { PolicyService } from '../../service/service.js'
 import { configuredPolicy } from '../kit/configured-policy.js'
 
@@ -25,7 +26,7 @@ export async function serveForEvaluation(config: Config, steps: number): Promise
     drawSeed: () => next ?? randomSeed(),
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
   })
-  const app = await createServer(service, config)
+  const app = await createServer([new Served(service, config)], config)
   const close = async () => {
     await service.close()
     await app.close()

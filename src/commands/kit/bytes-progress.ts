@@ -1,27 +1,20 @@
-import { Presets, SingleBar } from 'cli-progress'
 import type { Progress } from '../../families/lowered-model.js'
+import { progressBar } from './progress.js'
 
 /** Bytes that take more than a moment. */
 const WORTH_SHOWING = 2 ** 28
 
-/** Shows how far a long piece of work is, on stderr: a bar on a terminal, a line every ten seconds elsewhere. */
+/** Shows how far bytes are written: a bar on a terminal, a line every ten seconds elsewhere. Both stay when it is done. */
 export function bytesProgress(what: string): Progress {
-  const bar = new SingleBar(
-    {
-      format: `${what} {bar} {percentage} % of {size} GB, {eta_formatted} left`,
-      stream: process.stderr,
-      hideCursor: true,
-      noTTYOutput: true,
-      notTTYSchedule: 10_000,
-      etaBuffer: 100,
-      gracefulExit: false,
-    },
-    Presets.shades_classic,
-  )
+  const bar = progressBar(`${what} {bar} {percentage} % of {size} GB, {eta_formatted} left`, {
+    noTTYOutput: true,
+    notTTYSchedule: 10_000,
+    clearOnComplete: false,
+    etaBuffer: 100,
+  })
   return (done, total) => {
     if (total < WORTH_SHOWING) return
-    if (!bar.isActive) bar.start(total, done, { size: (total / 1e9).toFixed(1) })
-    bar.update(done)
+    bar.update(done, total, { size: (total / 1e9).toFixed(1) })
     if (done === total) bar.stop()
   }
 }

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../../config.js'
+import { TurboPiError } from '../../errors.js'
 import { loadPolicy } from '../../policy/loading/load.js'
 import type { PolicyOptions } from '../../policy/loading/openpi.js'
 import type { Policy } from '../../policy/policy.js'
@@ -8,8 +9,8 @@ import { randomPolicy } from './random-policy.js'
 /** Directory of the policy that is taken when none is named. */
 export const bundledPolicy = () => fileURLToPath(new URL('../../../policies/tabletop', import.meta.url))
 
-/** Loads the policy that the settings name. Throws what `loadPolicy` throws. */
-export function configuredPolicy(config: Config): Promise<Policy> {
+/** Loads the policy of a directory, by default the one that the settings name. Throws what `loadPolicy` throws. */
+export function configuredPolicy(config: Config, directory = onlyDirectory(config)): Promise<Policy> {
   const options: PolicyOptions = {
     ...(config.config !== undefined && { config: config.config }),
     ...(config.normStats !== undefined && { normStats: config.normStats }),
@@ -20,6 +21,15 @@ export function configuredPolicy(config: Config): Promise<Policy> {
     maxImagePixels: config.maxImagePixels,
   }
   return config.randomWeights === 'off'
-    ? loadPolicy(config.policy ?? bundledPolicy(), options)
+    ? loadPolicy(directory, options)
     : randomPolicy(config.randomWeights, options, config.cacheDir)
+}
+
+function onlyDirectory({ policy }: Config): string {
+  if (policy.length > 1)
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      `--policy names ${policy.length} policies; this command takes one. Only serve takes several.`,
+    )
+  return policy[0]?.directory ?? bundledPolicy()
 }

@@ -1,32 +1,37 @@
-import cliProgress from 'cli-progress'
+import { type Options, Presets, SingleBar } from 'cli-progress'
 
-export interface Progress {
-  update(done: number, total: number, what?: string): void
+export interface ProgressBar {
+  /** `fields` fill in what `format` names beside the bar. */
+  update(done: number, total: number, fields?: Readonly<Record<string, string | number>>): void
+  /** Takes the bar away; a later `update` begins anew. */
   stop(): void
 }
 
-/** A bar on standard error while it is a terminal; nothing otherwise. */
-export function progressBar(label: string): Progress {
-  const bar = new cliProgress.SingleBar({
-    format: `${label} {bar} {percentage} % {what}`,
-    stream: process.stderr,
-    noTTYOutput: false,
-    clearOnComplete: true,
-    hideCursor: true,
-    stopOnComplete: false,
-    gracefulExit: false,
-  })
-  let started = false
+/**
+ * How far a piece of work is, on standard error: a bar on a terminal that goes when it stops; elsewhere nothing, unless
+ * `options` say otherwise. `format` is cli-progress's: {bar}, {percentage}, {value}, {total}, {eta_formatted}.
+ */
+export function progressBar(format: string, options: Options = {}): ProgressBar {
+  const bar = new SingleBar(
+    {
+      format,
+      stream: process.stderr,
+      noTTYOutput: false,
+      clearOnComplete: true,
+      hideCursor: true,
+      gracefulExit: false,
+      ...options,
+    },
+    Presets.shades_classic,
+  )
   return {
-    update(done, total, what = '') {
-      if (!started) bar.start(total, done, { what })
-      started = true
+    update(done, total, fields = {}) {
+      if (!bar.isActive) bar.start(total, done, fields)
       bar.setTotal(total)
-      bar.update(done, { what })
+      bar.update(done, fields)
     },
     stop() {
-      if (started) bar.stop()
-      started = false
+      bar.stop()
     },
   }
 }

@@ -1,12 +1,15 @@
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type ModelConfig, releasedConfig } from '../../families/pi0/config.js'
+import { releasedConfig } from '../../families/pi0/config.js'
 import { randomCheckpoint } from '../../families/pi0/random-weights.js'
+import { type ModelType, variantOf } from '../../families/pi0/variant.js'
 import { Checks } from '../../policy/loading/checklist.js'
 import { inspectPolicy } from '../../policy/loading/inspect.js'
 import type { PolicyOptions } from '../../policy/loading/openpi.js'
 import type { Policy } from '../../policy/policy.js'
 import { RobotPolicy } from '../../policy/robot-policy.js'
 import { cacheDirectory } from '../../storage/cache.js'
+import { markUse } from '../../storage/use.js'
 import { bytesProgress } from './bytes-progress.js'
 
 /** Lends its embodiment, statistics and tokenizer: its tokens are the first of a full vocabulary. */
@@ -17,7 +20,7 @@ const pattern = () => fileURLToPath(new URL('../../../policies/tiny-libero', imp
  * For measuring without a download: its actions mean nothing. Throws CACHE_FAILED.
  */
 export async function randomPolicy(
-  modelType: ModelConfig['modelType'],
+  modelType: ModelType,
   options: PolicyOptions,
   cache = cacheDirectory(),
 ): Promise<Policy> {
@@ -25,10 +28,12 @@ export async function randomPolicy(
   if (!parts) throw new Error('the bundled policy is damaged')
   const { actionHorizon } = parts.model
   const model = { ...releasedConfig(modelType), actionHorizon }
-  const kind = modelType === 'pi05' ? 'quantile' : 'zscore'
+  const kind = variantOf(model).normalisation
   const weightsPath = await randomCheckpoint(model, cache, {
     onProgress: bytesProgress(`Writing random ${modelType} weights`),
   })
+  // Its weights are read again when the lowered ones are damaged.
+  markUse(dirname(weightsPath))
   return new RobotPolicy({
     ...parts,
     name: `random ${modelType}`,

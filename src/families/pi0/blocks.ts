@@ -1,3 +1,4 @@
+import type { ProductType } from '../../onnx/arithmetic.js'
 import type { FloatType, GraphBuilder, Value } from '../../onnx/graph.js'
 import type { Lowering, Projection } from '../../onnx/lowering.js'
 import { type ChannelSizes, mixedValueSizes, projectionSizes, rmsNormSizes } from '../../onnx/quantisation.js'
@@ -8,8 +9,8 @@ export interface Site {
   g: GraphBuilder
   lower: Lowering
   config: ModelConfig
-  /** Whether the projections inside this graph's layers are computed in int8. */
-  int8: boolean
+  /** How the projections inside this graph's layers are computed. */
+  product: ProductType
 }
 
 /** Added to a logit, it makes the probability exactly zero. */
@@ -22,7 +23,7 @@ export interface LinearOptions {
   rmsNorm?: string
   /** Float type of the product; the graph's own by default. */
   type?: FloatType
-  /** Sizes of the inputs' channels, after `rmsNorm`; given for the projections inside the layers, which int8 is for. */
+  /** Sizes of the inputs' channels, after `rmsNorm`; given for the projections inside the layers: those of `site.product`. */
   channelSizes?: ChannelSizes
 }
 
@@ -34,15 +35,25 @@ export function linear(
   projections: readonly Projection[],
   options: LinearOptions = {},
 ): Value {
-  const { g, lower, int8 } = site
-  const { biases, rmsNorm, type = g.compute, channelSizes } = options
-  const product =
-    int8 && channelSizes
-      ? integerProduct(site, x, `${name}.weight`, projections, { channelSizes, ...(rmsNorm && { rmsNorm }) })
-      : g.matmul(g.cast(x, type), g.weight(lower.matrix(`${name}.weight`, type, projections, rmsNorm)))
+  const { g, lower } = site
+  const { biases, type = g.compute, channelSizes } = options
+  const product = channelSizes
+    ? PRODUCTS[site.product](site, x, `${name}.weight`, projections, { ...options, channelSizes })
+    : floatProduct(site, x, `${name}.weight`, projections, options)
   if (!biases) return product
   const parts = biases.map((tensor, i) => ({ tensor, scale: projections[i]!.scale ?? 1 }))
   return g.add(product, g.weight(lower.vector(`${name}.bias`, type, parts)))
+}
+
+/** In the float type of the graph, or in `type`. */
+function floatProduct(
+  { g, lower }: Site,
+  x: Value,
+  name: string,
+  projections: readonly Projection[],
+  { rmsNorm, type = g.compute }: LinearOptions,
+): Value {
+  return g.matmul(g.cast(x, type), g.weight(lower.matrix(name, type, projections, rmsNorm)))
 }
 
 /** Steps of uint8 in [0, 1] of an activation that is divided by its token's largest value, and where its zero lies. */
@@ -58,7 +69,7 @@ function integerProduct(
   x: Value,
   name: string,
   projections: readonly Projection[],
-  options: { rmsNorm?: string; channelSizes: ChannelSizes },
+  options: LinearOptions & { channelSizes: ChannelSizes },
 ): Value {
   const weight = lower.quantised(name, projections, options)
   const matrix = g.weight(weight.matrix)
@@ -69,6 +80,12 @@ function integerProduct(
   const zero = g.byte(ACTIVATION_ZERO)
   const rounded = g.quantise(g.divide(balanced, largest), step, zero)
   return g.multiply(g.integerMatmul(rounded, matrix, step, scales, zero), largest)
+}
+
+/** How the projections inside the layers are computed. */
+const PRODUCTS: Readonly<Record<ProductType, typeof integerProduct>> = {
+  float: floatProduct,
+  int8: integerProduct,
 }
 
 /** A projection with its bias, under the checkpoint's own name. */
@@ -165,15 +182,16 @@ export function queriesKeysValues(
   const queries = [{ weight: `${layer}.self_attn.q_proj.weight`, scale: headDim ** -0.5 }]
   const cached = ['k_proj', 'v_proj'].map(part => ({ weight: `${layer}.self_attn.${part}.weight` }))
   // Keys and values are few and every denoise step reads them again: they stay exact.
-  const packed = site.int8
-    ? g.concat(
-        [
-          linear(site, h, `${layer}.self_attn.q`, queries, input),
-          linear(site, h, `${layer}.self_attn.kv`, cached, rmsNorm ? { rmsNorm } : {}),
-        ],
-        -1,
-      )
-    : linear(site, h, `${layer}.self_attn.qkv`, [...queries, ...cached], input)
+  const packed =
+    site.product !== 'float'
+      ? g.concat(
+          [
+            linear(site, h, `${layer}.self_attn.q`, queries, input),
+            linear(site, h, `${layer}.self_attn.kv`, cached, rmsNorm ? { rmsNorm } : {}),
+          ],
+          -1,
+        )
+      : linear(site, h, `${layer}.self_attn.qkv`, [...queries, ...cached], input)
   const perHead = g.reshape(packed, [0, 0, heads + 2 * kvHeads, headDim])
   const [qk, v] = g.split(perHead, 2, [heads + kvHeads, kvHeads]) as [Value, Value]
   const [q, k] = g.split(ropeRotate(g, qk, rope, headDim), 2, [heads, kvHeads]) as [Value, Value]

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { Safetensors } from '../../storage/safetensors.js'
+import { isModelType, MODEL_TYPES, type ModelType, variantOf } from './variant.js'
 
 /** SigLIP vision tower (pi05-spec §1). */
 export interface VisionConfig {
@@ -27,7 +28,7 @@ export interface GemmaConfig {
 
 /** Everything the graphs are derived from; nothing is fixed to one size. */
 export interface ModelConfig {
-  modelType: 'pi05' | 'pi0'
+  modelType: ModelType
   /** Width of an action row inside the network (32 in all released checkpoints). */
   actionDim: number
   /** Rows of an action chunk. */
@@ -45,8 +46,6 @@ export interface ModelConfig {
   timeMinPeriod: number
   timeMaxPeriod: number
 }
-
-export type Precision = 'fp32' | 'bf16' | 'fp16' | 'int8'
 
 /** Tokens that one camera gives. */
 export const tokensPerImage = ({ vision }: ModelConfig) => (vision.imageSize / vision.patch) ** 2
@@ -82,7 +81,6 @@ const GEMMA_VARIANTS: Readonly<Record<string, GemmaConfig>> = {
 const RELEASED = {
   vocabSize: 257_152,
   cameraSlots: ['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb'],
-  maxTokenLength: { pi05: 200, pi0: 48 },
   ropeTheta: 10_000,
   rmsNormEps: 1e-6,
   timeMinPeriod: 0.004,
@@ -90,13 +88,13 @@ const RELEASED = {
 }
 
 /** The released model of 3.35 B parameters. */
-export function releasedConfig(modelType: ModelConfig['modelType']): ModelConfig {
+export function releasedConfig(modelType: ModelType): ModelConfig {
   return {
     ...RELEASED,
     modelType,
     actionDim: 32,
     actionHorizon: 50,
-    maxTokenLength: RELEASED.maxTokenLength[modelType],
+    maxTokenLength: variantOf({ modelType }).maxTokenLength,
     vision: SO400M,
     prefix: GEMMA_2B,
     expert: GEMMA_300M,
@@ -196,7 +194,7 @@ export function parseModelConfig(json: unknown, path: string, tensorNames: Itera
     actionHorizon: fields.integer(fields.has('chunk_size') ? 'chunk_size' : 'action_horizon'),
     maxTokenLength: fields.integer(
       fields.has('tokenizer_max_length') ? 'tokenizer_max_length' : 'max_token_len',
-      RELEASED.maxTokenLength[modelType],
+      variantOf({ modelType }).maxTokenLength,
     ),
     vocabSize: fields.integer('vocab_size', RELEASED.vocabSize),
     cameraSlots: fields.names('image_keys', RELEASED.cameraSlots),
@@ -218,7 +216,7 @@ export function parseModelConfig(json: unknown, path: string, tensorNames: Itera
   return config
 }
 
-function modelTypeOf(fields: Fields, json: Json, tensorNames: Iterable<string>): ModelConfig['modelType'] {
+function modelTypeOf(fields: Fields, json: Json, tensorNames: Iterable<string>): ModelType {
   const fromTensors = [...tensorNames].some(
     name => name.endsWith('time_mlp_in.weight') && !name.includes('action_time'),
   )
@@ -226,7 +224,7 @@ function modelTypeOf(fields: Fields, json: Json, tensorNames: Iterable<string>):
     : 'pi0'
   const field = fields.has('type') ? 'type' : 'model_type'
   const stated = json[field] ?? fromTensors
-  if (stated !== 'pi05' && stated !== 'pi0') fields.fail(field, '"pi05" or "pi0"')
+  if (!isModelType(stated)) fields.fail(field, MODEL_TYPES.map(name => `"${name}"`).join(' or '))
   if (stated !== fromTensors)
     fields.fail(field, `"${fromTensors}", since the tensors are those of a ${fromTensors} checkpoint`)
   return stated

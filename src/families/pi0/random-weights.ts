@@ -60,6 +60,12 @@ function* uniform(seed: number, count: number, limit: number, bf16: boolean): It
   }
 }
 
+/** The float32 values that a tensor of a random checkpoint has. */
+export function randomValues(name: string, shape: readonly number[], seed = 0): Float32Array {
+  const [values] = uniform(seed ^ hashOf(name), elementCount(shape), amplitude(shape), false)
+  return values as Float32Array
+}
+
 /**
  * Writes a checkpoint of the given sizes with seeded random weights, in openpi's layout with the tied embedding: for
  * measuring without a download, and for tests. Its actions mean nothing.

@@ -1,7 +1,9 @@
 import { TurboPiError } from '../../errors.js'
+import type { Content } from '../../storage/content.js'
 import { Safetensors } from '../../storage/safetensors.js'
-import type { TensorSource } from '../../storage/tensor-source.js'
+import type { StoredTensors } from '../../storage/tensor-source.js'
 import type { GemmaConfig, ModelConfig } from './config.js'
+import { variantOf } from './variant.js'
 
 /** Prefixes of the canonical names: those of an openpi checkpoint (pi05-spec §2.1). */
 export const VISION = 'paligemma_with_expert.paligemma.model.vision_tower.vision_model'
@@ -64,7 +66,7 @@ function addNorm(shapes: Shapes, name: string, width: number, adaptive: boolean)
 /** Every tensor that the network uses, by canonical name, with its shape (pi05-spec §2.1). */
 export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
   const { vision, prefix, expert, actionDim } = config
-  const adaptive = config.modelType === 'pi05'
+  const { adaptiveNorms: adaptive, stateToken } = variantOf(config)
   const shapes: Shapes = new Map()
   shapes
     .set(`${VISION}.embeddings.patch_embedding.weight`, [vision.width, 3, vision.patch, vision.patch])
@@ -92,11 +94,11 @@ export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readon
   addNorm(shapes, `${EXPERT}.norm`, expert.width, adaptive)
   addLinear(shapes, 'action_in_proj', expert.width, actionDim)
   addLinear(shapes, 'action_out_proj', actionDim, expert.width)
+  if (stateToken) addLinear(shapes, 'state_proj', expert.width, actionDim)
   if (adaptive) {
     addLinear(shapes, 'time_mlp_in', expert.width, expert.width)
     addLinear(shapes, 'time_mlp_out', expert.width, expert.width)
   } else {
-    addLinear(shapes, 'state_proj', expert.width, actionDim)
     addLinear(shapes, 'action_time_mlp_in', expert.width, 2 * expert.width)
     addLinear(shapes, 'action_time_mlp_out', expert.width, expert.width)
   }
@@ -104,7 +106,7 @@ export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readon
 }
 
 /** The tensors of one network, by canonical name, whatever layout their file has. */
-export class Checkpoint implements TensorSource {
+export class Checkpoint implements StoredTensors {
   private constructor(
     private readonly store: Safetensors,
     /** Canonical name to the name in the file. */
@@ -131,6 +133,10 @@ export class Checkpoint implements TensorSource {
 
   float32(name: string, first = 0, count?: number): Float32Array {
     return this.store.float32(this.names.get(name) ?? name, first, count)
+  }
+
+  content(): Content {
+    return this.store.content()
   }
 
   close(): void {

@@ -25,10 +25,6 @@ export interface ImagePlace {
   layout: 'hwc' | 'chw'
 }
 
-// Camera frames are small and never the same: threads inside one decode and libvips' cache only cost.
-sharp.concurrency(1)
-sharp.cache(false)
-
 // Every further image only takes the processor from the thread that serves; one above the cores keeps them busy.
 const atWork = pLimit(availableParallelism() + 1)
 

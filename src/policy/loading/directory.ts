@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
+import { type JsonObject, readJsonObject } from '../../storage/json-file.js'
 import { type Manifest, readManifest } from './manifest.js'
 
 /** A policy directory and where its parts lie. */
@@ -47,16 +48,7 @@ const isLerobot = (configPath: string) =>
   existsSync(configPath) && readConfig(configPath)['type'] !== undefined
 
 /** Parses a JSON object file. Throws POLICY_INVALID. */
-export function readConfig(path: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>
-  } catch (error) {
-    throw refuse(`${path}: cannot be read as JSON: ${reasonOf(error)}`)
-  }
-  throw refuse(`${path}: expected a JSON object.`)
-}
+export const readConfig = (path: string): JsonObject => readJsonObject(path, 'POLICY_INVALID')
 
 function weightsIn(directory: string): string {
   const files = ['model.safetensors', 'model.safetensors.index.json'].map(file => join(directory, file))

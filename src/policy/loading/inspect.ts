@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { TurboPiError } from '../../errors.js'
 import { type ModelConfig, parseModelConfig } from '../../families/pi0/config.js'
 import { Checkpoint } from '../../families/pi0/tensors.js'
+import { variantOf } from '../../families/pi0/variant.js'
+import { sha256 } from '../../storage/content.js'
 import { Safetensors } from '../../storage/safetensors.js'
 import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
 import { DEFAULT_GUARD } from '../guard.js'
@@ -52,7 +55,7 @@ export function inspectPolicy(
     )
   })
   const normalisation = checks.run('normalisation', [profile, model], (profile, model) => {
-    const kind: Normalisation = model.modelType === 'pi05' ? 'quantile' : 'zscore'
+    const kind: Normalisation = variantOf(model).normalisation
     const value = profile.normalisation ?? { state: kind, actions: kind }
     return found(
       value,
@@ -67,18 +70,19 @@ export function inspectPolicy(
         'TOKENIZER_INVALID',
         `${tokenizerPath} has ${tokenizer.vocabSize} tokens, the checkpoint's embedding ${vocabSize}; it is another model's tokenizer. Give the right one with --tokenizer.`,
       )
-    return found(tokenizer, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
+    const digest = sha256(readFileSync(tokenizerPath))
+    return found({ tokenizer, digest }, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
   })
   const promptForm = checks.run('prompt form', [profile, model], (profile, model) => {
-    const form: PromptForm = profile.promptForm ?? (model.modelType === 'pi05' ? 'state' : 'plain')
-    if (form === 'state' && model.modelType === 'pi0')
+    const form: PromptForm = profile.promptForm ?? (variantOf(model).stateToken ? 'plain' : 'state')
+    if (form === 'state' && variantOf(model).stateToken)
       throw refuse(
         'The state cannot be written into the prompt of a pi0 model, which takes it as a token; set "discreteState" to false.',
       )
     return found(
       form,
       PROMPT_FORMS[form] +
-        (form !== 'state' && model.modelType === 'pi05' ? '; the state does not reach the network' : ''),
+        (form !== 'state' && !variantOf(model).stateToken ? '; the state does not reach the network' : ''),
     )
   })
   if (!source || !profile || !model || !normalisation || !stats || !tokenizer || !promptForm || checks.failed)
@@ -92,7 +96,8 @@ export function inspectPolicy(
     paddedPromptState: profile.paddedPromptState,
     stats,
     normalisation: { ...normalisation, convention: profile.convention },
-    tokenizer,
+    tokenizer: tokenizer.tokenizer,
+    tokenizerDigest: tokenizer.digest,
     resize: profile.resize,
     maxImagePixels: options.maxImagePixels ?? MAX_IMAGE_PIXELS,
     guard: { ...DEFAULT_GUARD, ...profile.guard },

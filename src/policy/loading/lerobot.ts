@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
+import { isModelType, MODEL_TYPES, variantOf } from '../../families/pi0/variant.js'
 import { Safetensors } from '../../storage/safetensors.js'
 import type { Embodiment } from '../embodiment.js'
 import { checkFeatureStats, type FeatureStats } from '../norm-stats.js'
@@ -75,8 +76,10 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
   refuseOpenpiOptions(source, options)
   const config = readConfig(configPath)
   const modelType = config['type']
-  if (modelType !== 'pi05' && modelType !== 'pi0')
-    throw refuse(`${configPath}: type is ${JSON.stringify(modelType)}; this server runs pi05 and pi0.`)
+  if (!isModelType(modelType))
+    throw refuse(
+      `${configPath}: type is ${JSON.stringify(modelType)}; this server runs ${MODEL_TYPES.join(' and ')}.`,
+    )
   refuseExtensions(config, configPath)
   refuseResolution(config, configPath)
   const input = new Pipeline(directory, 'policy_preprocessor.json', INPUT_STEPS)
@@ -90,7 +93,7 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
     modelType,
     ...(horizon !== undefined && { actionHorizon: horizon }),
     horizonIsExplicit: horizon !== undefined,
-    promptForm: modelType === 'pi05' ? 'state' : 'line',
+    promptForm: variantOf({ modelType }).stateToken ? 'line' : 'state',
     paddedPromptState: manifest?.paddedPromptState ?? false,
     embodiment: embodimentOf(config, configPath, input, output),
     convention: 'lerobot',

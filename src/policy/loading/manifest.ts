@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { type Static, Type } from 'typebox'
 import { compileCheck } from '../../contract/validate.js'
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { readChecked } from '../checked-json.js'
 import { EmbodimentSchema } from '../embodiment.js'
 
 const File = (description: string) =>
@@ -62,11 +61,5 @@ const checkSchema = compileCheck(ManifestSchema, 'POLICY_INVALID')
 
 /** Reads a policy.json. Throws POLICY_INVALID with the file and field. */
 export function readManifest(path: string): Manifest {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
-    checkSchema(value)
-    return value as Manifest
-  } catch (error) {
-    throw new TurboPiError('POLICY_INVALID', `${path}: ${reasonOf(error)}`)
-  }
+  return readChecked(path, checkSchema)
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
+import { type ModelType, variantOf } from '../../families/pi0/variant.js'
 import { EMBODIMENTS, type Embodiment, type EmbodimentName, readEmbodiment } from '../embodiment.js'
 import type { GuardSettings } from '../guard.js'
 import type { ResizeMethod } from '../images/resize.js'
@@ -36,7 +37,7 @@ export interface PolicyOptions {
 export interface Profile {
   name: string
   /** What the profile is for; undefined takes the checkpoint's. */
-  modelType?: 'pi05' | 'pi0'
+  modelType?: ModelType
   actionHorizon?: number
   /** The horizon was asked for by number, so config.json need not agree. */
   horizonIsExplicit: boolean
@@ -102,7 +103,7 @@ export function openpiProfile(source: PolicySource, options: PolicyOptions): Pro
 
 function checkAgainstPreset(manifest: Manifest, preset: Preset | undefined, name: string | undefined): void {
   if (!preset) return
-  const expected = preset.modelType === 'pi05' ? 'quantile' : 'zscore'
+  const expected = variantOf(preset).normalisation
   if (manifest.normalisation && manifest.normalisation !== expected)
     throw refuse(
       `policy.json: normalisation is "${manifest.normalisation}", but config ${name} was trained with "${expected}". Leave the field or the config out.`,

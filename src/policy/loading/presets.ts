@@ -1,9 +1,10 @@
 import { TurboPiError } from '../../errors.js'
+import { type ModelType, variantOf } from '../../families/pi0/variant.js'
 import type { EmbodimentName } from '../embodiment.js'
 
 /** One training config of openpi: how its checkpoints must be served (pi05-spec §4.6). */
 export interface Preset {
-  modelType: 'pi05' | 'pi0'
+  modelType: ModelType
   actionHorizon: number
   maxTokenLength: number
   /** The state is written into the prompt. */
@@ -25,18 +26,14 @@ const ALOHA_DELTA = mask(6, -1, 6, -1)
 const DROID_DELTA = mask(7, -1)
 const RESET_POSE = { reset_pose: [0, -1.5, 1.5, 0, 0, 0] }
 
-const pi05 = (preset: Omit<Preset, 'modelType' | 'maxTokenLength' | 'discreteState'>): Preset => ({
-  modelType: 'pi05',
-  maxTokenLength: 200,
-  discreteState: true,
-  ...preset,
-})
-const pi0 = (preset: Omit<Preset, 'modelType' | 'maxTokenLength' | 'discreteState'>): Preset => ({
-  modelType: 'pi0',
-  maxTokenLength: 48,
-  discreteState: false,
-  ...preset,
-})
+const presetFor =
+  (modelType: ModelType) =>
+  (preset: Omit<Preset, 'modelType' | 'maxTokenLength' | 'discreteState'>): Preset => {
+    const { maxTokenLength, stateToken } = variantOf({ modelType })
+    return { modelType, maxTokenLength, discreteState: !stateToken, ...preset }
+  }
+const pi05 = presetFor('pi05')
+const pi0 = presetFor('pi0')
 
 const droid = (actionHorizon: number, deltaMask?: boolean[]) => ({
   actionHorizon,

@@ -3,8 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../../config.js'
+import type { SeenSessions } from '../../contract/page.js'
 import { TurboPiError } from '../../errors.js'
-import type { PolicyService } from '../../service/service.js'
+import type { Served } from '../../service/served.js'
 import { upgradeRequired } from '../sockets/upgrade.js'
 import { SessionWatch } from './session-watch.js'
 
@@ -34,31 +35,38 @@ export async function homePage(request: FastifyRequest, reply: FastifyReply): Pr
 /** What the page loads: its modules, the tabletop that it runs, and the sessions that it shows. */
 export function pageRoutes(
   app: FastifyInstance,
-  service: PolicyService,
+  policies: readonly Served[],
   { watchSessions }: Partial<Pick<Config, 'watchSessions'>>,
 ): void {
-  const watch = watchSessions ? new SessionWatch(service.metadata().observation) : undefined
-  if (watch) service.events.listen(watch)
+  const watches = watchSessions ? policies.map(served => new SessionWatch(served, policies.length > 1)) : []
 
-  app.get<{ Params: { '*': string } }>('/page/*', { schema: { hide: true } }, async (request, reply) => {
-    const file = request.params['*']
-    const library = UPLOT[file]
-    if (!library && !FILE.test(file)) throw notFound(request)
-    const content = library ? await readFile(resolve(library)) : await built(file)
-    return guarded(reply)
-      .type(TYPES[file.slice(file.lastIndexOf('.') + 1)]!)
-      .send(content)
-  })
+  app.get<{ Params: { '*': string } }>(
+    '/page/*',
+    { config: { open: true }, schema: { hide: true } },
+    async (request, reply) => {
+      const file = request.params['*']
+      const library = UPLOT[file]
+      if (!library && !FILE.test(file)) throw notFound(request)
+      const content = library ? await readFile(resolve(library)) : await built(file)
+      return guarded(reply)
+        .type(TYPES[file.slice(file.lastIndexOf('.') + 1)]!)
+        .send(content)
+    },
+  )
 
   app.get('/page/sessions', { schema: { hide: true } }, async (_request, reply) =>
-    guarded(reply).send({ watching: watch !== undefined, sessions: watch?.sessions() ?? [] }),
+    guarded(reply).send({
+      watching: watches.length > 0,
+      sessions: watches.flatMap(watch => watch.sessions()).sort((a, b) => a.age_ms - b.age_ms),
+    } satisfies SeenSessions),
   )
 
   app.get<{ Params: { session: string; camera: string } }>(
     '/page/sessions/:session/:camera',
     { schema: { hide: true } },
     async (request, reply) => {
-      const image = await watch?.image(request.params.session, request.params.camera)
+      const { session, camera } = request.params
+      const image = await watches.find(watch => watch.has(session))?.image(session, camera)
       if (!image) throw notFound(request)
       return guarded(reply).type(image.type).send(image.bytes)
     },

@@ -1,9 +1,11 @@
 import { LRUCache } from 'lru-cache'
 import sharp from 'sharp'
 import { actionRows, type InferenceAnswer, serverTiming } from '../../contract/answer.js'
-import type { Observation, ObservationSpec } from '../../contract/observation.js'
+import type { Observation } from '../../contract/observation.js'
+import type { SeenSession } from '../../contract/page.js'
 import { layoutOf, toRgb } from '../../policy/images/pixels.js'
 import type { Answered, ServiceListener } from '../../service/events.js'
+import type { Served } from '../../service/served.js'
 
 /** Sessions whose last observation is kept. */
 const MAX_SESSIONS = 8
@@ -16,13 +18,25 @@ interface Seen {
   count: number
 }
 
-/** Keeps the last observation of each session and its answer, for people to look at. */
+/** Keeps the last observation of each session of a policy and its answer, for people to look at. */
 export class SessionWatch implements ServiceListener {
-  readonly #spec: ObservationSpec
+  readonly #served: Served
+  readonly #named: boolean
   readonly #seen = new LRUCache<string, Seen>({ max: MAX_SESSIONS })
 
-  constructor(spec: ObservationSpec) {
-    this.#spec = spec
+  /** `named` tells the policy of each session, where several are served. */
+  constructor(served: Served, named: boolean) {
+    this.#served = served
+    this.#named = named
+    served.listen(this)
+  }
+
+  get #spec() {
+    return this.#served.current.service.metadata().observation
+  }
+
+  has(session: string): boolean {
+    return this.#seen.has(session)
   }
 
   answered({ observation, answer, session }: Answered): void {
@@ -31,9 +45,10 @@ export class SessionWatch implements ServiceListener {
   }
 
   /** Most recent first; images are to be had by their camera's key. */
-  sessions() {
+  sessions(): SeenSession[] {
     return Array.from(this.#seen.entries(), ([session, { observation, answer, at, count }]) => ({
       session,
+      ...(this.#named && { policy: this.#served.name }),
       count,
       age_ms: performance.now() - at,
       prompt: observation.prompt ?? null,

@@ -16,26 +16,22 @@ export const CLOSE_TIMEOUT_MS = 1000
 /** All WebSocket connections of a server: heartbeat, bounded buffers, and a drain that loses no answer. */
 export class Sockets {
   readonly #connections = new Set<Connection>()
-  readonly #metrics: Metrics
   readonly #heartbeat: NodeJS.Timeout
 
-  constructor(
-    metrics: Metrics,
-    readonly limits: SocketLimits,
-  ) {
-    this.#metrics = metrics
+  constructor(readonly limits: SocketLimits) {
     this.#heartbeat = setInterval(() => {
       for (const connection of this.#connections) connection.beat()
     }, limits.heartbeatMs).unref()
   }
 
-  open(socket: WebSocket, protocol: string): Connection {
+  /** `metrics` counts the connection. */
+  open(socket: WebSocket, protocol: string, metrics: Metrics): Connection {
     const connection = new Connection(socket, this.limits.sendBufferBytes)
     this.#connections.add(connection)
-    this.#metrics.connected(protocol)
+    metrics.connected(protocol)
     socket.once('close', () => {
       this.#connections.delete(connection)
-      this.#metrics.disconnected(protocol)
+      metrics.disconnected(protocol)
     })
     return connection
   }

@@ -1,13 +1,11 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, RouteHandlerMethod } from 'fastify'
 import { Cancellation } from '../../cancellation.js'
 import { actionArray } from '../../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../../contract/msgpack.js'
-import type { RequestParser } from '../../contract/parse.js'
 import { problemOf } from '../../contract/problem.js'
 import { TurboPiError } from '../../errors.js'
-import type { PolicyService } from '../../service/service.js'
+import { type Served, type Serving, sameShape } from '../../service/served.js'
 import type { Turns } from '../event-loop-turns.js'
-import { homePage } from '../page/page.js'
 import type { Connection, Sockets } from './connection.js'
 import { Inbox } from './frame-inbox.js'
 
@@ -17,20 +15,19 @@ const MAX_WAITING_FRAMES = 8
 /** WS /: openpi's protocol, byte for byte (pi05-spec §5), so that its clients work unmodified. */
 export function openpiRoute(
   app: FastifyInstance,
-  service: PolicyService,
-  parser: RequestParser,
-  sockets: Sockets,
-  turns: Turns,
+  served: Served,
+  { sockets, turns, home }: { sockets: Sockets; turns: Turns; home: RouteHandlerMethod },
 ): void {
   app.route({
     method: 'GET',
     url: '/',
+    config: { open: true },
     schema: { hide: true },
-    handler: homePage,
+    handler: home,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, 'openpi')
+      const connection = sockets.open(socket, 'openpi', served.metrics)
       const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
-      const session = new OpenpiSession(service, parser, connection, error =>
+      const session = new OpenpiSession(served, connection, error =>
         request.log.error({ err: error }, 'A request of an openpi client failed'),
       )
       connection.track(
@@ -48,21 +45,24 @@ class OpenpiSession {
   #previousMs: number | undefined
   /** The request at hand. */
   #request = new Cancellation()
+  /** What the client was told of, or was exchanged for something alike. */
+  #serving: Serving
 
   constructor(
-    private readonly service: PolicyService,
-    private readonly parser: RequestParser,
+    private readonly served: Served,
     private readonly connection: Connection,
     private readonly log: (error: unknown) => void,
   ) {
+    this.#serving = served.current
     connection.gone.addEventListener('abort', () => this.#request.abort(connection.gone.reason))
   }
 
   /** Sends the metadata as soon as the service can answer; clients wait for it before they ask. */
   async greet(): Promise<void> {
     try {
-      await this.service.start()
-      this.connection.send(encodeMsgpack(this.service.metadata().openpi as MsgpackValue))
+      const { service } = this.#serving
+      await service.start()
+      this.connection.send(encodeMsgpack(service.metadata().openpi as MsgpackValue))
       this.#roundStart = performance.now()
     } catch (error) {
       this.#fail(error)
@@ -85,8 +85,9 @@ class OpenpiSession {
     const start = performance.now()
     // A signal of its own: what listened to a signal of the connection would live as long as that does.
     this.#request = new Cancellation()
-    const observation = this.parser.observation(decodeMsgpack(frame), 'msgpack')
-    const answer = await this.service.infer(
+    const { service, parser } = this.#exchanged()
+    const observation = parser.observation(decodeMsgpack(frame), 'msgpack')
+    const answer = await service.infer(
       observation,
       {},
       { session: this.connection.session, signal: this.#request },
@@ -105,6 +106,20 @@ class OpenpiSession {
     const end = performance.now()
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end
+  }
+
+  /** What serves now. This protocol cannot tell a client of a policy that takes something else: it has to connect anew. */
+  #exchanged(): Serving {
+    const { current } = this.served
+    if (current !== this.#serving) {
+      if (!sameShape(this.#serving.service.metadata(), current.service.metadata()))
+        throw new TurboPiError(
+          'OBSERVATION_INVALID',
+          'The policy was exchanged for one that takes other observations or gives other actions: connect again.',
+        )
+      this.#serving = current
+    }
+    return current
   }
 
   /** What openpi's clients raise: a text frame, then a close; the next request needs a new connection. */

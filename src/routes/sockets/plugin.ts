@@ -1,6 +1,5 @@
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
-import type { Metrics } from '../../service/metrics.js'
 import { CLOSE_TIMEOUT_MS, type SocketLimits, Sockets } from './connection.js'
 import { subprotocolOf } from './stream.js'
 
@@ -13,12 +12,8 @@ export interface WebSocketLimits extends SocketLimits {
  * Makes the server take WebSocket connections, and drain them when it closes. To be called before any hook or route
  * is added, so that the socket of every refused upgrade is closed.
  */
-export async function webSockets(
-  app: FastifyInstance,
-  metrics: Metrics,
-  limits: WebSocketLimits,
-): Promise<Sockets> {
-  const sockets = new Sockets(metrics, limits)
+export async function webSockets(app: FastifyInstance, limits: WebSocketLimits): Promise<Sockets> {
+  const sockets = new Sockets(limits)
   const options = {
     maxPayload: limits.maxFrameBytes,
     perMessageDeflate: false,

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import { problemOf } from '../../contract/problem.js'
+import type { Wire } from '../../contract/schemas.js'
 import {
   encodeActions,
   encodeMessage,
@@ -10,7 +11,7 @@ import {
   type StreamReader,
 } from '../../contract/stream.js'
 import { TurboPiError } from '../../errors.js'
-import type { PolicyService } from '../../service/service.js'
+import type { Served, Serving } from '../../service/served.js'
 import type { Connection } from './connection.js'
 
 /** An observation without an answer yet. */
@@ -26,10 +27,12 @@ interface Pending {
  * is kept; those that it has are answered. An answer never arrives after that of a newer observation.
  */
 export class StreamSession {
-  readonly #service: PolicyService
+  readonly #served: Served
   readonly #connection: Connection
-  readonly #reader: StreamReader
+  readonly #wire: Wire
   readonly #log: FastifyBaseLogger
+  #serving: Serving
+  #reader: StreamReader
   /** What the engine has not taken up. */
   #waiting: Pending | undefined
   readonly #pending: Pending[] = []
@@ -37,24 +40,39 @@ export class StreamSession {
   #answeredSeq = -1
   #chunks = 0
 
-  constructor(service: PolicyService, connection: Connection, reader: StreamReader, log: FastifyBaseLogger) {
-    this.#service = service
+  constructor(served: Served, connection: Connection, wire: Wire, log: FastifyBaseLogger) {
+    this.#served = served
     this.#connection = connection
-    this.#reader = reader
+    this.#wire = wire
     this.#log = log
+    this.#serving = served.current
+    this.#reader = this.#serving.stream.reader(wire)
     connection.gone.addEventListener('abort', () => {
       for (const pending of this.#pending) pending.cancellation.abort(connection.gone.reason)
     })
   }
 
-  ready(heartbeatMs: number): void {
-    const { policy, shape, runtime } = this.#service.metadata()
+  /** Tells the client what serves it, now and after every exchange of the policy. */
+  open(heartbeatMs: number): void {
+    const renew = (serving: Serving) => {
+      this.#serving = serving
+      // What was carried over belongs to observations of the policy before.
+      this.#reader = serving.stream.reader(this.#wire)
+      this.#ready(heartbeatMs)
+    }
+    this.#connection.gone.addEventListener('abort', this.#served.onSwap(renew))
+    if (this.#serving === this.#served.current) this.#ready(heartbeatMs)
+    else renew(this.#served.current)
+  }
+
+  #ready(heartbeatMs: number): void {
+    const { policy, shape, model } = this.#serving.service.metadata()
     this.#send({
       type: 'ready',
       session: this.#connection.session,
       metadata: {
         policy,
-        model: runtime?.fingerprint ?? '',
+        model: model ?? '',
         action_horizon: shape.horizon,
         action_size: shape.actionSize,
         heartbeat_ms: heartbeatMs,
@@ -63,13 +81,13 @@ export class StreamSession {
   }
 
   #send(message: ServerMessage): void {
-    this.#connection.send(encodeMessage(message, this.#reader.wire))
+    this.#connection.send(encodeMessage(message, this.#wire))
   }
 
   /** One frame of the client. Errors are answered; a frame that cannot be read ends the connection. */
   receive(frame: Buffer, isBinary: boolean): void {
-    if (isBinary !== (this.#reader.wire === 'msgpack')) {
-      const expected = this.#reader.wire === 'json' ? 'text frames' : 'binary frames'
+    if (isBinary !== (this.#wire === 'msgpack')) {
+      const expected = this.#wire === 'json' ? 'text frames' : 'binary frames'
       return this.#connection.close(1003, `This subprotocol takes ${expected}.`)
     }
     let decoded: unknown
@@ -106,7 +124,7 @@ export class StreamSession {
     if (deadlineMs !== undefined && deadlineMs <= ageOnArrival) return this.#skip(pending, 'expired')
     this.#waiting = pending
     this.#pending.push(pending)
-    const inference = this.#service.infer(observation, sampling, {
+    const inference = this.#serving.service.infer(observation, sampling, {
       session: this.#connection.session,
       signal: pending.cancellation,
       deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - ageOnArrival,
@@ -130,7 +148,7 @@ export class StreamSession {
             obs_age_ms: ageOnArrival + performance.now() - arrived,
             valid_until: validUntil,
           }
-          this.#connection.send(encodeActions(envelope, answer, this.#reader.wire))
+          this.#connection.send(encodeActions(envelope, answer, this.#wire))
         })
         .catch(error => {
           if (pending.skipped || this.#connection.gone.aborted) return
@@ -154,7 +172,7 @@ export class StreamSession {
   #skip(pending: Pending, reason: SkipReason): void {
     pending.skipped = reason
     pending.cancellation.abort(CALLER_LEFT)
-    if (reason === 'superseded') this.#service.superseded(this.#connection.session)
+    if (reason === 'superseded') this.#serving.service.superseded(this.#connection.session)
     this.#send({ type: 'skipped', seq: pending.seq, reason })
   }
 

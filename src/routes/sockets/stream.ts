@@ -1,10 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { asyncApiDocument } from '../../contract/asyncapi.js'
-import type { RequestParser } from '../../contract/parse.js'
-import { STREAM_PROTOCOLS, StreamProtocol } from '../../contract/stream.js'
+import { STREAM_PROTOCOLS } from '../../contract/stream.js'
 import { TurboPiError } from '../../errors.js'
-import type { PolicyService } from '../../service/service.js'
+import type { Served } from '../../service/served.js'
 import type { Turns } from '../event-loop-turns.js'
 import type { Sockets } from './connection.js'
 import { Inbox } from './frame-inbox.js'
@@ -17,14 +16,13 @@ const MAX_WAITING_FRAMES = 2
 /** WS /stream: observations in, the freshest action chunks out. GET /asyncapi.json describes the messages. */
 export function streamRoute(
   app: FastifyInstance,
-  service: PolicyService,
-  parser: RequestParser,
-  sockets: Sockets,
-  turns: Turns,
+  served: Served,
+  { sockets, turns }: { sockets: Sockets; turns: Turns },
 ): void {
-  const { observation: spec, shape } = service.metadata()
-  const protocol = new StreamProtocol(parser, spec, shape)
-  const description = asyncApiDocument(spec, shape)
+  const description = () => {
+    const { observation, shape } = served.current.service.metadata()
+    return asyncApiDocument(observation, shape)
+  }
 
   app.get(
     '/asyncapi.json',
@@ -35,7 +33,7 @@ export function streamRoute(
         response: { 200: Type.Object({ asyncapi: Type.String() }, { additionalProperties: true }) },
       },
     },
-    async () => description,
+    async () => description(),
   )
 
   app.route({
@@ -53,15 +51,15 @@ export function streamRoute(
     },
     handler: upgradeRequired,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, socket.protocol)
-      const reader = protocol.reader(STREAM_PROTOCOLS[socket.protocol]!)
-      const session = new StreamSession(service, connection, reader, request.log)
+      const connection = sockets.open(socket, socket.protocol, served.metrics)
+      const wire = STREAM_PROTOCOLS[socket.protocol]!
+      const session = new StreamSession(served, connection, wire, request.log)
       new Inbox(socket, connection, turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>
         session.receive(frame, isBinary),
       )
       connection.track(
-        service.start().then(
-          () => session.ready(sockets.limits.heartbeatMs),
+        served.current.service.start().then(
+          () => session.open(sockets.limits.heartbeatMs),
           () => connection.close(1011, 'The engine could not be started.'),
         ),
       )

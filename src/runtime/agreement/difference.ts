@@ -4,9 +4,6 @@ export interface Difference {
   mean: number
 }
 
-/** What an engine of 16 or 8 bits may differ by from float32, in normalised actions. */
-export const REDUCED_TOLERANCE: Difference = { max: 0.05, mean: 0.01 }
-
 /** Largest and mean absolute difference; NaN on either side makes both NaN, which no tolerance passes. */
 export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): Difference {
   if (actual.length !== expected.length) return { max: Number.NaN, mean: Number.NaN }

@@ -1,16 +1,17 @@
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
+import type { Arithmetic } from '../../onnx/arithmetic.js'
 import type { Runtime } from '../runtime.js'
-import type { BuildSetting } from '../tensorrt/build.js'
+import type { NetworkCase } from './run-case.js'
 import {
   type CaseDifference,
   differencesFrom,
   type ExpectedCase,
   expectedOf,
-  SEEDED_TOLERANCE,
-  type SeededCase,
   seededCases,
 } from './seeded-cases.js'
+
+type GateTolerance = Arithmetic['tolerance']['gate']
 
 /** The worst of all cases, and each one's. */
 export interface GateResult extends Omit<CaseDifference, 'name'> {
@@ -18,30 +19,20 @@ export interface GateResult extends Omit<CaseDifference, 'name'> {
   cases: readonly CaseDifference[]
 }
 
-export interface GateAttempt extends BuildSetting {
+/** A setting that was tried. */
+export interface GateAttempt<Setting> {
+  setting: Setting
   /** Why it was not taken: the errors, or the reason that it could not be built. Absent when it passed. */
   refused?: string
   /** Absent when nothing could be compared. */
   result?: GateResult
 }
 
-/** Switches that keep TensorRT 10.13/10.14 on Thor from fusing parallel products wrongly at batch 1. */
-const FUSION_OFF = '-peep:fc_h_fusion=off -peep:match_dual_gemm=off'
-
-/** Settings to try in turn. Jetson Thor starts where its known faults are avoided. */
-export function settingsFor(computeCapability: string): BuildSetting[] {
-  const at = (flags: string, ...levels: number[]) =>
-    levels.map(optimizationLevel => ({ optimizationLevel, flags }))
-  return computeCapability === '11.0'
-    ? at(FUSION_OFF, 2, 1, 0)
-    : [...at('', 3), ...at(FUSION_OFF, 3), ...at('', 2), ...at(FUSION_OFF, 2, 1)]
-}
-
 /** Seeds of the gate's inputs. */
 const SEEDS = [1, 2, 3]
 
 /** The gate's inputs: the seeded cases, three times with other observations and noise. */
-export const gateCases = (config: ModelConfig, maxBatch: number): SeededCase[] =>
+export const gateCases = (config: ModelConfig, maxBatch: number): NetworkCase[] =>
   SEEDS.flatMap(seed => seededCases(config, maxBatch, seed))
 
 /**
@@ -49,53 +40,64 @@ export const gateCases = (config: ModelConfig, maxBatch: number): SeededCase[] =
  * has forks, where it decides between two motions and correct bfloat16 goes the other way; so the largest error has no
  * limit either, as long as it is finite. NaN is in no order: it passes no limit.
  */
-export function judge(cases: readonly CaseDifference[]): GateResult {
+export function judge(cases: readonly CaseDifference[], tolerance: GateTolerance): GateResult {
   const names = [...new Set(cases.map(({ name }) => name))]
   const worst = (kind: 'most' | 'mean') =>
     Math.max(...names.map(name => middle(cases.filter(one => one.name === name).map(one => one[kind]))))
   const max = Math.max(...cases.map(one => one.max))
   const [most, mean] = [worst('most'), worst('mean')]
-  const passed = Number.isFinite(max) && most <= SEEDED_TOLERANCE.most && mean <= SEEDED_TOLERANCE.mean
+  const passed = Number.isFinite(max) && most <= tolerance.max && mean <= tolerance.mean
   return { passed, max, most, mean, cases }
 }
 
 const middle = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 
-export interface GateLoop {
-  settings: readonly BuildSetting[]
-  /** Makes the runtime to compare with; it is closed before the first engine is built, for large models' sake. */
+/** What a backend is asked for before its results may be served. */
+export interface Gate<Setting> {
+  /** The backend, as sentences call it. */
+  title: string
+  /** Ways to build it, in the order in which they are tried. */
+  settings: readonly Setting[]
+  describe(setting: Setting): string
+  /** What its user may try when none passes, as a sentence. */
+  advice: string
+  tolerance: GateTolerance
+  cases: readonly NetworkCase[]
+  /** Makes the runtime to compare with; it is closed before the first build, for large models' sake. */
   reference(): Promise<Runtime>
-  cases: readonly SeededCase[]
   /** Builds under a setting and opens what was built. The runtime is closed here. */
-  open(setting: BuildSetting): Promise<Runtime>
-  onAttempt?: (attempt: GateAttempt) => void
+  open(setting: Setting): Promise<Runtime>
+  onAttempt?: (attempt: GateAttempt<Setting>) => void
 }
 
 /**
- * The first setting whose engines agree with the reference. A build that fails or crashes counts as not agreeing. Throws
+ * The first setting whose runtime agrees with the reference. A build that fails or crashes counts as not agreeing. Throws
  * RUNTIME_UNAVAILABLE with all attempts when none agrees, and REQUEST_CANCELLED when the build is called off.
  */
-export async function passingSetting(loop: GateLoop): Promise<{ setting: BuildSetting; result: GateResult }> {
-  const reference = await loop.reference()
-  const expected = await expectedOf(reference, loop.cases).finally(() => reference.close())
-  const attempts: GateAttempt[] = []
-  for (const setting of loop.settings) {
-    const { refused, result } = await attempt(loop, expected, setting)
-    attempts.push({ ...setting, ...(refused && { refused }), ...(result && { result }) })
-    loop.onAttempt?.(attempts.at(-1)!)
-    if (result?.passed) return { setting, result }
+export async function passingSetting<Setting>(
+  gate: Gate<Setting>,
+): Promise<{ setting: Setting; result: GateResult }> {
+  const { title, tolerance, describe } = gate
+  const reference = await gate.reference()
+  const expected = await expectedOf(reference, gate.cases).finally(() => reference.close())
+  const attempts: GateAttempt<Setting>[] = []
+  for (const setting of gate.settings) {
+    const attempt = { setting, ...(await tried(gate, expected, setting)) }
+    attempts.push(attempt)
+    gate.onAttempt?.(attempt)
+    if (attempt.result?.passed) return { setting, result: attempt.result }
   }
-  const list = attempts.map(one => `${describe(one)}: ${one.refused}`).join('; ')
+  const list = attempts.map(({ setting, refused }) => `${describe(setting)}: ${refused}`).join('; ')
   throw new TurboPiError(
     'RUNTIME_UNAVAILABLE',
-    `No TensorRT engine agrees with the CPU runtime (99 % of the actions within ${SEEDED_TOLERANCE.most}, mean error ${SEEDED_TOLERANCE.mean}), so none is served. Tried ${list}. Try --precision fp32, or another TensorRT version; --runtime cpu serves without TensorRT.`,
+    `The ${title} runtime does not agree with the CPU runtime (99 % of the actions within ${tolerance.max}, mean error ${tolerance.mean}), so it is not served. Tried ${list}. ${gate.advice} --runtime cpu serves without a GPU.`,
   )
 }
 
-async function attempt(
-  { open }: GateLoop,
+async function tried<Setting>(
+  { open, tolerance }: Gate<Setting>,
   expected: readonly ExpectedCase[],
-  setting: BuildSetting,
+  setting: Setting,
 ): Promise<{ refused?: string; result?: GateResult }> {
   let runtime: Runtime
   try {
@@ -105,7 +107,7 @@ async function attempt(
     return { refused: reasonOf(error) }
   }
   try {
-    const result = judge(await differencesFrom(runtime, expected))
+    const result = judge(await differencesFrom(runtime, expected), tolerance)
     return result.passed ? { result } : { result, refused: errorsOf(result) }
   } catch (error) {
     return { refused: reasonOf(error) }
@@ -117,8 +119,3 @@ async function attempt(
 /** "largest error 0.01, 99 % within 0.004, mean 0.002". */
 export const errorsOf = ({ max, most, mean }: Pick<GateResult, 'max' | 'most' | 'mean'>) =>
   `largest error ${max.toPrecision(3)}, 99 % within ${most.toPrecision(3)}, mean ${mean.toPrecision(3)}`
-
-/** "optimization level 2 with -peep:…". */
-export function describe({ optimizationLevel, flags }: BuildSetting): string {
-  return `optimization level ${optimizationLevel}${flags && ` with ${flags}`}`
-}

@@ -1,33 +1,27 @@
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { samplingRows } from '../../families/pi0/sampling.js'
+import { variantOf } from '../../families/pi0/variant.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { type Difference, difference, REDUCED_TOLERANCE } from './difference.js'
-
-/** Inputs for comparing one runtime with another where no golden data is at hand. */
-export interface SeededCase {
-  name: string
-  rows: PerceiveRow[]
-  /** [rows, actionHorizon, actionDim]. */
-  noise: Float32Array
-  /** Numbers of denoise steps; default `SEEDED_STEPS`. */
-  steps?: readonly number[]
-}
+import { type Difference, difference } from './difference.js'
+import { type CaseTensors, type NetworkCase, runCase } from './run-case.js'
 
 /** An error that one denoise step hides can show after ten. */
-export const SEEDED_STEPS: readonly number[] = [1, 10]
+const SEEDED_STEPS: readonly number[] = [1, 10]
 
 /**
- * The same cases for the same config and seed: every camera and the longest prompt, one camera and a short prompt, and
- * where a batch may hold them, both together.
+ * Inputs for comparing one runtime with another where no golden data is at hand; the same for the same config and seed:
+ * every camera and the longest prompt, one camera and a short prompt, and where a batch may hold them, both together.
  */
-export function seededCases(config: ModelConfig, maxBatch: number, seed = 1): SeededCase[] {
-  const { cameraSlots, vision, maxTokenLength, vocabSize, modelType, actionHorizon, actionDim } = config
+export function seededCases(config: ModelConfig, maxBatch: number, seed = 1): NetworkCase[] {
+  const { cameraSlots, vision, maxTokenLength, vocabSize, actionHorizon, actionDim } = config
   const uniform = generator(seed)
   const image = () => Uint8Array.from({ length: vision.imageSize ** 2 * 3 }, () => uniform() * 256)
   const row = (cameras: number, tokens: number): PerceiveRow => ({
     images: cameraSlots.map((_, slot) => (slot < cameras ? image() : null)),
     tokens: Int32Array.from({ length: tokens }, () => uniform() * vocabSize),
-    ...(modelType === 'pi0' && { state: Float32Array.from({ length: actionDim }, () => 2 * uniform() - 1) }),
+    ...(variantOf(config).stateToken && {
+      state: Float32Array.from({ length: actionDim }, () => 2 * uniform() - 1),
+    }),
   })
   const whole = row(cameraSlots.length, maxTokenLength)
   const small = row(1, Math.min(16, maxTokenLength))
@@ -36,59 +30,46 @@ export function seededCases(config: ModelConfig, maxBatch: number, seed = 1): Se
     ['one camera, short prompt', [small]],
   ]
   if (maxBatch > 1) groups.push(['a batch of both', [small, whole]])
-  return groups.map(([name, rows]) => ({
-    name,
-    rows,
-    noise: Float32Array.from({ length: rows.length * actionHorizon * actionDim }, () => normal(uniform)),
-  }))
+  return groups.map(([name, rows]) => {
+    const size = rows.length * actionHorizon * actionDim
+    const noise = Float32Array.from({ length: size }, () => normal(uniform))
+    return { name, rows, runs: SEEDED_STEPS.map(steps => samplingRows(noise, rows.length, steps)) }
+  })
 }
 
-async function chunksOf(runtime: Runtime, { rows, noise, steps = SEEDED_STEPS }: SeededCase) {
-  const prefix = await runtime.perceive(rows)
-  try {
-    const chunks: Float32Array[] = []
-    for (const count of steps)
-      chunks.push((await runtime.act(prefix, samplingRows(noise, rows.length, count))).actions)
-    return chunks
-  } finally {
-    prefix.release()
-  }
-}
-
-/** A case, and the chunks that an engine has to give. */
-export type ExpectedCase = SeededCase & { expected: Float32Array[] }
+/** A case, and what an engine has to give for each of its runs. */
+export type ExpectedCase = NetworkCase & { expected: CaseTensors[] }
 
 /** The cases with what `reference` makes of them. */
-export async function expectedOf(reference: Runtime, cases: readonly SeededCase[]): Promise<ExpectedCase[]> {
+export async function expectedOf(reference: Runtime, cases: readonly NetworkCase[]): Promise<ExpectedCase[]> {
   const all: ExpectedCase[] = []
-  for (const one of cases) all.push({ ...one, expected: await chunksOf(reference, one) })
+  for (const one of cases) all.push({ ...one, expected: await runCase(reference, one) })
   return all
 }
 
-/** Differences of the actions of one case at one number of steps. */
+/** Differences of the actions of one run of a case. */
 export interface CaseDifference extends Difference {
   name: string
   /** What 99 of 100 values stay within. */
   most: number
 }
 
-/** What `most` and `mean` may be for an engine of 16 or 8 bits. */
-export const SEEDED_TOLERANCE = { most: REDUCED_TOLERANCE.max, mean: REDUCED_TOLERANCE.mean }
-
-/** How far the actions of a runtime are from those expected, for every case and number of steps. */
+/** How far the actions of a runtime are from those expected, for every run of every case. */
 export async function differencesFrom(
   runtime: Runtime,
   cases: readonly ExpectedCase[],
 ): Promise<CaseDifference[]> {
   const all: CaseDifference[] = []
   for (const one of cases) {
-    const chunks = await chunksOf(runtime, one)
-    for (const [k, count] of (one.steps ?? SEEDED_STEPS).entries())
+    for (const [k, { actions }] of (await runCase(runtime, one)).entries()) {
+      const { steps } = one.runs[k]![0]!
+      const expected = one.expected[k]!.actions
       all.push({
-        name: `${one.name}, ${count} ${count === 1 ? 'step' : 'steps'}`,
-        ...difference(chunks[k]!, one.expected[k]!),
-        most: percentile99(chunks[k]!, one.expected[k]!),
+        name: `${one.name}, ${steps} ${steps === 1 ? 'step' : 'steps'}`,
+        ...difference(actions, expected),
+        most: percentile99(actions, expected),
       })
+    }
   }
   return all
 }

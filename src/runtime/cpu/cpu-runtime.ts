@@ -1,26 +1,21 @@
-import { statSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
-import { fingerprintOf, isLowered, loweredDirectory, WEIGHTS_FILE } from '../../families/lowered-model.js'
-import type { ModelConfig, Precision } from '../../families/pi0/config.js'
-import { checkSampling, type Sampling } from '../../families/pi0/sampling.js'
+import { WEIGHTS_FILE } from '../../families/lowered-model.js'
+import type { ModelConfig } from '../../families/pi0/config.js'
+import type { Sampling } from '../../families/pi0/sampling.js'
+import type { Precision } from '../../onnx/arithmetic.js'
 import { cacheDirectory } from '../../storage/cache.js'
-import { layerCapacity, layOut } from '../prefix-layout.js'
-import type {
-  ActResult,
-  InferenceTrace,
-  PerceiveRow,
-  Prefix,
-  RunOptions,
-  Runtime,
-  RuntimeInfo,
-} from '../runtime.js'
-import { startWorker } from '../worker-thread.js'
+import { contentDigest } from '../../storage/content.js'
+import { markStart } from '../../storage/entries.js'
+import { markUse } from '../../storage/use.js'
+import { startWorker } from '../../worker-thread.js'
+import { layerCapacity, type PrefixLayout } from '../prefix-layout.js'
+import type { ActResult, InferenceTrace, RunOptions, Runtime, RuntimeInfo } from '../runtime.js'
+import { type Held, type Perceived, SlotRuntime } from '../slots.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { Lane, type Slot } from './lane.js'
 import { physicalCores } from './processor.js'
-import type { ActReply, PerceiveReply } from './protocol.js'
+import type { ActReply } from './protocol.js'
 
 export interface CpuRuntimeOptions {
   /** A safetensors file or the index of a sharded one. */
@@ -45,8 +40,12 @@ export interface CpuRuntimeOptions {
   visionCache?: number
   /** Where lowered models are kept; default `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
   cache?: string
+  /** Why this backend, when the choice was left to `auto`. */
+  chosen?: string
   /** Hears bytes written while a checkpoint is lowered for the first time. */
   onProgress?: (done: number, total: number) => void
+  /** Hears, in sentences, that the cached model was damaged; a warning of the process by default. */
+  onNotice?: (text: string) => void
   /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
   signal?: AbortSignal
 }
@@ -54,159 +53,102 @@ export interface CpuRuntimeOptions {
 /** From this size on, a second copy of float32 weights costs more than their rearrangement gains. */
 const MAPPED_BYTES = 2 ** 32
 
-const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
-
-/** The K/V of a batch in a slot. */
-class CpuPrefix implements Prefix {
-  constructor(
-    readonly owner: CpuRuntime,
-    readonly slot: Slot,
-    readonly lengths: readonly number[],
-    readonly state: Float32Array | undefined,
-    readonly reply: PerceiveReply,
-    private readonly free: () => void,
-  ) {}
-
-  released = false
-
-  get batch(): number {
-    return this.lengths.length
-  }
-
-  get timing() {
-    return { visionMs: this.reply.visionMs, prefixMs: this.reply.prefixMs }
-  }
-
-  get images() {
-    return { encoded: this.reply.encoded, reused: this.reply.reused }
-  }
-
-  release(): void {
-    if (this.released) return
-    this.released = true
-    this.free()
-  }
-}
-
-class CpuRuntime implements Runtime {
-  private readonly freeSlots: Slot[]
+class CpuRuntime extends SlotRuntime<Slot> {
   private readonly slotBytes: number
 
   constructor(
-    readonly info: RuntimeInfo,
+    info: RuntimeInfo,
     private readonly float: Float,
     private readonly perceiveLane: Lane,
     private readonly actLane: Lane,
+    /** The cached model may be pruned. */
+    private readonly releaseModel: () => void,
   ) {
     const { config, maxBatch, prefixSlots } = info
+    super(
+      info,
+      Array.from({ length: prefixSlots }, () => ({ buffer: undefined })),
+    )
     this.slotBytes =
       layerCapacity(config, maxBatch) * 2 * config.prefix.depth * FLOATS[float].BYTES_PER_ELEMENT
-    this.freeSlots = Array.from({ length: prefixSlots }, () => ({ buffer: undefined }))
   }
 
-  perceive(rows: readonly PerceiveRow[], options: RunOptions = {}): Promise<Prefix> {
-    return this.fillPrefix(rows, options, false)
+  protected async fill(slot: Slot, layout: PrefixLayout, options: RunOptions): Promise<Perceived> {
+    const { visionMs, prefixMs, encoded, reused } = await this.perceiveInto(slot, layout, options, false)
+    return { timing: { visionMs, prefixMs }, images: { encoded, reused } }
   }
 
-  private async fillPrefix(
-    rows: readonly PerceiveRow[],
-    options: RunOptions,
-    trace: boolean,
-  ): Promise<CpuPrefix> {
-    const { config, maxBatch, prefixSlots } = this.info
-    if (rows.length < 1 || rows.length > maxBatch)
-      throw refuse(`perceive takes 1 to ${maxBatch} rows, got ${rows.length}`)
-    const layout = layOut(rows, config)
-    const slot = this.freeSlots.pop()
-    if (!slot) throw refuse(`all ${prefixSlots} prefix slots are in use; release one first`)
-    const free = () => this.freeSlots.push(slot)
+  private perceiveInto(slot: Slot, layout: PrefixLayout, options: RunOptions, trace: boolean) {
     // The system commits memory only where a batch has written.
     slot.buffer ??= new ArrayBuffer(this.slotBytes)
-    try {
-      const gives = layout.images.buffer
-      const reply = await this.perceiveLane.call(
-        { kind: 'perceive', layout, trace },
-        { ...options, slot, gives },
-      )
-      const state = config.modelType === 'pi0' ? joined(rows.map(row => row.state!)) : undefined
-      return new CpuPrefix(this, slot, Array.from(layout.lengths, Number), state, reply, free)
-    } catch (error) {
-      free()
-      throw error
-    }
+    const gives = layout.images.buffer
+    return this.perceiveLane.call({ kind: 'perceive', layout, trace }, { ...options, slot, gives })
   }
 
-  async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
-    const { actions, stepMs } = await this.denoise(prefix, sampling, options, false)
+  protected async denoise(
+    held: Held<Slot>,
+    sampling: readonly Sampling[],
+    options: RunOptions,
+  ): Promise<ActResult> {
+    const { actions, stepMs } = await this.actOn(held, sampling, options, false)
     return { actions, stepMs }
   }
 
-  private async denoise(
-    prefix: Prefix,
+  private actOn(
+    { slot, batch, lengths, state }: Held<Slot>,
     sampling: readonly Sampling[],
     options: RunOptions,
     trace: boolean,
   ): Promise<ActReply> {
-    if (!(prefix instanceof CpuPrefix) || prefix.owner !== this)
-      throw refuse('the prefix was made by another runtime')
-    if (prefix.released) throw refuse('the prefix has been released')
-    if (!prefix.slot.buffer) throw refuse('the prefix is in use by another call, or was lost with its worker')
-    checkSampling(sampling, prefix.batch, this.info.config)
+    if (!slot.buffer)
+      throw new TurboPiError(
+        'RUNTIME_FAILED',
+        'the prefix is in use by another call, or was lost with its worker',
+      )
     return this.actLane.call(
       {
         kind: 'act',
-        batch: prefix.batch,
-        positions: Math.max(...prefix.lengths),
-        lengths: BigInt64Array.from(prefix.lengths, BigInt),
+        batch,
+        positions: Math.max(...lengths),
+        lengths: BigInt64Array.from(lengths, BigInt),
         sampling,
-        ...(prefix.state && { state: prefix.state }),
+        ...(state && { state }),
         trace,
       },
-      { ...options, slot: prefix.slot },
+      { ...options, slot },
     )
   }
 
-  async trace(
-    rows: readonly PerceiveRow[],
+  protected async traceIn(
+    slot: Slot,
+    layout: PrefixLayout,
     sampling: readonly Sampling[],
   ): Promise<InferenceTrace & ActResult> {
-    const prefix = await this.fillPrefix(rows, {}, true)
-    try {
-      const { actions, stepMs, x, velocity } = await this.denoise(prefix, sampling, {}, true)
-      const { depth, kvHeads, headDim } = this.info.config.prefix
-      const { buffer } = prefix.slot
-      const partBytes = this.slotBytes / (2 * depth)
-      const size = prefix.batch * kvHeads * Math.max(...prefix.lengths) * headDim
-      const copy = (index: number) =>
-        widened(new FLOATS[this.float](buffer!, index * partBytes, size).slice())
-      const layers = Array.from({ length: depth }, (_, l) => l)
-      return {
-        imageEmbeddings: prefix.reply.imageEmbeddings!,
-        keys: layers.map(l => copy(2 * l)),
-        values: layers.map(l => copy(2 * l + 1)),
-        x,
-        velocity,
-        actions,
-        stepMs,
-      }
-    } finally {
-      prefix.release()
+    const { batch, positions, state } = layout
+    const { imageEmbeddings } = await this.perceiveInto(slot, layout, {}, true)
+    const held = { slot, batch, lengths: Array.from(layout.lengths, Number), state }
+    const { actions, stepMs, x, velocity } = await this.actOn(held, sampling, {}, true)
+    const { depth, kvHeads, headDim } = this.info.config.prefix
+    const partBytes = this.slotBytes / (2 * depth)
+    const size = batch * kvHeads * positions * headDim
+    const copy = (index: number) =>
+      widened(new FLOATS[this.float](slot.buffer!, index * partBytes, size).slice())
+    const layers = Array.from({ length: depth }, (_, l) => l)
+    return {
+      imageEmbeddings: imageEmbeddings!,
+      keys: layers.map(l => copy(2 * l)),
+      values: layers.map(l => copy(2 * l + 1)),
+      x,
+      velocity,
+      actions,
+      stepMs,
     }
   }
 
   async close(): Promise<void> {
     await Promise.all([this.perceiveLane.close(), this.actLane.close()])
+    this.releaseModel()
   }
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let position = 0
-  for (const part of parts) {
-    whole.set(part, position)
-    position += part.length
-  }
-  return whole
 }
 
 /**
@@ -221,8 +163,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(physicalCores() / lanes)) } = options
   const source = { weightsPath, config, precision, emulated }
-  const fingerprint = fingerprintOf(source)
-  const directory = loweredDirectory(fingerprint, options.cache ?? cacheDirectory())
+  const cache = options.cache ?? cacheDirectory()
   const start = () => startWorker('worker', import.meta.url)
   const perceiveLane = new Lane(start)
   const actLane = lanes === 1 ? perceiveLane : new Lane(start)
@@ -230,10 +171,18 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     ...(options.signal && { signal: options.signal }),
     ...(options.onProgress && { onProgress: options.onProgress }),
   }
+  const looking = markStart(cache)
+  let release = () => {}
+  let weights: string
   try {
-    if (!isLowered(directory))
-      await perceiveLane.call({ kind: 'lower', source, fingerprint, directory }, options)
-    const mapped = precision === 'fp32' && statSync(join(directory, WEIGHTS_FILE)).size >= MAPPED_BYTES
+    const { directory, model } = await perceiveLane.call(
+      { kind: 'lower', source, cache },
+      { onNotice: text => process.emitWarning(text), ...options },
+    )
+    release = markUse(directory)
+    looking()
+    weights = contentDigest(model.content)
+    const mapped = precision === 'fp32' && model.files[WEIGHTS_FILE]!.bytes >= MAPPED_BYTES
     const load = { kind: 'load', directory, config, float, threads, mapped, visionCache } as const
     if (lanes === 1)
       await perceiveLane.prepare({ ...load, graphs: ['vision', 'prefix', 'modulation', 'denoise'] }, starting)
@@ -244,13 +193,18 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
       ])
   } catch (error) {
     await Promise.all([perceiveLane.close(), actLane.close()])
+    release()
+    looking()
     throw error
   }
   const device = `${cpus()[0]?.model.trim() ?? 'CPU'}, ${threads * lanes} threads${emulated ? `, ${precision} emulated` : ''}`
+  const { chosen } = options
+  const info = { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, weights, config }
   return new CpuRuntime(
-    { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, fingerprint, config },
+    chosen === undefined ? info : { ...info, chosen },
     float,
     perceiveLane,
     actLane,
+    release,
   )
 }

@@ -15,6 +15,7 @@ export interface CallOptions {
   /** Memory of the call's that it may keep: moved to the worker, not copied. */
   gives?: ArrayBuffer
   onProgress?: (done: number, total: number) => void
+  onNotice?: (text: string) => void
 }
 
 interface Pending extends CallOptions {
@@ -82,6 +83,10 @@ export class Lane {
     if (!pending) return
     if ('progress' in response) {
       pending.onProgress?.(response.progress.done, response.progress.total)
+      return
+    }
+    if ('notice' in response) {
+      pending.onNotice?.(response.notice)
       return
     }
     this.pending.delete(response.id)

@@ -1,15 +1,15 @@
 import type { GraphName, ModelSource } from '../../families/lowered-model.js'
+import type { CachedModel } from '../../families/model-cache.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { PrefixLayout } from '../prefix-layout.js'
 import type { Float } from './floats.js'
 
-/** Lowers a checkpoint into the cache. */
+/** Finds the lowered model of a checkpoint in the cache, or lowers it into it. */
 export interface LowerCall {
   kind: 'lower'
   source: ModelSource
-  fingerprint: string
-  directory: string
+  cache: string
 }
 
 export interface LoadCall {
@@ -69,7 +69,7 @@ export interface CloseCall {
 
 export interface Replies {
   close: undefined
-  lower: undefined
+  lower: CachedModel
   load: undefined
   perceive: PerceiveReply
   act: ActReply
@@ -92,5 +92,6 @@ export interface Request {
 /** Worker → main thread. `code` is that of a TurboPiError. */
 export type Response =
   | { id: number; progress: { done: number; total: number } }
+  | { id: number; notice: string }
   | { id: number; slot?: ArrayBuffer; result: Replies[keyof Replies] }
   | { id: number; slot?: ArrayBuffer; error: { code: string; message: string } }

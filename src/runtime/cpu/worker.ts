@@ -2,7 +2,7 @@ import { getPriority, setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { lowerIntoCache } from '../../families/lowered-model.js'
+import { modelFromCache } from '../../families/model-cache.js'
 import type { Replies, Request, Response } from './protocol.js'
 import { Sessions } from './sessions.js'
 
@@ -26,11 +26,11 @@ async function handle(
   { call, slot }: Request,
   checkpoint: () => void,
   onProgress: Progress,
+  onNotice: (text: string) => void,
 ): Promise<Replies[keyof Replies]> {
   switch (call.kind) {
     case 'lower':
-      await lowerIntoCache(call.source, call.fingerprint, call.directory, { onProgress, waiting: checkpoint })
-      return undefined
+      return modelFromCache(call.source, call.cache, { onProgress, onNotice, checkpoint })
     case 'load':
       sessions = await Sessions.load(call, checkpoint)
       return undefined
@@ -53,9 +53,10 @@ async function answer(request: Request): Promise<Response> {
     checkpoint()
     port.postMessage({ id, progress: { done, total } } satisfies Response)
   }
+  const onNotice = (notice: string) => port.postMessage({ id, notice } satisfies Response)
   try {
     checkpoint()
-    return { id, ...(slot && { slot }), result: await handle(request, checkpoint, onProgress) }
+    return { id, ...(slot && { slot }), result: await handle(request, checkpoint, onProgress, onNotice) }
   } catch (error) {
     const code = error instanceof TurboPiError ? error.code : 'RUNTIME_FAILED'
     return { id, ...(slot && { slot }), error: { code, message: reasonOf(error) } }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { reasonOf } from '../../errors.js'
 
 /** What the addon finds on this machine; everything up to the first missing piece is filled in. */
 export interface NativeProbe {
@@ -113,16 +113,21 @@ export interface NativeSession {
   close(): Promise<void>
 }
 
+/** What a session runs, by the kind of its stages; each backend has its own. */
+export interface NativeStages {
+  readonly kind: string
+}
+
 export interface NativeAddon {
-  probe(device?: number): NativeProbe
-  /** Why a plan cannot be used here, or '' when it can. */
-  planMismatch(plan: PlanReference & { device: number }): string
+  probe(device?: number): Promise<NativeProbe>
+  /** Why a plan cannot be used here, or '' when it can. Reads the whole file. */
+  planMismatch(plan: PlanReference & { device: number }): Promise<string>
   buildPlan(
     request: BuildRequest,
     onProgress: (phase: string, step: number, steps: number) => void,
   ): { promise: Promise<void>; cancel(): void }
   openSession(options: {
-    plans: Record<EngineName, PlanReference>
+    stages: NativeStages
     lanes: 1 | 2
     slots: number
     device: number
@@ -135,8 +140,8 @@ export interface NativeError extends Error {
   hint: string
 }
 
-/** Whether TensorRT can run here, and what was found. */
-export interface TensorRtProbe extends Omit<NativeProbe, 'headers'> {
+/** What this machine offers GPU backends, and what is missing. */
+export interface GpuProbe extends Omit<NativeProbe, 'headers'> {
   headers?: string
 }
 
@@ -165,25 +170,7 @@ export function loadAddon(path = addonPath()): NativeAddon | { reason: string; h
   }
 }
 
-/** What this machine offers the TensorRT runtime. Never throws. */
-export function probe(addon = loadAddon(), device = 0): TensorRtProbe {
+/** What this machine offers. Never rejects. */
+export async function probe(addon = loadAddon(), device = 0): Promise<GpuProbe> {
   return 'reason' in addon ? { available: false, ...addon } : addon.probe(device)
-}
-
-/** The addon on a machine where TensorRT runs, with what the probe found. Throws RUNTIME_UNAVAILABLE in one paragraph. */
-export function requireTensorRt(
-  addon: ReturnType<typeof loadAddon>,
-  device = 0,
-): { addon: NativeAddon; found: TensorRtProbe } {
-  const found = probe(addon, device)
-  if ('reason' in addon || !found.available) throw unavailable(found.reason, found.hint)
-  return { addon, found }
-}
-
-export function unavailable(reason = 'no reason was given', hint = ''): TurboPiError {
-  const mend = hint ? ` To mend it: ${hint}.` : ''
-  return new TurboPiError(
-    'RUNTIME_UNAVAILABLE',
-    `The TensorRT runtime is not available: ${reason}.${mend} Nothing else is served in its place; --runtime cpu serves without a GPU.`,
-  )
 }

@@ -1,6 +1,5 @@
-import { tokensPerImage } from '../../families/pi0/config.js'
-import { layOut } from '../prefix-layout.js'
-import type { PerceiveRow, RuntimeInfo } from '../runtime.js'
+import { type ModelConfig, tokensPerImage } from '../../families/pi0/config.js'
+import type { PrefixLayout } from '../prefix-layout.js'
 import type { NativePerceive } from './addon.js'
 
 /** A batch as the engines take it, and the longest row's places before padding. */
@@ -12,19 +11,21 @@ export interface EngineBatch {
 }
 
 /**
- * Lays rows out and pads them to the sizes that CUDA graphs are captured for: prompts to a token bucket, the prefix to
+ * Pads a batch to the sizes that CUDA graphs are captured for: prompts to a token bucket, the prefix to
  * the most cameras of any row and that bucket. Padding points at place 0 and is masked by `lengths`. A batch without any
- * picture carries a blank one that no row points at, since an engine takes no empty tensor. Throws RUNTIME_FAILED.
+ * picture carries a blank one that no row points at, since an engine takes no empty tensor.
  */
 export function engineBatch(
-  rows: readonly PerceiveRow[],
-  { config }: Pick<RuntimeInfo, 'config'>,
+  layout: PrefixLayout,
+  config: ModelConfig,
   buckets: readonly number[],
 ): EngineBatch {
-  const layout = layOut(rows, config)
   const perImage = tokensPerImage(config)
-  const bucket = buckets.find(size => rows.every(row => row.tokens.length <= size))!
-  const cameras = Math.max(...rows.map(row => row.images.filter(image => image !== null).length))
+  const { tokenCounts } = layout
+  const bucket = buckets.find(size => tokenCounts.every(count => count <= size))!
+  const cameras = Math.max(
+    ...tokenCounts.map((count, row) => (Number(layout.lengths[row]) - count) / perImage),
+  )
   const prefixLength = cameras * perImage + bucket
   const blank = layout.imageCount === 0
 

@@ -2,15 +2,17 @@ import { join } from 'node:path'
 import { parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { lowerIntoCache, type ModelSource } from '../../families/lowered-model.js'
+import type { ModelSource } from '../../families/lowered-model.js'
+import { type CachedModel, modelFromCache } from '../../families/model-cache.js'
 
 /** What the CPU does for a GPU runtime, off the event loop: lowering a checkpoint, and the modulation graph. */
 export type WorkerCall =
-  | { kind: 'lower'; source: ModelSource; fingerprint: string; directory: string }
+  | { kind: 'lower'; source: ModelSource; cache: string }
   | { kind: 'modulation'; directory: string; embedding: Float32Array; steps: number }
 
 export type WorkerReply =
-  | { kind: 'done'; table?: Float32Array }
+  | { kind: 'done'; result: CachedModel | Float32Array }
+  | { kind: 'notice'; text: string }
   | { kind: 'progress'; done: number; total: number }
   | { kind: 'error'; code?: TurboPiError['code']; message: string }
 
@@ -18,17 +20,18 @@ const send = (reply: WorkerReply) => parentPort!.postMessage(reply)
 
 async function answer(call: WorkerCall): Promise<WorkerReply> {
   if (call.kind === 'lower') {
-    await lowerIntoCache(call.source, call.fingerprint, call.directory, {
+    const result = await modelFromCache(call.source, call.cache, {
       onProgress: (done, total) => send({ kind: 'progress', done, total }),
+      onNotice: text => send({ kind: 'notice', text }),
     })
-    return { kind: 'done' }
+    return { kind: 'done', result }
   }
   const { directory, embedding, steps } = call
   const session = await InferenceSession.create(join(directory, 'modulation.onnx'), { logSeverityLevel: 3 })
   try {
     const shape = [steps, embedding.length / steps]
     const { modulation } = await session.run({ time_embedding: new Tensor('float32', embedding, shape) })
-    return { kind: 'done', table: Float32Array.from(modulation!.data as Float32Array) }
+    return { kind: 'done', result: Float32Array.from(modulation!.data as Float32Array) }
   } finally {
     await session.release()
   }

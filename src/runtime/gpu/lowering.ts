@@ -1,21 +1,23 @@
 import { calledOff } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { isLowered, type ModelSource } from '../../families/lowered-model.js'
+import type { ModelSource } from '../../families/lowered-model.js'
+import type { CachedModel } from '../../families/model-cache.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { timeEmbeddings } from '../../families/pi0/time.js'
-import { startWorker } from '../worker-thread.js'
+import { startWorker } from '../../worker-thread.js'
 import type { WorkerCall, WorkerReply } from './lowering-worker.js'
 
 interface LoweringOptions {
   onProgress?: (done: number, total: number) => void
+  onNotice?: (text: string) => void
   signal?: AbortSignal
 }
 
 /** One call in a worker thread of its own: these are rare and load much. */
-function call(
+function call<T extends CachedModel | Float32Array>(
   request: WorkerCall,
-  { onProgress, signal }: LoweringOptions = {},
-): Promise<Float32Array | undefined> {
+  { onProgress, onNotice, signal }: LoweringOptions = {},
+): Promise<T> {
   if (signal?.aborted) return Promise.reject(calledOff('the start'))
   return new Promise((resolve, reject) => {
     const worker = startWorker('lowering-worker', import.meta.url)
@@ -33,8 +35,9 @@ function call(
     })
     worker.on('message', (reply: WorkerReply) => {
       if (reply.kind === 'progress') return onProgress?.(reply.done, reply.total)
+      if (reply.kind === 'notice') return onNotice?.(reply.text)
       if (reply.kind === 'error') reject(new TurboPiError(reply.code ?? 'RUNTIME_FAILED', reply.message))
-      else resolve(reply.table)
+      else resolve(reply.result as T)
       // Killing a worker within a native call would abort the process; it has just left its last one.
       void worker.terminate()
     })
@@ -42,22 +45,24 @@ function call(
   })
 }
 
-/** Writes graphs and weights into the cache, unless they are there. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
-export async function lower(
-  source: ModelSource,
-  fingerprint: string,
-  directory: string,
-  options: LoweringOptions,
-): Promise<void> {
-  if (!isLowered(directory)) await call({ kind: 'lower', source, fingerprint, directory }, options)
+/** The lowered model of a checkpoint, from the cache or new. Throws CHECKPOINT_INVALID or CACHE_FAILED. */
+export function lower(source: ModelSource, cache: string, options: LoweringOptions): Promise<CachedModel> {
+  return call({ kind: 'lower', source, cache }, options)
 }
 
-/** [steps, modulation]: what the denoise graph takes of the time, by ONNX Runtime (pi05-spec §6.1). */
-export async function modulationTable(
+/** Gives [steps, modulation], what the denoise graph takes of the time, by ONNX Runtime; once a step count (network §6.1). */
+export function modulationTables(
   directory: string,
   config: ModelConfig,
-  steps: number,
-): Promise<Float32Array> {
-  const table = await call({ kind: 'modulation', directory, embedding: timeEmbeddings(config, steps), steps })
-  return table!
+): (steps: number) => Promise<Float32Array> {
+  const tables = new Map<number, Promise<Float32Array>>()
+  return steps => {
+    const known = tables.get(steps)
+    if (known) return known
+    const embedding = timeEmbeddings(config, steps)
+    const table = call<Float32Array>({ kind: 'modulation', directory, embedding, steps })
+    tables.set(steps, table)
+    table.catch(() => tables.delete(steps))
+    return table
+  }
 }

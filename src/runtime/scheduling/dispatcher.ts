@@ -141,16 +141,19 @@ export class Dispatcher {
     this.#pump()
   }
 
-  /** Admits no more, lets accepted work finish for `drainMs`, rejects the rest, closes the runtime. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  /**
+   * Admits no more, lets accepted work finish for `drainMs` (Infinity: until it has), rejects the rest, closes the
+   * runtime. Idempotent.
+   */
+  close(drainMs = this.#drainMs): Promise<void> {
+    this.#closing ??= this.#close(drainMs)
     return this.#closing
   }
 
-  async #close(): Promise<void> {
+  async #close(drainMs: number): Promise<void> {
     if (this.#places.size > 0 || this.#running.length > 0) {
       await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, this.#drainMs)
+        const timer = Number.isFinite(drainMs) ? setTimeout(resolve, drainMs) : undefined
         this.#drained = () => {
           clearTimeout(timer)
           resolve()

@@ -5,19 +5,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { calledOff } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import type { LoweredModel } from '../../families/lowered-model.js'
+import { type LoweredModel, readModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
+import type { BuildProgress } from '../backend.js'
 import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
 import type { BuildMessage } from './build-process.js'
 import { profilesOf, shapesDigest } from './optimization-profiles.js'
-
-/** How TensorRT is told to build. */
-export interface BuildSetting {
-  /** Builder optimization level, 0…5. */
-  optimizationLevel: number
-  /** TensorRT's internal switches, passed in the environment; '' for none. */
-  flags: string
-}
+import type { BuildSetting } from './settings.js'
 
 export interface BuildOptions {
   addon: NativeAddon
@@ -34,18 +28,10 @@ export interface BuildOptions {
   builder?: Builder
 }
 
-/** `done` of `total` steps of the phase that TensorRT is in; it tells no more of what is left. */
-export interface BuildProgress {
-  engine: EngineName
-  phase: string
-  done: number
-  total: number
-}
-
 export type Builder = (
   request: BuildRequest,
   flags: string,
-  onProgress: (progress: Omit<BuildProgress, 'engine'>) => void,
+  onProgress: (progress: Omit<BuildProgress, 'part'>) => void,
   signal: AbortSignal | undefined,
 ) => Promise<void>
 
@@ -54,7 +40,7 @@ export const ENGINES: readonly EngineName[] = ['vision', 'prefix', 'denoise']
 /** Model directory → the model that lies there. Throws RUNTIME_UNAVAILABLE. */
 export function readExportedModel(directory: string): LoweredModel {
   try {
-    return JSON.parse(readFileSync(join(directory, 'model.json'), 'utf8')) as LoweredModel
+    return readModel(directory)
   } catch (error) {
     throw new TurboPiError(
       'RUNTIME_UNAVAILABLE',
@@ -73,7 +59,7 @@ export function planReferences(
     path: join(output, `${engine}.plan`),
     key: {
       graph: engine,
-      model: model.fingerprint,
+      model: model.key,
       'graph file': digest(readFileSync(join(directory, `${engine}.onnx`))),
       shapes: shapesDigest(allProfiles(model, config, maxBatch)),
       'optimization level': String(setting.optimizationLevel),
@@ -107,7 +93,7 @@ export async function buildEngines(
   const profiles = allProfiles(model, config, maxBatch)
   const plans = planReferences(directory, options)
   for (const engine of ENGINES) {
-    const mismatch = addon.planMismatch({ ...plans[engine], device })
+    const mismatch = await addon.planMismatch({ ...plans[engine], device })
     if (mismatch === '') continue
     options.onRebuild?.(engine, mismatch)
     await builder(
@@ -122,7 +108,7 @@ export async function buildEngines(
         device,
       },
       setting.flags,
-      progress => onProgress({ engine, ...progress }),
+      progress => onProgress({ part: engine, ...progress }),
       signal,
     )
   }

@@ -69,7 +69,7 @@ t.test('a LeRobot checkpoint is served as its own files say', async t => {
   }
   const parsed = parser.observation(body, 'json')
   t.same(Object.keys(parsed.images), ['observation.images.image', 'observation.images.image2'], 'a dot nests')
-  t.equal((await policy.prepare(parsed)).images[0]?.length, 150528)
+  t.equal((await policy.prepare(parsed)).row.images[0]?.length, 150528)
 
   const prepared = await policy.prepare(observation())
   const [low, high] = [stats('state', 'q01'), stats('state', 'q99')]
@@ -82,7 +82,7 @@ t.test('a LeRobot checkpoint is served as its own files say', async t => {
     'no epsilon',
   )
   t.same(
-    prepared.images.map(image => image?.[0] ?? null),
+    prepared.row.images.map(image => image?.[0] ?? null),
     [9, 9, null],
   )
   const chunk = policy.finish(new Float32Array(320), prepared)
@@ -143,7 +143,11 @@ t.test('MEAN_STD, renamed cameras, relative actions and padded prompt states', a
     state,
     images: { ...images, ...(front && { 'observation.images.front': front }) },
   })
-  t.equal(prepared.tokens.length > zeros.tokens.length + 24, true, '24 more numbers stand in the prompt')
+  t.equal(
+    prepared.row.tokens.length > zeros.row.tokens.length + 24,
+    true,
+    '24 more numbers stand in the prompt',
+  )
   const chunk = policy.finish(new Float32Array(320), prepared).actions
   for (let i = 0; i < 7; i++)
     t.equal(

@@ -81,8 +81,7 @@ for (const { robot, horizon, actionSize, metadata, spec } of CAPTURES) {
       model: { ...tinyModel, actionHorizon: horizon },
       actionSize,
       prepare: async () => ({
-        images: [null],
-        tokens: Int32Array.of(1),
+        row: { images: [null], tokens: Int32Array.of(1) },
         truncated: false,
         normalisedState: new Float64Array(3),
         state: new Float64Array(0),

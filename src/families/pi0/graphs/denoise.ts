@@ -16,6 +16,7 @@ import {
   type Site,
 } from '../blocks.js'
 import { EXPERT } from '../tensors.js'
+import { variantOf } from '../variant.js'
 import { adaptiveNorms, modulationSize } from './modulation.js'
 
 /** How a sub-layer is normalised and gated, and what the projections see of it. */
@@ -39,17 +40,17 @@ export function denoiseGraph(site: Site): void {
   }))
   const lengths = g.input('lengths', 'int64', ['B'])
 
-  const pi05 = config.modelType === 'pi05'
-  let tokens = pi05
-    ? dense(site, x, 'action_in_proj', { type: 'float32' })
-    : stateAndActions(site, x, modulation)
-  const norms = pi05 ? adaptive(site, modulation) : folded(site)
+  const variant = variantOf(config)
+  let tokens = variant.stateToken
+    ? stateAndActions(site, x, modulation)
+    : dense(site, x, 'action_in_proj', { type: 'float32' })
+  const norms = variant.adaptiveNorms ? adaptive(site, modulation) : folded(site)
 
   const offsets = g.unsqueeze(g.range(g.sizeOf(tokens, 1)), [0])
   const rope = ropeTables(g, g.add(g.unsqueeze(lengths, [1]), offsets), headDim, config.ropeTheta)
   const prefixPositions = g.unsqueeze(g.range(g.sizeOf(prefix[0]!.keys, 2)), [0])
   const padding = paddingMask(g, prefixPositions, lengths)
-  const suffixMask = pi05 ? (logits: Value) => logits : blockCausal(site, offsets)
+  const suffixMask = variant.stateToken ? blockCausal(site, offsets) : (logits: Value) => logits
   for (let l = 0; l < depth; l++)
     tokens = g.scope(`layer.${l}`, () =>
       expertBlock(site, tokens, l, [norms[2 * l]!, norms[2 * l + 1]!], rope, suffixMask, {
@@ -59,7 +60,9 @@ export function denoiseGraph(site: Site): void {
     )
 
   const final = norms[2 * depth]!.apply(tokens)
-  const actions = pi05 ? final : g.splitAt(final, 1, g.concat([g.integers([1]), g.sizeOf(x, 1)], 0), 2)[1]!
+  const actions = variant.stateToken
+    ? g.splitAt(final, 1, g.concat([g.integers([1]), g.sizeOf(x, 1)], 0), 2)[1]!
+    : final
   const { rmsNorm } = norms[2 * depth]!.input
   const velocity = linear(site, actions, 'action_out_proj', [{ weight: 'action_out_proj.weight' }], {
     biases: ['action_out_proj.bias'],

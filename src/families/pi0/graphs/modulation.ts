@@ -2,6 +2,7 @@ import type { Value } from '../../../onnx/graph.js'
 import { dense, linear, type Site } from '../blocks.js'
 import type { ModelConfig } from '../config.js'
 import { EXPERT } from '../tensors.js'
+import { variantOf } from '../variant.js'
 
 /** The adaptive norms of the expert in the order of use: two a layer and the final one. */
 export function adaptiveNorms({ expert }: ModelConfig): string[] {
@@ -13,7 +14,7 @@ export function adaptiveNorms({ expert }: ModelConfig): string[] {
 
 /** Numbers of one denoise step's modulation. */
 export function modulationSize(config: ModelConfig): number {
-  return config.modelType === 'pi05'
+  return variantOf(config).adaptiveNorms
     ? 3 * config.expert.width * adaptiveNorms(config).length
     : config.expert.width
 }
@@ -29,7 +30,9 @@ export function modulationGraph(site: Site): void {
   const { g, config } = site
   const { width } = config.expert
   const embedding = g.input('time_embedding', 'float32', ['N', width])
-  const modulation = config.modelType === 'pi05' ? adaptive(site, embedding) : concatenated(site, embedding)
+  const modulation = variantOf(config).adaptiveNorms
+    ? adaptive(site, embedding)
+    : concatenated(site, embedding)
   g.output('modulation', modulation, ['N', modulationSize(config)])
 }
 

@@ -1,18 +1,18 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import { decodeMsgpack } from '../../contract/msgpack.js'
-import { RequestParser } from '../../contract/parse.js'
-import { TurboPiError } from '../../errors.js'
-import { loadPolicy } from '../../policy/loading/load.js'
-import type { Policy, PreparedObservation } from '../../policy/policy.js'
-import { type Difference, difference } from '../../runtime/agreement/difference.js'
-import type { Runtime } from '../../runtime/runtime.js'
-import { Safetensors } from '../../storage/safetensors.js'
-import { type CaseResult, skippedCase, type Tolerances } from '../../verification/table.js'
+import { TurboPiError } from '../errors.js'
+import { loadPolicy } from '../policy/loading/load.js'
+import type { Policy, PreparedObservation } from '../policy/policy.js'
+import { type Difference, difference } from '../runtime/agreement/difference.js'
+import { runCase } from '../runtime/agreement/run-case.js'
+import type { Runtime } from '../runtime/runtime.js'
+import { Safetensors } from '../storage/safetensors.js'
+import { prepareRecorded } from './recorded-message.js'
+import { type CaseResult, skippedCase, type Tolerances } from './results.js'
 
-export interface VerifyPoliciesOptions {
+export interface PolicyCases {
   /** A folder of policy cases, or one case: obs.msgpack, expected.safetensors, info.json, norm_stats.json. */
-  policyCases: string
+  cases: string
   /** Where info.json's model folder lies, and its tokenizer (there or in `prepost/`). */
   models: string
   /** Runs the policy's network; closed after each case. */
@@ -36,9 +36,9 @@ interface CaseInfo {
 }
 
 /** Raw client bytes to robot actions with the given noise, against the reference. A case that cannot run is skipped. */
-export async function verifyPolicies(options: VerifyPoliciesOptions): Promise<CaseResult[]> {
+export async function verifyPolicyCases(options: PolicyCases): Promise<CaseResult[]> {
   const results: CaseResult[] = []
-  for (const folder of caseFolders(options.policyCases)) {
+  for (const folder of caseFolders(options.cases)) {
     try {
       results.push({ name: basename(folder), differences: await verifyCase(folder, options) })
     } catch (error) {
@@ -71,7 +71,7 @@ function locate(models: string, ...candidates: string[]): string {
 
 async function verifyCase(
   folder: string,
-  { models, createRuntime }: VerifyPoliciesOptions,
+  { models, createRuntime }: PolicyCases,
 ): Promise<Record<string, Difference>> {
   const info = JSON.parse(readFileSync(join(folder, 'info.json'), 'utf8')) as CaseInfo
   const policy = await loadPolicy(locate(models, info.weights), {
@@ -83,20 +83,19 @@ async function verifyCase(
   })
   const expected = Safetensors.open(join(folder, 'expected.safetensors'))
   try {
-    const message = decodeMsgpack(readFileSync(join(folder, 'obs.msgpack')))
-    const { actionHorizon: horizon, actionDim } = policy.model
-    const parser = new RequestParser(
-      policy.spec,
-      { horizon, actionDim, actionSize: policy.actionSize },
-      { maxImages: 64 },
-    )
-    const prepared = await policy.prepare(parser.observation(message, 'msgpack'))
+    const prepared = await prepareRecorded(join(folder, 'obs.msgpack'), policy)
     const runtime = await createRuntime(policy)
     try {
-      const actions = await infer(runtime, prepared, expected.float32('noise'), info.num_steps)
+      const sampling = [{ noise: expected.float32('noise'), steps: info.num_steps }]
+      const [result] = await runCase(runtime, {
+        name: basename(folder),
+        rows: [prepared.row],
+        runs: [sampling],
+      })
+      const { actions } = policy.finish(result!.actions, prepared)
       return {
         ...inputDifferences(policy, prepared, expected),
-        actions: difference(policy.finish(actions, prepared).actions, float64(expected, 'out.actions')),
+        actions: difference(actions, float64(expected, 'out.actions')),
       }
     } finally {
       await runtime.close()
@@ -107,23 +106,9 @@ async function verifyCase(
   }
 }
 
-async function infer(
-  runtime: Runtime,
-  { images, tokens, normalisedState }: PreparedObservation,
-  noise: Float32Array,
-  steps: number,
-): Promise<Float32Array> {
-  const prefix = await runtime.perceive([{ images, tokens, state: Float32Array.from(normalisedState) }])
-  try {
-    return (await runtime.act(prefix, [{ steps, noise }])).actions
-  } finally {
-    prefix.release()
-  }
-}
-
 function inputDifferences(
   policy: Policy,
-  prepared: PreparedObservation,
+  { row, normalisedState }: PreparedObservation,
   expected: Safetensors,
 ): Record<string, Difference> {
   const mask = expected.bytes('model_in.token_mask')
@@ -131,12 +116,12 @@ function inputDifferences(
   const images = policy.model.cameraSlots.map((slot, i) => {
     const present = expected.bytes(`model_in.image_mask.${slot}`)[0] === 1
     const reference = present ? expected.bytes(`model_in.image.${slot}`) : new Uint8Array()
-    return difference(prepared.images[i] ?? new Uint8Array(), reference)
+    return difference(row.images[i] ?? new Uint8Array(), reference)
   })
   return {
-    state: difference(prepared.normalisedState, float64(expected, 'model_in.state')),
+    state: difference(normalisedState, float64(expected, 'model_in.state')),
     tokens: difference(
-      prepared.tokens,
+      row.tokens,
       Array.from(tokens, Number).filter((_, i) => mask[i] === 1),
     ),
     images: {

@@ -1,4 +1,5 @@
 import { reasonOf, TurboPiError } from '../errors.js'
+import type { Tolerance } from '../onnx/arithmetic.js'
 import type { Difference } from '../runtime/agreement/difference.js'
 
 /** What one case gave: a difference for each kind that it holds, or why it was not run. */
@@ -13,9 +14,6 @@ export function skippedCase(name: string, error: unknown): CaseResult {
   if (error instanceof TurboPiError && error.code === 'RUNTIME_UNAVAILABLE') throw error
   return { name, differences: {}, skipped: reasonOf(error) }
 }
-
-/** What a kind may differ by: at most, and on average where that is asked. */
-export type Tolerance = { max: number; mean?: number }
 
 export type Tolerances = Readonly<Record<string, Tolerance>>
 
@@ -44,41 +42,4 @@ export function allPassed(results: readonly CaseResult[], tolerances: Tolerances
     results.length > 0 &&
     results.every(result => !result.skipped && exceeded(result, tolerances).length === 0)
   )
-}
-
-const number = (value: number) => (value === 0 ? '0' : value.toExponential(1))
-
-const figure = ({ max, mean }: Tolerance, { mean: asked }: Tolerance) =>
-  asked === undefined ? number(max) : `${number(max)} (${number(mean!)})`
-
-/**
- * A row a case, a column a kind, each cell the largest absolute difference, and the mean in brackets where it has a
- * tolerance; `!` marks what exceeds.
- */
-export function differenceTable(results: readonly CaseResult[], tolerances: Tolerances): string {
-  const kinds = Object.keys(tolerances)
-  const rows = results.map(result => [
-    result.name,
-    ...kinds.map(kind => {
-      const found = result.differences[kind]
-      if (!found) return '-'
-      return figure(found, tolerances[kind]!) + (exceeded(result, tolerances).includes(kind) ? ' !' : '')
-    }),
-    result.skipped ? `skipped: ${result.skipped}` : exceeded(result, tolerances).length ? 'FAILED' : 'ok',
-  ])
-  const table = [
-    ['case', ...kinds, ''],
-    ...rows,
-    ['tolerance', ...kinds.map(kind => figure(tolerances[kind]!, tolerances[kind]!)), ''],
-  ]
-  const widths = table[0]!.map((_, column) => Math.max(...table.map(row => row[column]!.length)))
-  const last = widths.length - 1
-  return table
-    .map(row =>
-      row
-        .map((cell, column) => (column === last ? cell : cell.padEnd(widths[column]!)))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
 }

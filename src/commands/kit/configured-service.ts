@@ -1,0 +1,50 @@
+import type { Config } from '../../config.js'
+import { createRuntime } from '../../runtime/backends.js'
+import { requireMemoryBeside } from '../../runtime/memory.js'
+import type { Served } from '../../service/served.js'
+import type { ServiceParts } from '../../service/service.js'
+import { bytesProgress } from './bytes-progress.js'
+import { configuredPolicy } from './configured-policy.js'
+
+export interface ServiceHooks extends Pick<ServiceParts, 'warn'> {
+  onNotice: (text: string) => void
+  /** Calls the start off. */
+  signal: AbortSignal
+}
+
+/** The parts of a service of the policy in a directory, by default the one that the settings name; loads in the background. */
+export async function configuredService(
+  config: Config,
+  hooks: ServiceHooks,
+  directory?: string,
+): Promise<ServiceParts> {
+  const policy = await configuredPolicy(config, directory)
+  return {
+    policy,
+    runtime: createRuntime(policy, {
+      ...config,
+      ...hooks,
+      onProgress: bytesProgress('Lowering the checkpoint'),
+    }),
+    queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
+    ...(hooks.warn && { warn: hooks.warn }),
+  }
+}
+
+/** Puts the policy in a directory into the place of the one being served. Throws SWAP_REFUSED and what loading throws. */
+export async function swapFor(
+  config: Config,
+  hooks: ServiceHooks,
+  served: Served,
+  directory: string,
+  options: { anyShape: boolean },
+): Promise<void> {
+  const { runtime } = served.current.service.metadata()
+  const policy = await configuredPolicy(config, directory)
+  try {
+    if (runtime?.backend === 'cpu') requireMemoryBeside(policy.model, runtime.precision)
+  } finally {
+    await policy.close()
+  }
+  await served.swap(await configuredService(config, hooks, directory), options)
+}

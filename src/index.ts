@@ -1,0 +1,13 @@
+/** The library: a policy called in process, or its routes in a Fastify app. `turbo-pi/client` is the robot's side. */
+export type { InferenceAnswer } from './contract/answer.js'
+export type { Observation, ObservationImage, ObservationSpec } from './contract/observation.js'
+export type { SamplingOptions } from './contract/sampling.js'
+export { type ErrorCode, type FieldError, TurboPiError } from './errors.js'
+export { loadPolicy } from './policy/loading/load.js'
+export type { PolicyOptions } from './policy/loading/openpi.js'
+export type { Policy } from './policy/policy.js'
+export { createRuntime, type RuntimeSettings } from './runtime/backends.js'
+export type { Runtime, RuntimeInfo } from './runtime/runtime.js'
+export { type TurboPiOptions, turboPi } from './server/plugin.js'
+export { Served, type ServedOptions, type SwapOptions } from './service/served.js'
+export { PolicyService, type ServiceMetadata, type ServiceParts } from './service/service.js'

@@ -1,0 +1,135 @@
+import { CALLER_LEFT } from '../../cancellation.js'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import type { Sampling } from '../../families/pi0/sampling.js'
+import { drawNoise } from '../noise.js'
+import type { PrefixLayout } from '../prefix-layout.js'
+import type { ActResult, InferenceTrace, RunOptions, RuntimeInfo } from '../runtime.js'
+import { type Held, type Perceived, SlotRuntime } from '../slots.js'
+import type { NativeAct, NativeError, NativeJob, NativeSession } from './addon.js'
+import { cropped, engineBatch } from './batch.js'
+
+/**
+ * Runs the network through a session of the native addon: stages, CUDA graphs and streams are its business; padding and
+ * the modulation table are decided here. After a device fault every call fails with the first reason.
+ */
+export class GpuRuntime extends SlotRuntime<number> {
+  /** Step counts whose modulation was sent, or is on its way. */
+  private readonly prepared = new Map<number, Promise<void>>()
+
+  /** `title` names the backend in errors; `modulationTable` gives [steps, modulation] of a step count. */
+  constructor(
+    info: RuntimeInfo,
+    private readonly title: string,
+    private readonly session: NativeSession,
+    private readonly modulationTable: (steps: number) => Promise<Float32Array>,
+    /** Called when it is closed: what it was loaded from may be pruned. */
+    private readonly releaseFiles: () => void,
+  ) {
+    super(
+      info,
+      Array.from({ length: info.prefixSlots }, (_, slot) => slot),
+    )
+  }
+
+  protected async fill(slot: number, layout: PrefixLayout, { signal }: RunOptions): Promise<Perceived> {
+    const { input } = this.padded(layout)
+    return { timing: await this.run(() => this.session.perceive({ ...input, slot }), signal) }
+  }
+
+  protected async denoise(
+    { slot, state }: Held<number>,
+    sampling: readonly Sampling[],
+    { signal }: RunOptions,
+  ): Promise<ActResult> {
+    const input = this.actInput(slot, state, sampling)
+    const { steps } = input
+    await this.prepare(steps)
+    const { actions, denoiseMs } = await this.run(() => this.session.act(input), signal)
+    return { actions, stepMs: Array<number>(steps).fill(denoiseMs / steps) }
+  }
+
+  protected async traceIn(
+    slot: number,
+    layout: PrefixLayout,
+    sampling: readonly Sampling[],
+  ): Promise<InferenceTrace & ActResult> {
+    const { headDim, imageTokens } = this.session.shape
+    const { input, positions, pictures } = this.padded(layout)
+    const act = this.actInput(slot, layout.state, sampling)
+    await this.prepare(act.steps)
+    const start = performance.now()
+    const traced = await this.run(() => this.session.trace({ ...input, ...act }))
+    const ms = performance.now() - start
+    const crop = (cache: Float32Array) => cropped(cache, input, positions, headDim)
+    return {
+      imageEmbeddings: traced.imageEmbeddings.subarray(
+        0,
+        pictures * imageTokens * this.info.config.prefix.width,
+      ),
+      keys: traced.keys.map(crop),
+      values: traced.values.map(crop),
+      x: traced.x,
+      velocity: traced.velocity,
+      actions: traced.actions,
+      stepMs: Array<number>(act.steps).fill(ms / act.steps),
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.session.close()
+    this.releaseFiles()
+  }
+
+  private padded(layout: PrefixLayout) {
+    return engineBatch(layout, this.info.config, this.session.shape.tokenBuckets)
+  }
+
+  private actInput(
+    slot: number,
+    state: Float32Array = new Float32Array(0),
+    sampling: readonly Sampling[],
+  ): NativeAct {
+    const { actionHorizon, actionDim } = this.info.config
+    const noise = drawNoise(sampling, actionHorizon * actionDim)
+    return { slot, batch: sampling.length, steps: sampling[0]!.steps, noise, state }
+  }
+
+  /** Sends the modulation of a step count, once. A failure is not kept: the next call tries again. */
+  private prepare(steps: number): Promise<void> {
+    const known = this.prepared.get(steps)
+    if (known) return known
+    const sent = this.modulationTable(steps).then(table =>
+      this.run(() => this.session.setModulation({ steps, table })),
+    )
+    this.prepared.set(steps, sent)
+    sent.catch(() => this.prepared.delete(steps))
+    return sent
+  }
+
+  /** The end of a native call, as this room's errors; an aborted signal takes out what has not started. */
+  private async run<T>(call: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+    if (signal?.aborted) throw CALLER_LEFT
+    let abort = () => {}
+    try {
+      const { job, promise } = call()
+      abort = () => this.session.cancel(job)
+      signal?.addEventListener('abort', abort, { once: true })
+      const result = await promise
+      if (signal?.aborted) throw CALLER_LEFT
+      return result
+    } catch (error) {
+      throw error instanceof TurboPiError ? error : this.fromNative(error as NativeError, signal)
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  private fromNative(error: NativeError, signal: AbortSignal | undefined): TurboPiError {
+    if (signal?.aborted) return CALLER_LEFT
+    if (error.status === 'cancelled') return new TurboPiError('SHUTTING_DOWN', 'the runtime is closed')
+    const hint = error.hint ? ` ${error.hint[0]!.toUpperCase()}${error.hint.slice(1)}.` : ''
+    return new TurboPiError('RUNTIME_FAILED', `${this.title} runtime: ${reasonOf(error)}.${hint}`, {
+      cause: error,
+    })
+  }
+}

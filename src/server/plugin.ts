@@ -1,0 +1,104 @@
+import type { FastifyInstance, FastifyPluginAsync, RouteHandlerMethod } from 'fastify'
+import fp from 'fastify-plugin'
+import { SETTINGS } from '../config.js'
+import { Turns } from '../routes/event-loop-turns.js'
+import { type Readiness, readyRoute } from '../routes/health.js'
+import { inferRoute } from '../routes/infer.js'
+import { metadataRoute } from '../routes/metadata.js'
+import { errorReplies } from '../routes/problems.js'
+import type { Sockets } from '../routes/sockets/connection.js'
+import { openpiRoute } from '../routes/sockets/openpi.js'
+import { webSockets } from '../routes/sockets/plugin.js'
+import { sameOriginSockets } from '../routes/sockets/same-origin.js'
+import { streamRoute } from '../routes/sockets/stream.js'
+import { upgradeRequired } from '../routes/sockets/upgrade.js'
+import { Served } from '../service/served.js'
+import type { PolicyService } from '../service/service.js'
+
+export interface TurboPiOptions {
+  /** What answers. Whoever made it starts it and closes it, after the app. */
+  policy: Served | PolicyService
+  /** Path before every route, for example `/robot`. */
+  prefix?: string
+  /** Bytes that a request or a frame may have; default 32 MiB. */
+  bodyLimit?: number
+  /** Milliseconds between pings of a WebSocket, default 20 s; one that does not answer is dropped. */
+  heartbeat?: number
+  /** Bytes that a WebSocket client may leave unread before it is dropped, default 1 MiB. */
+  sendBuffer?: number
+  /** Answers `GET /` without an upgrade, the address of openpi's WebSocket; default 426. */
+  home?: RouteHandlerMethod
+  /** What GET /readyz tells of; default: the policy. */
+  readiness?: Readiness
+  /** Names the policy in the log. */
+  logged?: boolean
+  /** Leaves the routes out of the OpenAPI document. */
+  undocumented?: boolean
+}
+
+const DEFAULTS = {
+  bodyLimit: SETTINGS.bodyLimit.default,
+  heartbeat: SETTINGS.heartbeat.default,
+  sendBuffer: SETTINGS.sendBuffer.default,
+}
+
+/** One for all policies of an app, whatever wire their observations come over. */
+interface Shared {
+  sockets: Sockets
+  turns: Turns
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    turboPi?: Shared
+  }
+}
+
+async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<void> {
+  const { policy, prefix = '', bodyLimit = DEFAULTS.bodyLimit, home = upgradeRequired, readiness } = options
+  const { sockets, turns } = await sharedBy(app, options)
+  const served = policy instanceof Served ? policy : new Served(policy)
+  await app.register(
+    async routes => {
+      errorReplies(routes)
+      sameOriginSockets(routes)
+      if (options.logged)
+        routes.setChildLoggerFactory((logger, bindings, childOptions) =>
+          logger.child({ ...bindings, policy: served.name }, childOptions),
+        )
+      if (options.undocumented)
+        routes.addHook('onRoute', route => {
+          route.schema = { ...route.schema, hide: true }
+        })
+      metadataRoute(routes, served)
+      readyRoute(routes, () => readiness ?? served.current.service)
+      inferRoute(routes, served, { turns, bodyLimit })
+      streamRoute(routes, served, { sockets, turns })
+      openpiRoute(routes, served, { sockets, turns, home })
+    },
+    { prefix },
+  )
+}
+
+/**
+ * Makes the app take WebSockets, unless it does. They hang on its HTTP server, so that the limits of the first call hold
+ * for all; hooks that are to see upgrades come after it.
+ */
+export async function sharedBy(
+  app: FastifyInstance,
+  options: Pick<TurboPiOptions, 'bodyLimit' | 'heartbeat' | 'sendBuffer'>,
+): Promise<Shared> {
+  if (!app.turboPi) {
+    const { bodyLimit, heartbeat, sendBuffer } = { ...DEFAULTS, ...options }
+    const limits = { maxFrameBytes: bodyLimit, heartbeatMs: heartbeat, sendBufferBytes: sendBuffer }
+    app.decorate('turboPi', { sockets: await webSockets(app, limits), turns: new Turns() })
+  }
+  return app.turboPi!
+}
+
+/**
+ * The routes of one policy for any Fastify app, each time it is registered under another `prefix`: `POST /infer`,
+ * `WS /stream`, openpi's `WS /`, `/metadata`, `/readyz`, `/asyncapi.json`. Register it before routes that take
+ * WebSockets of your own. Errors and body parsers stay within these routes.
+ */
+export const turboPi: FastifyPluginAsync<TurboPiOptions> = fp(plugin, { name: 'turbo-pi', fastify: '5.x' })

@@ -1,0 +1,69 @@
+import { basename } from 'node:path'
+import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
+import { samplingRows } from '../families/pi0/sampling.js'
+import { type CaseTensors, runCase } from '../runtime/agreement/run-case.js'
+import type { RuntimeModel } from '../runtime/backends.js'
+import type { Runtime } from '../runtime/runtime.js'
+import { compareToGolden, type GoldenCase, openGoldenCase } from './golden-case.js'
+import { type CaseResult, skippedCase } from './results.js'
+
+export interface GoldenCases {
+  /** Directory of the checkpoint. */
+  model: string
+  /** Safetensors files. */
+  files: readonly string[]
+  /** Tensor of the cases that the actions are compared with; default `out.actions`. */
+  reference?: string
+  /** Kinds of tensors that are compared. */
+  kinds: readonly string[]
+  /** Runs the checkpoint at a case's shape; closed when all cases are through. */
+  createRuntime(model: RuntimeModel, maxBatch: number): Promise<Runtime>
+}
+
+/** Runs golden cases through the network; a case that cannot be run is given back as skipped, with the reason. */
+export async function verifyGoldenCases(options: GoldenCases): Promise<CaseResult[]> {
+  const { config, weightsPath } = readModelDirectory(options.model)
+  const runtimes = new Map<string, Promise<Runtime>>()
+  const runtimeFor = (model: ModelConfig, maxBatch: number) => {
+    const key = `${model.actionHorizon} ${model.maxTokenLength} ${maxBatch}`
+    const made = runtimes.get(key) ?? options.createRuntime({ weightsPath, model }, maxBatch)
+    runtimes.set(key, made)
+    return made
+  }
+  try {
+    const results: CaseResult[] = []
+    for (const file of options.files) results.push(await verifyCase(file, config, runtimeFor, options))
+    return results
+  } finally {
+    await Promise.allSettled([...runtimes.values()].map(async runtime => (await runtime).close()))
+  }
+}
+
+async function verifyCase(
+  file: string,
+  config: ModelConfig,
+  runtimeFor: (model: ModelConfig, maxBatch: number) => Promise<Runtime>,
+  { model: directory, reference, kinds }: GoldenCases,
+): Promise<CaseResult> {
+  let golden: GoldenCase | undefined
+  try {
+    golden = openGoldenCase(file, config)
+    const { name, model, rows, horizon, noise, steps } = golden
+    const folder = basename(directory)
+    if (model && folder.startsWith('model_') && folder !== `model_${model}`)
+      return { name, differences: {}, skipped: `it is a case of model_${model}` }
+    // The weights serve any horizon and prompt length: the case says which.
+    const maxTokenLength = Math.max(config.maxTokenLength, ...rows.map(row => row.tokens.length))
+    const shaped = { ...config, actionHorizon: horizon, maxTokenLength }
+    const runtime = await runtimeFor(shaped, rows.length)
+    const sampling = samplingRows(noise, rows.length, steps)
+    const [tensors] = await runCase(runtime, { name, rows, runs: [sampling], traced: true })
+    const differences = compareToGolden(golden, tensors as Required<CaseTensors>, shaped, reference)
+    const wanted = Object.entries(differences).filter(([kind]) => kinds.includes(kind))
+    return { name, differences: Object.fromEntries(wanted) }
+  } catch (error) {
+    return skippedCase(basename(file, '.safetensors'), error)
+  } finally {
+    golden?.tensors.close()
+  }
+}
