@@ -10,7 +10,7 @@ import { WeightsFile } from '../onnx/weights-file.js'
 import { requireSpace } from '../storage/cache.js'
 import { contentDigest, type FileDigest, PieceHasher, type ReadContent, sha256 } from '../storage/content.js'
 import { ContentReading } from '../storage/known-content.js'
-import type { TensorSource } from '../storage/tensor-source.js'
+import type { Progress, TensorSource } from '../storage/tensor-source.js'
 import type { Site } from './pi0/blocks.js'
 import type { ModelConfig } from './pi0/config.js'
 import { denoiseGraph } from './pi0/graphs/denoise.js'
@@ -42,8 +42,6 @@ export interface ModelSource {
   /** 16-bit precisions: the graphs compute in float32 and round, for machines without 16-bit arithmetic. */
   emulated?: boolean
 }
-
-export type Progress = (done: number, total: number) => void
 
 /** What model.json says of the graphs and the weights beside it. */
 export interface LoweredModel {

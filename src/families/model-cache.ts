@@ -5,11 +5,11 @@ import { underLock, writeDirectory } from '../storage/cache.js'
 import type { Content, ReadContent } from '../storage/content.js'
 import { damageIn } from '../storage/digest.js'
 import { ContentReading, recall } from '../storage/known-content.js'
+import type { Progress } from '../storage/tensor-source.js'
 import {
   keyOf,
   type LoweredModel,
   type ModelSource,
-  type Progress,
   readModel,
   recipeOf,
   writeModel,

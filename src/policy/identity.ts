@@ -1,5 +1,5 @@
 import { sha256 } from '../storage/content.js'
-import type { PolicyParts } from './robot-policy.js'
+import type { PolicyParts } from './parts.js'
 
 /** Objects with their fields in one order, typed arrays as lists. */
 const ordered = (_: string, value: unknown) => {

@@ -3,40 +3,15 @@ import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import { variantOf } from '../families/pi0/variant.js'
-import { type Embodiment, observationSpec } from './embodiment.js'
-import { Guard, type GuardSettings } from './guard.js'
+import { observationSpec } from './embodiment.js'
+import { Guard } from './guard.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
-import type { ResizeMethod } from './images/resize.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
-import type { NormStats } from './norm-stats.js'
-import { type Normalisation, type NormalisationConvention, Normaliser } from './normalise.js'
+import { Normaliser } from './normalise.js'
+import type { PolicyParts } from './parts.js'
 import type { ActionChunk, Policy, PreparedObservation, Wanted } from './policy.js'
-import { type PromptForm, promptTexts } from './prompt.js'
-import type { Tokenizer } from './tokenizer/tokenizer.js'
-
-/** Everything that makes a policy, read and checked. */
-export interface PolicyParts {
-  name: string
-  /** With this policy's horizon and token length. */
-  model: ModelConfig
-  weightsPath: string
-  embodiment: Embodiment
-  promptForm: PromptForm
-  /** The state is padded to the network's width before it is written into the prompt (older LeRobot checkpoints). */
-  paddedPromptState: boolean
-  stats: NormStats
-  normalisation: { state: Normalisation; actions: Normalisation; convention: NormalisationConvention }
-  tokenizer: Tokenizer
-  /** SHA-256 of the tokenizer's file. */
-  tokenizerDigest: string
-  resize: ResizeMethod
-  maxImagePixels: number
-  guard: GuardSettings
-  defaultPrompt: string | undefined
-  defaultSteps: number
-  metadata: Readonly<Record<string, unknown>>
-}
+import { promptTexts } from './prompt.js'
 
 /** A policy over the parts that the loader has checked. */
 export class RobotPolicy implements Policy {

@@ -1,5 +1,8 @@
 import type { Content } from './content.js'
 
+/** Hears how much of long work is done, in its own unit. */
+export type Progress = (done: number, total: number) => void
+
 /** Named tensors, wherever and however they are stored. Names are those of the reader, not of the file. */
 export interface TensorSource {
   /** Throws CHECKPOINT_INVALID when there is no such tensor. */

@@ -1,4 +1,4 @@
-import type { Progress } from '../../families/lowered-model.js'
+import type { Progress } from '../../storage/tensor-source.js'
 import { progressBar } from './progress.js'
 
 /** Bytes that take more than a moment. */

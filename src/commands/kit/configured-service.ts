@@ -6,8 +6,10 @@ import type { ServiceParts } from '../../service/service.js'
 import { bytesProgress } from './bytes-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 
-export interface ServiceHooks extends Pick<ServiceParts, 'warn'> {
+export interface ServiceHooks {
   onNotice: (text: string) => void
+  /** For the log: what went wrong without anybody's request failing. */
+  warn: (message: string, error: unknown) => void
   /** Calls the start off. */
   signal: AbortSignal
 }
@@ -15,7 +17,7 @@ export interface ServiceHooks extends Pick<ServiceParts, 'warn'> {
 /** The parts of a service of the policy in a directory, by default the one that the settings name; loads in the background. */
 export async function configuredService(
   config: Config,
-  hooks: ServiceHooks,
+  { onNotice, signal, warn }: ServiceHooks,
   directory?: string,
 ): Promise<ServiceParts> {
   const policy = await configuredPolicy(config, directory)
@@ -23,11 +25,12 @@ export async function configuredService(
     policy,
     runtime: createRuntime(policy, {
       ...config,
-      ...hooks,
+      onNotice,
+      signal,
       onProgress: bytesProgress('Lowering the checkpoint'),
     }),
     queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
-    ...(hooks.warn && { warn: hooks.warn }),
+    warn,
   }
 }
 

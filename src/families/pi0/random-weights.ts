@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fillDirectory, requireSpace } from '../../storage/cache.js'
 import { elementCount, type TensorToWrite, writeSafetensors } from '../../storage/safetensors.js'
-import type { Progress } from '../lowered-model.js'
+import type { Progress } from '../../storage/tensor-source.js'
 import type { ModelConfig } from './config.js'
 import { EMBEDDING, expectedTensors, TIED_EMBEDDING } from './tensors.js'
 
