@@ -47,11 +47,12 @@ async function connect({ url }: TestServer): Promise<TestSocket> {
 
 t.test('ready, then actions for an observation', async t => {
   const server = await startServer({ runtime: { milliseconds: 1 } })
+  const { model } = server.service.metadata()
   const client = new TestSocket(`${server.url}/stream`, [JSON_PROTOCOL])
   t.match(await client.json(), {
     type: 'ready',
     session: /^[0-9a-f-]{36}$/,
-    metadata: { policy: 'fake', model: 'test', action_horizon: 2, action_size: 2, heartbeat_ms: 20_000 },
+    metadata: { policy: 'fake', model, action_horizon: 2, action_size: 2, heartbeat_ms: 20_000 },
   })
   t.equal(client.socket.protocol, JSON_PROTOCOL)
   client.send(observe(5))
@@ -67,7 +68,7 @@ t.test('ready, then actions for an observation', async t => {
     truncated: false,
     guard: { out_of_bounds: 0, clamped: false },
     server_timing: { vision_ms: 1 },
-    model: 'test',
+    model,
   })
   t.same(first.actions, [
     [5, 5],
