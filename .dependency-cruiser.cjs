@@ -43,7 +43,7 @@ module.exports = {
     apart('runtime/gpu', 'runtime/agreement'),
     apart('runtime/agreement', 'runtime/gpu'),
     only('verification', 'contract', 'policy', 'runtime', 'families', 'onnx', 'storage'),
-    only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling'),
+    only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling', 'families/pi0/rtc'),
     only('client', 'contract'),
     only('tabletop'),
     only('page', 'tabletop', 'contract', 'client'),

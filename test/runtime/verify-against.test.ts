@@ -21,6 +21,9 @@ t.test('turbo-pi verify --against', async t => {
   for (const steps of [10, 3, 1])
     t.match(table, new RegExp(`\\| +${steps} \\| .*e-.* \\| .*e-.* \\| 0.9999\\d+ \\|`))
 
+  t.equal(await run([...policy, '--runtime', 'cpu', '--count', '1', '--steps', '1']), 0)
+  t.match(printed.pop(), /verified: {2}cpu int8.*\nreference: cpu fp32/, 'never the reference with itself')
+
   const random = ['--against=random', '--count', '2', '--steps', '4', '--json', '--precision', 'int8']
   t.equal(await run([...random, ...pi0, '--max', '0.5', '--mean', '1e-6']), 1, 'a limit is exceeded')
   const found = JSON.parse(printed.pop()!)
