@@ -5,6 +5,7 @@ import { reasonOf, TurboPiError } from '../errors.js'
 import { exportModel, type GraphName, type LoweredModel } from '../families/lowered-model.js'
 import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
 import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
+import { ARITHMETICS, PRECISIONS } from '../onnx/arithmetic.js'
 import { OPSET } from '../onnx/encode.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
@@ -22,10 +23,8 @@ the trtexec line that builds it.
   --max-batch N       rows that the printed shapes allow [8]
   --force             write into a directory that is not empty`
 
-const PRECISIONS = ['fp32', 'bf16', 'fp16'] as const
-type Exported = (typeof PRECISIONS)[number]
-
-const isExported = (name: string): name is Exported => (PRECISIONS as readonly string[]).includes(name)
+/** Those of standard operators: products of integers are ONNX Runtime's own. */
+const EXPORTED = PRECISIONS.filter(name => Object.keys(ARITHMETICS[name].projections).length === 0)
 
 const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', detail)
 
@@ -38,8 +37,8 @@ export async function run(argv: string[]): Promise<number> {
   })
   const settings = loadConfig(rest)
   const precision = settings.precision === 'auto' ? 'bf16' : settings.precision
-  if (!isExported(precision))
-    throw usage(`--${flagOf('precision')} is ${precision}; graphs are exported in ${PRECISIONS.join(', ')}.`)
+  if (!EXPORTED.includes(precision))
+    throw usage(`--${flagOf('precision')} is ${precision}; graphs are exported in ${EXPORTED.join(', ')}.`)
   if (!own.output) throw usage('--output DIR is missing: the directory to write the graphs to.')
   if (own.model && settings.policy.length > 0) throw usage('Give --policy or --model, not both.')
 

@@ -7,21 +7,21 @@ export type { PerceiveRow } from '../families/pi0/perceive-row.js'
 
 export interface RuntimeInfo {
   /** Its name in the table of backends. */
-  backend: string
+  readonly backend: string
   /** Human-readable device, for example the CPU or GPU name. */
-  device: string
-  precision: Precision
+  readonly device: string
+  readonly precision: Precision
   /** Rows that one perceive call may take. */
-  maxBatch: number
+  readonly maxBatch: number
   /** 2 when perceive and act may run at the same time on different prefixes. */
-  lanes: 1 | 2
+  readonly lanes: 1 | 2
   /** Prefixes that may be held at once. */
-  prefixSlots: number
+  readonly prefixSlots: number
   /** Digest of the checkpoint's bytes: the same on every machine and backend. */
-  weights: string
-  config: ModelConfig
+  readonly weights: string
+  readonly config: ModelConfig
   /** Why this backend, when the choice was left to `auto`. */
-  chosen?: string
+  readonly chosen?: string
 }
 
 /**

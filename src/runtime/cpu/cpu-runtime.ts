@@ -3,7 +3,7 @@ import { TurboPiError } from '../../errors.js'
 import { WEIGHTS_FILE } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
-import type { Precision } from '../../onnx/arithmetic.js'
+import { ARITHMETICS, type Precision } from '../../onnx/arithmetic.js'
 import { cacheDirectory } from '../../storage/cache.js'
 import { contentDigest } from '../../storage/content.js'
 import { markStart } from '../../storage/entries.js'
@@ -159,8 +159,9 @@ class CpuRuntime extends SlotRuntime<Slot> {
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
   const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
   const { visionCache = 0 } = options
-  const emulated = precision === 'bf16' || (precision === 'fp16' && options.emulated === true)
-  const float = precision === 'fp16' && !emulated ? 'float16' : 'float32'
+  const { activations } = ARITHMETICS[precision]
+  const emulated = activations === 'bfloat16' || (activations === 'float16' && options.emulated === true)
+  const float = activations === 'float16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(physicalCores() / lanes)) } = options
   const source = { weightsPath, config, precision, emulated }
   const cache = options.cache ?? cacheDirectory()
