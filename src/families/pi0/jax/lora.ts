@@ -1,5 +1,4 @@
 import type { LowRank } from '../low-rank.js'
-import type { Leaves } from './leaves.js'
 
 /** A factor pair beside a base weight (openpi's models/lora.py), and how it is added to it. */
 export interface Adapter extends LowRank {
@@ -28,5 +27,3 @@ export function isAdapter(leaf: string, weights: Iterable<string>): boolean {
 /** Where an adapter is: which of the two networks, and whether its scale counts there. */
 export const isExpert = (leaf: string) => /_1(\/|$)/.test(leaf)
 export const isAttention = (leaf: string) => leaf.includes('/attn/')
-
-export const hasAdapters = (leaves: Leaves) => [...leaves.keys()].some(leaf => /lora_[ab]$/.test(leaf))
