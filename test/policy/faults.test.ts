@@ -345,6 +345,14 @@ fault('no config, an unknown one, and what is no policy at all', async (director
   await refused(t, scratch(t), {}, 'directory', POLICY, /neither policy\.json nor config\.json/)
   await refused(t, join(directory, 'config.json'), {}, 'directory', POLICY, /is not a directory/)
   rmSync(weights(directory))
+  await refused(
+    t,
+    directory,
+    LIBERO,
+    'directory',
+    POLICY,
+    /has no weights; expected model\.safetensors .* or params/,
+  )
   mkdirSync(join(directory, 'params'))
-  await refused(t, directory, LIBERO, 'directory', POLICY, /has no weights.*convert_jax_model_to_pytorch/)
+  await refused(t, directory, LIBERO, 'weights', CHECKPOINT, /params\/_METADATA: is missing/)
 })
