@@ -67,6 +67,10 @@ export const SETTINGS = {
     'TURBO_PI_CONFIG',
     'preset for a checkpoint directory without policy.json, for example pi05_libero',
   ),
+  adapter: optionalText(
+    'TURBO_PI_ADAPTER',
+    'folder of a PEFT adapter (LoRA) that is merged into the policy’s weights',
+  ),
   normStats: optionalText('TURBO_PI_NORM_STATS', 'norm_stats.json, when the checkpoint directory has none'),
   tokenizer: optionalText(
     'TURBO_PI_TOKENIZER',

@@ -1,6 +1,7 @@
 import { TurboPiError } from '../errors.js'
 import type { CheckResult } from '../policy/loading/checklist.js'
 import { checkPolicy } from '../policy/loading/load.js'
+import { bytesProgress } from './kit/bytes-progress.js'
 import { flag, readOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi doctor DIR [options]
@@ -9,13 +10,15 @@ Checks a policy or checkpoint directory for everything that could make it serve 
 Exits 1 when something is wrong.
 
   --config NAME       preset of an openpi checkpoint, for example pi05_libero
+  --adapter DIR       PEFT adapter (LoRA) to merge into the weights
   --norm-stats PATH   norm_stats.json, when the directory has none
   --tokenizer PATH    tokenizer file, when the directory has none
-  --deep              look for NaN in every weight (reads the whole file), not in samples
+  --deep              look at every weight (reads the whole file), not at samples
   --json              print the results as JSON`
 
 const OPTIONS = {
   config: text(),
+  adapter: text(),
   'norm-stats': text(),
   tokenizer: text(),
   deep: flag(),
@@ -35,9 +38,11 @@ export async function run(argv: string[]): Promise<number> {
     )
   const results = checkPolicy(directory, {
     ...(own.config !== undefined && { config: own.config }),
+    ...(own.adapter !== undefined && { adapter: own.adapter }),
     ...(own['norm-stats'] !== undefined && { normStats: own['norm-stats'] }),
     ...(own.tokenizer !== undefined && { tokenizer: own.tokenizer }),
     deep: own.deep,
+    onRead: bytesProgress('Reading the weights'),
   })
   const wrong = results.filter(result => result.status === 'failed').length
   console.log(

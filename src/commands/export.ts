@@ -1,12 +1,19 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { flagOf, loadConfig } from '../config.js'
+import { type Config, flagOf, loadConfig } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
-import { exportModel, type GraphName, type LoweredModel } from '../families/lowered-model.js'
-import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
+import {
+  exportModel,
+  type GraphName,
+  type LoweredModel,
+  type ModelSource,
+} from '../families/lowered-model.js'
+import type { ModelConfig } from '../families/pi0/config.js'
+import { readModelDirectory } from '../families/pi0/model-directory.js'
 import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { ARITHMETICS, PRECISIONS } from '../onnx/arithmetic.js'
 import { OPSET } from '../onnx/encode.js'
+import { presetOf } from '../policy/loading/presets.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
 import { flag, takeOptions, text } from './kit/options.js'
@@ -18,7 +25,9 @@ the trtexec line that builds it.
 
   --output DIR        where to write; made when it is not there
   --policy DIR        policy directory; the bundled one when absent. Takes --config and the like as serve does
-  --model DIR         instead of a policy: a checkpoint directory with config.json and model.safetensors
+  --model DIR         instead of a policy: a checkpoint directory with model.safetensors and config.json, or a JAX one;
+                      --config NAME says its horizon where no config.json does
+  --adapter DIR       PEFT adapter (LoRA) to merge into the weights
   --precision NAME    bf16 (default), fp16 or fp32: type of the matrix products
   --max-batch N       rows that the printed shapes allow [8]
   --force             write into a directory that is not empty`
@@ -42,22 +51,36 @@ export async function run(argv: string[]): Promise<number> {
   if (!own.output) throw usage('--output DIR is missing: the directory to write the graphs to.')
   if (own.model && settings.policy.length > 0) throw usage('Give --policy or --model, not both.')
 
-  const { config, weightsPath } = own.model
-    ? readModelDirectory(resolve(own.model))
-    : await checkpointOf(settings)
+  const checkpoint = own.model ? modelIn(resolve(own.model), settings) : await checkpointOf(settings)
   const directory = resolve(own.output)
   prepare(directory, own.force)
-  const source = { weightsPath, config, precision }
+  const source = { ...checkpoint, precision }
   const onProgress = bytesProgress('Writing the weights')
   const model = await exportModel(source, directory, onProgress)
   console.log(report(model, directory, settings.maxBatch))
   return 0
 }
 
-async function checkpointOf(settings: ReturnType<typeof loadConfig>) {
+type Source = Omit<ModelSource, 'precision'>
+
+/** A checkpoint without its policy; the preset has the horizon where no config.json says it. */
+function modelIn(directory: string, settings: Config): Source {
+  const { config, weightsPath, horizonIsKnown } = readModelDirectory(directory)
+  const adapterPath = settings.adapter && resolve(settings.adapter)
+  if (horizonIsKnown) return { config, weightsPath, adapterPath }
+  if (settings.config === undefined)
+    throw usage(
+      `${directory} does not say how many rows an action chunk has; name its config, for example --config pi05_libero.`,
+    )
+  const { actionHorizon, maxTokenLength } = presetOf(settings.config)
+  return { config: { ...config, actionHorizon, maxTokenLength }, weightsPath, adapterPath }
+}
+
+async function checkpointOf(settings: Config): Promise<Source> {
   const policy = await configuredPolicy(settings)
   await policy.close()
-  return { config: policy.model, weightsPath: policy.weightsPath }
+  const { model, weightsPath, adapterPath } = policy
+  return { config: model, weightsPath, adapterPath }
 }
 
 /** An empty directory to write to. `model.json` marks a whole model, so that an old one goes first. */

@@ -12,13 +12,13 @@ import { contentDigest, type FileDigest, PieceHasher, type ReadContent, sha256 }
 import { ContentReading } from '../storage/known-content.js'
 import type { Progress, TensorSource } from '../storage/tensor-source.js'
 import type { Site } from './pi0/blocks.js'
+import { Checkpoint } from './pi0/checkpoint.js'
 import type { ModelConfig } from './pi0/config.js'
 import { denoiseGraph } from './pi0/graphs/denoise.js'
 import { modulationGraph } from './pi0/graphs/modulation.js'
 import { prefixGraph } from './pi0/graphs/prefix.js'
 import { visionGraph } from './pi0/graphs/vision.js'
 import { specimenOf } from './pi0/specimen.js'
-import { Checkpoint } from './pi0/tensors.js'
 
 /** The weights of all graphs, beside them. */
 export const WEIGHTS_FILE = 'weights.bin'
@@ -37,6 +37,8 @@ const GRAPHS: Readonly<Record<GraphName, (site: Site) => void>> = {
 /** A checkpoint and what is to be made of it. */
 export interface ModelSource {
   weightsPath: string
+  /** Folder of a PEFT adapter to merge into the weights. */
+  adapterPath?: string | undefined
   config: ModelConfig
   precision: Precision
   /** 16-bit precisions: the graphs compute in float32 and round, for machines without 16-bit arithmetic. */
@@ -115,7 +117,7 @@ export async function writeModel(
   content: () => Promise<ReadContent>,
   onProgress?: Progress,
 ): Promise<LoweredModel> {
-  const checkpoint = Checkpoint.open(source.weightsPath, source.config)
+  const checkpoint = Checkpoint.open(source.weightsPath, source.config, source.adapterPath)
   try {
     const drawn = draw(source, checkpoint)
     const graphs = {} as LoweredModel['graphs']
@@ -153,7 +155,7 @@ export async function exportModel(
   directory: string,
   onProgress?: Progress,
 ): Promise<LoweredModel> {
-  const checkpoint = Checkpoint.open(source.weightsPath, source.config)
+  const checkpoint = Checkpoint.open(source.weightsPath, source.config, source.adapterPath)
   const content = checkpoint.content()
   checkpoint.close()
   const reading = new ContentReading(content)

@@ -14,7 +14,7 @@ import {
   recipeOf,
   writeModel,
 } from './lowered-model.js'
-import { Checkpoint } from './pi0/tensors.js'
+import { Checkpoint } from './pi0/checkpoint.js'
 
 /** A lowered model in the cache, its files checked. */
 export interface CachedModel {
@@ -57,7 +57,7 @@ class ModelCache {
     private readonly cache: string,
     private readonly options: ModelCacheOptions,
   ) {
-    const checkpoint = Checkpoint.open(source.weightsPath, source.config)
+    const checkpoint = Checkpoint.open(source.weightsPath, source.config, source.adapterPath)
     try {
       this.recipe = recipeOf(source, checkpoint)
       this.content = checkpoint.content()

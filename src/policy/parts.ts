@@ -13,6 +13,7 @@ export interface PolicyParts {
   /** With this policy's horizon and token length. */
   model: ModelConfig
   weightsPath: string
+  adapterPath?: string | undefined
   embodiment: Embodiment
   promptForm: PromptForm
   /** The state is padded to the network's width before it is written into the prompt (older LeRobot checkpoints). */

@@ -37,8 +37,10 @@ export interface Policy {
   readonly model: ModelConfig
   /** Digest of all that makes it but the weights; see `policyIdentity`. */
   readonly identity: string
-  /** Absolute path of the checkpoint: a safetensors file or the index of a sharded one. */
+  /** Absolute path of the weights: a safetensors file, the index of a sharded one, or the params folder of a JAX checkpoint. */
   readonly weightsPath: string
+  /** Folder of a PEFT adapter that is merged into the weights. */
+  readonly adapterPath?: string | undefined
   /** Numbers of a robot action. */
   readonly actionSize: number
   readonly defaultSteps: number

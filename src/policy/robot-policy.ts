@@ -21,6 +21,7 @@ export class RobotPolicy implements Policy {
   readonly model: ModelConfig
   readonly identity: string
   readonly weightsPath: string
+  readonly adapterPath: string | undefined
   readonly actionSize: number
   readonly defaultSteps: number
   readonly metadata: Readonly<Record<string, unknown>>
@@ -42,6 +43,7 @@ export class RobotPolicy implements Policy {
     this.model = model
     this.identity = policyIdentity(parts)
     this.weightsPath = parts.weightsPath
+    this.adapterPath = parts.adapterPath
     this.actionSize = embodiment.actionSize
     this.defaultSteps = parts.defaultSteps
     this.metadata = parts.metadata

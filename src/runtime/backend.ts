@@ -33,6 +33,8 @@ export interface BuildProgress {
 export interface BackendOptions {
   /** A safetensors file or the index of a sharded one. */
   weightsPath: string
+  /** Folder of a PEFT adapter to merge into the weights. */
+  adapterPath?: string | undefined
   config: ModelConfig
   precision: Precision
   /** 2: perceive and act may run at the same time, on different prefixes. */

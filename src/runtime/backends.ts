@@ -27,6 +27,8 @@ export const RUNTIMES: readonly string[] = [
 export interface RuntimeModel {
   /** A safetensors file or the index of a sharded one. */
   weightsPath: string
+  /** Folder of a PEFT adapter to merge into the weights. */
+  adapterPath?: string | undefined
   model: ModelConfig
 }
 
@@ -153,20 +155,21 @@ export async function buildForRuntime(
 /** What the settings say to a backend: its own choices in place of `auto`. */
 function optionsOf(
   { arithmetics, lanes }: Backend,
-  { weightsPath, model: config }: RuntimeModel,
+  { weightsPath, adapterPath, model: config }: RuntimeModel,
   settings: RuntimeSettings,
 ): BackendOptions {
   const { runtime: _, precision, pipeline, cacheDir: cache = cacheDirectory(), ...rest } = settings
   const { signal, onNotice } = settings
   const reference = (maxBatch: number) =>
     createCpuRuntime({
-      ...{ weightsPath, config, cache, maxBatch, prefixSlots: 1 },
+      ...{ weightsPath, adapterPath, config, cache, maxBatch, prefixSlots: 1 },
       ...(onNotice && { onNotice }),
       ...(signal && { signal }),
     })
   return {
     ...rest,
     weightsPath,
+    adapterPath,
     config,
     cache,
     precision: precision === 'auto' ? arithmetics[0] : precision,

@@ -4,6 +4,7 @@ import { reasonOf, TurboPiError } from '../errors.js'
 import type { Content } from './content.js'
 import { DTYPE_BYTES, type Dtype, isDtype, toFloat32 } from './dtype.js'
 import { isJsonObject, readJsonObject } from './json-file.js'
+import type { TensorStore } from './tensor-source.js'
 
 /** One tensor of a safetensors file. */
 export interface TensorEntry {
@@ -17,6 +18,8 @@ export interface TensorEntry {
 const MAX_HEADER_BYTES = 100_000_000
 /** One read call takes less than 2 GiB. */
 const MAX_READ_BYTES = 2 ** 30
+/** Places at which a tensor is sampled. */
+const SAMPLES = 4
 
 const invalid = (path: string, detail: string) => new TurboPiError('CHECKPOINT_INVALID', `${path}: ${detail}`)
 
@@ -26,7 +29,7 @@ export const elementCount = (shape: readonly number[]) => shape.reduce((product,
  * Tensors of one safetensors file, or of the shards that a `*.safetensors.index.json` names. Only headers are read on
  * opening; tensors are read by range, so the size of the file does not matter. Throws CHECKPOINT_INVALID.
  */
-export class Safetensors {
+export class Safetensors implements TensorStore {
   readonly tensors = new Map<string, TensorEntry>()
   readonly metadata: Record<string, string> = {}
   private readonly paths: string[] = []
@@ -83,6 +86,17 @@ export class Safetensors {
     const entry = this.tensors.get(name)
     if (!entry) throw invalid(this.path, `there is no tensor ${name}`)
     return entry
+  }
+
+  shape(name: string): readonly number[] {
+    return this.entry(name).shape
+  }
+
+  /** Evenly spaced, first and last elements among them. */
+  samplePlaces(name: string, count: number): number[] {
+    const last = elementCount(this.shape(name)) - count
+    if (last <= 0) return [0]
+    return Array.from({ length: SAMPLES }, (_, i) => Math.floor((last * i) / (SAMPLES - 1)))
   }
 
   /** Raw little-endian bytes of `count` elements from element `first` on; all of them by default. */

@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
-import { type ModelConfig, readModelDirectory } from '../families/pi0/config.js'
+import { type ModelConfig } from '../families/pi0/config.js'
+import { readModelDirectory } from '../families/pi0/model-directory.js'
 import type { Difference } from '../runtime/agreement/difference.js'
 import { type CaseTensors, runCase } from '../runtime/agreement/run-case.js'
 import type { RuntimeModel } from '../runtime/backends.js'
@@ -14,6 +15,8 @@ export interface GoldenCases {
   files: readonly string[]
   /** Folder of the cases whose observations others use. */
   inputs?: string
+  /** Folder of a PEFT adapter to merge into the weights. */
+  adapterPath?: string | undefined
   /** Tensor of the cases that the actions are compared with; default `out.actions`. */
   reference?: string
   /** Kinds of tensors that are compared. */
@@ -25,11 +28,12 @@ export interface GoldenCases {
 /** Runs golden cases through the network; a case that cannot be run is given back as skipped, with the reason. */
 export async function verifyGoldenCases(options: GoldenCases): Promise<CaseResult[]> {
   const { config, weightsPath } = readModelDirectory(options.model)
+  const { adapterPath } = options
   const runtimes = new Map<string, Promise<Runtime>>()
   const runtimeFor = (model: ModelConfig, maxBatch: number) => {
     const { actionHorizon, maxTokenLength, trainedDelay, timeGrid } = model
     const key = JSON.stringify([actionHorizon, maxTokenLength, trainedDelay, timeGrid, maxBatch])
-    const made = runtimes.get(key) ?? options.createRuntime({ weightsPath, model }, maxBatch)
+    const made = runtimes.get(key) ?? options.createRuntime({ weightsPath, adapterPath, model }, maxBatch)
     runtimes.set(key, made)
     return made
   }

@@ -5,7 +5,7 @@ import { run as bench } from '../../src/commands/bench/bench.js'
 import { run as build } from '../../src/commands/build.js'
 import { bundledPolicy } from '../../src/commands/kit/configured-policy.js'
 import { run as verify } from '../../src/commands/verify/verify.js'
-import { readModelDirectory } from '../../src/families/pi0/config.js'
+import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { createRuntime } from '../../src/runtime/backends.js'
 
 const policy = bundledPolicy()

@@ -4,15 +4,10 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { exportModel } from '../../src/families/lowered-model.js'
+import { Checkpoint } from '../../src/families/pi0/checkpoint.js'
 import { releasedConfig } from '../../src/families/pi0/config.js'
 import { randomCheckpoint } from '../../src/families/pi0/random-weights.js'
-import {
-  Checkpoint,
-  canonicalName,
-  EMBEDDING,
-  expectedTensors,
-  TIED_EMBEDDING,
-} from '../../src/families/pi0/tensors.js'
+import { canonicalName, EMBEDDING, expectedTensors, TIED_EMBEDDING } from '../../src/families/pi0/tensors.js'
 import { type Draft, fillDirectory } from '../../src/storage/cache.js'
 import { Safetensors, type TensorToWrite, writeSafetensors } from '../../src/storage/safetensors.js'
 import { decodeOnnx } from '../support/onnx.js'

@@ -114,7 +114,7 @@ fault('NaN in the weights, in a sampled place and in one that only --deep sees',
     t,
     directory,
     LIBERO,
-    'finite weights',
+    'weight values',
     CHECKPOINT,
     /post_layernorm\.bias .*not finite at element 33/,
   )
@@ -125,7 +125,7 @@ fault('NaN in the weights, in a sampled place and in one that only --deep sees',
     t,
     intact,
     { ...LIBERO, deep: true },
-    'finite weights',
+    'weight values',
     CHECKPOINT,
     /lm_head\.weight .*element 50000/,
   )
@@ -147,7 +147,7 @@ t.test('infinity in every dtype of weights', async t => {
       writeTensors(join(directory, 'finite.safetensors'), tensors)
       bytes.set(infinity, 5 * infinity.length)
     })
-    await refused(t, directory, LIBERO, 'finite weights', CHECKPOINT, /time_mlp_in\.bias .*element 5\b/)
+    await refused(t, directory, LIBERO, 'weight values', CHECKPOINT, /time_mlp_in\.bias .*element 5\b/)
     cpSync(join(directory, 'finite.safetensors'), weights(directory))
     rmSync(join(directory, 'finite.safetensors'))
     await (await loadPolicy(directory, LIBERO)).close()
@@ -345,6 +345,14 @@ fault('no config, an unknown one, and what is no policy at all', async (director
   await refused(t, scratch(t), {}, 'directory', POLICY, /neither policy\.json nor config\.json/)
   await refused(t, join(directory, 'config.json'), {}, 'directory', POLICY, /is not a directory/)
   rmSync(weights(directory))
+  await refused(
+    t,
+    directory,
+    LIBERO,
+    'directory',
+    POLICY,
+    /has no weights; expected model\.safetensors .* or params/,
+  )
   mkdirSync(join(directory, 'params'))
-  await refused(t, directory, LIBERO, 'directory', POLICY, /has no weights.*convert_jax_model_to_pytorch/)
+  await refused(t, directory, LIBERO, 'weights', CHECKPOINT, /params\/_METADATA: is missing/)
 })

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readModelDirectory } from '../../src/families/pi0/config.js'
+import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { quantise } from '../../src/onnx/quantisation.js'
 import { difference } from '../../src/runtime/agreement/difference.js'

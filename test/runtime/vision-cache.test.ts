@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { type ModelConfig, readModelDirectory } from '../../src/families/pi0/config.js'
+import type { ModelConfig } from '../../src/families/pi0/config.js'
+import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import type { Runtime } from '../../src/runtime/runtime.js'

@@ -1,7 +1,8 @@
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { parseModelConfig, readModelDirectory, releasedConfig } from '../../src/families/pi0/config.js'
+import { parseModelConfig, releasedConfig } from '../../src/families/pi0/config.js'
+import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { timeEmbeddings, timeGrid } from '../../src/families/pi0/time.js'
 import { fromFloat16, toBfloat16, toFloat16, toFloat32 } from '../../src/storage/dtype.js'
 import { Safetensors, writeSafetensors } from '../../src/storage/safetensors.js'
@@ -175,7 +176,7 @@ t.test('config.json in its three forms', async t => {
     action_dim: 32,
     action_horizon: 50,
     paligemma_variant: 'gemma_2b',
-    action_expert_variant: 'gemma_300m_lora',
+    action_expert_variant: 'gemma_300m',
     precision: 'bfloat16',
   }
   t.same(parseModelConfig(converted, 'c', pi05), releasedConfig('pi05'), "openpi's converter")
@@ -201,6 +202,10 @@ t.test('config.json in its three forms', async t => {
   t.same(parseModelConfig(lerobot, 'c', ['model.time_mlp_in.weight']), expected, "LeRobot's")
 
   const mistakes: [object, RegExp][] = [
+    [
+      { paligemma_variant: 'gemma_2b_lora' },
+      /"paligemma_variant" is gemma_2b_lora, but .* Give the JAX checkpoint/,
+    ],
     [{ action_dim: undefined }, /c: field "action_dim": expected a positive integer, got nothing/],
     [{ action_horizon: 1.5 }, /"action_horizon"/],
     [{ model_type: 'pi0' }, /"model_type": expected "pi05", since the tensors/],
@@ -229,8 +234,16 @@ t.test('config.json in its three forms', async t => {
   t.throws(() => parseModelConfig(gemma({ head_dim: 7 }), 'c', pi05), { message: /needs an even one/ })
   t.throws(() => parseModelConfig(7, 'c', pi05), { message: /expected a JSON object/ })
   const folder = t.testdir()
-  t.throws(() => readModelDirectory(folder), { message: /found neither/ })
+  t.throws(() => readModelDirectory(folder), {
+    message: /expected model\.safetensors, or .*params there .*, found none/,
+  })
   copyFileSync(join(golden, 'model_pi0_tiny/model.safetensors'), join(folder, 'model.safetensors'))
+  t.equal(
+    readModelDirectory(folder).horizonIsKnown,
+    false,
+    'without config.json the sizes are those of the tensors',
+  )
+  writeFileSync(join(folder, 'config.json'), '{')
   t.throws(() => readModelDirectory(folder), { message: /config\.json: cannot be read as JSON/ })
 })
 

@@ -15,6 +15,7 @@ export function configuredPolicy(config: Config, directory = onlyDirectory(confi
     ...(config.config !== undefined && { config: config.config }),
     ...(config.normStats !== undefined && { normStats: config.normStats }),
     ...(config.tokenizer !== undefined && { tokenizer: config.tokenizer }),
+    ...(config.adapter !== undefined && { adapter: config.adapter }),
     ...(config.defaultPrompt !== undefined && { defaultPrompt: config.defaultPrompt }),
     ...(config.numSteps > 0 && { defaultSteps: config.numSteps }),
     ...(config.guard !== 'auto' && { guard: { mode: config.guard, margin: config.guardMargin / 100 } }),

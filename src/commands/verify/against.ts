@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { type Config, loadConfig } from '../../config.js'
-import { readModelDirectory } from '../../families/pi0/config.js'
+import { readModelDirectory } from '../../families/pi0/model-directory.js'
 import { createRuntime, type RuntimeModel, requireRuntime } from '../../runtime/backends.js'
 import { randomRows, recordedRows } from '../../verification/observations.js'
 import { compareRuntimes } from '../../verification/two-runtimes.js'
@@ -20,7 +20,7 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
   const config = own.against === undefined ? otherThan(reference, given, backend) : given
   const policy = own.model === undefined ? await configuredPolicy(config) : undefined
   try {
-    const model = policy ?? modelIn(own.model!)
+    const model = policy ?? modelIn(own.model!, config.adapter)
     const rows =
       own.against === undefined || own.against === 'random'
         ? randomRows(model.model, own.count)
@@ -58,7 +58,7 @@ function otherThan(reference: Config, config: Config, backend: string): Config {
   return same && config.precision === 'auto' ? { ...config, precision: 'int8' } : config
 }
 
-function modelIn(directory: string): RuntimeModel {
+function modelIn(directory: string, adapter: string | undefined): RuntimeModel {
   const { config, weightsPath } = readModelDirectory(resolve(directory))
-  return { model: config, weightsPath }
+  return { model: config, weightsPath, adapterPath: adapter && resolve(adapter) }
 }

@@ -26,6 +26,7 @@ export async function verifyGolden(own: Own, config: Config): Promise<number> {
   const tolerances = tolerancesOf(own.reference === undefined ? golden : { actions: REDUCED_TOLERANCE }, own)
   const results = await verifyGoldenCases({
     model: resolve(own.model),
+    adapterPath: config.adapter && resolve(config.adapter),
     files: caseFiles(own.cases!),
     kinds: Object.keys(tolerances),
     createRuntime: (model, maxBatch) => createRuntime(model, caseSettings(own, config, maxBatch)),

@@ -16,7 +16,8 @@ it is int8, the other precision that serve offers on a CPU.
 
   --against DIR|random      recorded observations: .msgpack messages as openpi's client sends them, golden cases
                             (.safetensors); or random observations [random]
-  --model DIR               checkpoint directory, instead of a policy: for golden cases and random observations
+  --model DIR               checkpoint directory (PyTorch or JAX), instead of a policy: for golden cases and random
+                            observations
   --count N                 random observations [8]
   --steps LIST              numbers of denoise steps [10,3,1]
   --reference NAME          precision to compare with [fp32]
@@ -36,6 +37,7 @@ difference of each kind of tensor from the official implementation.
                             --tolerance is another name of --max
 
 All take:
+  --adapter DIR             PEFT adapter (LoRA) to merge into the weights
   --runtime NAME            for cases cpu (default) or one of serve's
   --precision NAME          ${PRECISIONS.join(', ')}; for cases by default fp32 on the CPU, bf16 on GPUs
   --emulated                fp16 on the CPU: round after every operation, where ONNX Runtime keeps float32; bf16 always does

@@ -1,7 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { reasonOf, TurboPiError } from '../../errors.js'
-import { Safetensors } from '../../storage/safetensors.js'
+import { TurboPiError } from '../../errors.js'
 import { isModelType, MODEL_TYPES, type ModelType, variantOf } from './variant.js'
 
 /** SigLIP vision tower (pi05-spec §1). */
@@ -74,13 +71,11 @@ const SO400M: VisionConfig = {
 const GEMMA_2B: GemmaConfig = { width: 2048, depth: 18, mlpDim: 16384, heads: 8, kvHeads: 1, headDim: 256 }
 const GEMMA_300M: GemmaConfig = { ...GEMMA_2B, width: 1024, mlpDim: 4096 }
 
-/** openpi's names of Gemma sizes; a LoRA variant has the shapes of its base once it is merged. */
+/** openpi's names of Gemma sizes. */
 const GEMMA_VARIANTS: Readonly<Record<string, GemmaConfig>> = {
   dummy: { width: 64, depth: 4, mlpDim: 128, heads: 8, kvHeads: 1, headDim: 16 },
   gemma_300m: GEMMA_300M,
-  gemma_300m_lora: GEMMA_300M,
   gemma_2b: GEMMA_2B,
-  gemma_2b_lora: GEMMA_2B,
 }
 
 /** What openpi's converter leaves out of its config.json: the released models' values (pi05-spec §1, §2.3). */
@@ -194,6 +189,8 @@ export function parseModelConfig(json: unknown, path: string, tensorNames: Itera
   if (typeof json !== 'object' || json === null)
     throw new TurboPiError('CHECKPOINT_INVALID', `${path}: expected a JSON object`)
   const fields = new Fields(json as Json, path)
+  for (const field of ['paligemma_variant', 'action_expert_variant'])
+    refuseLostAdapters((json as Json)[field], `${path}: field "${field}"`)
   const modelType = modelTypeOf(fields, json as Json, tensorNames)
   const described = fields.has('paligemma')
   const config: ModelConfig = {
@@ -228,6 +225,17 @@ export function parseModelConfig(json: unknown, path: string, tensorNames: Itera
   return config
 }
 
+/** openpi's converter leaves LoRA adapters out without a word, and its config.json still names them. */
+function refuseLostAdapters(variant: unknown, where: string): void {
+  if (typeof variant !== 'string' || !variant.endsWith('_lora')) return
+  throw new TurboPiError(
+    'CHECKPOINT_INVALID',
+    `${where} is ${variant}, but openpi's converter leaves the LoRA adapters out: these weights are those of the base model. ` +
+      'Give the JAX checkpoint instead (the folder that holds params), whose adapters are merged when it is loaded. ' +
+      `If they were merged before the conversion, write "${variant.slice(0, -'_lora'.length)}" there.`,
+  )
+}
+
 function modelTypeOf(fields: Fields, json: Json, tensorNames: Iterable<string>): ModelType {
   const fromTensors = [...tensorNames].some(
     name => name.endsWith('time_mlp_in.weight') && !name.includes('action_time'),
@@ -242,7 +250,8 @@ function modelTypeOf(fields: Fields, json: Json, tensorNames: Iterable<string>):
   return stated
 }
 
-function checkConsistent({ vision, prefix, expert }: ModelConfig, path: string): void {
+/** Throws CHECKPOINT_INVALID when the sizes do not fit each other. */
+export function checkConsistent({ vision, prefix, expert }: ModelConfig, path: string): void {
   const fail = (detail: string) => {
     throw new TurboPiError('CHECKPOINT_INVALID', `${path}: ${detail}`)
   }
@@ -260,35 +269,4 @@ function checkConsistent({ vision, prefix, expert }: ModelConfig, path: string):
     fail(`image_size ${vision.imageSize} is no multiple of patch ${vision.patch}`)
   if (vision.width % vision.heads)
     fail(`vision width ${vision.width} is no multiple of its ${vision.heads} heads`)
-}
-
-/** A checkpoint directory: its config and the file (or the index of the files) that hold its weights. */
-export interface ModelDirectory {
-  config: ModelConfig
-  weightsPath: string
-}
-
-/** Reads `config.json` beside `model.safetensors` or `model.safetensors.index.json`. Throws CHECKPOINT_INVALID. */
-export function readModelDirectory(directory: string): ModelDirectory {
-  const weightsPath = ['model.safetensors', 'model.safetensors.index.json']
-    .map(name => join(directory, name))
-    .find(existsSync)
-  if (!weightsPath)
-    throw new TurboPiError(
-      'CHECKPOINT_INVALID',
-      `${directory}: expected model.safetensors or model.safetensors.index.json there, found neither`,
-    )
-  const configPath = join(directory, 'config.json')
-  let json: unknown
-  try {
-    json = JSON.parse(readFileSync(configPath, 'utf8'))
-  } catch (error) {
-    throw new TurboPiError('CHECKPOINT_INVALID', `${configPath}: cannot be read as JSON: ${reasonOf(error)}`)
-  }
-  const tensors = Safetensors.open(weightsPath)
-  try {
-    return { config: parseModelConfig(json, configPath, tensors.tensors.keys()), weightsPath }
-  } finally {
-    tensors.close()
-  }
 }

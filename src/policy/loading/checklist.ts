@@ -13,6 +13,8 @@ export interface Found<T> {
   detail: string
 }
 
+export const found = <T>(value: T, detail: string): Found<T> => ({ value, detail })
+
 type Present<N extends readonly unknown[]> = { [K in keyof N]: NonNullable<N[K]> }
 
 /**

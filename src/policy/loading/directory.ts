@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
+import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
+import { WEIGHTS, weightsIn } from '../../families/pi0/open-tensors.js'
 import { type JsonObject, readJsonObject } from '../../storage/json-file.js'
 import { type Manifest, readManifest } from './manifest.js'
 
@@ -12,15 +13,38 @@ export interface PolicySource {
   directory: string
   name: string
   manifest?: Manifest
+  /** Absent in a JAX checkpoint and in what openpi's train_pytorch.py writes. */
   configPath: string
-  /** A safetensors file or the index of a sharded checkpoint. */
+  /** A safetensors file, the index of a sharded checkpoint, or the params folder of a JAX one. */
   weightsPath: string
+  /** Folder of a PEFT adapter over these weights. */
+  adapterPath?: string
 }
 
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 
-/** Recognises a policy directory: our manifest, an openpi checkpoint or a LeRobot one. Throws POLICY_INVALID. */
-export function readSource(path: string): PolicySource {
+/**
+ * Recognises a policy directory: our manifest, an openpi checkpoint (JAX or PyTorch) or a LeRobot one. A PEFT adapter that
+ * carries LeRobot's processors was trained with them: they count, and the directory gives the weights. Throws POLICY_INVALID.
+ */
+export function readSource(path: string, adapter?: string): PolicySource {
+  const base = readDirectory(path)
+  if (adapter === undefined) return base
+  const adapterPath = resolve(adapter)
+  if (!existsSync(join(adapterPath, 'policy_preprocessor.json'))) return { ...base, adapterPath }
+  const own = join(adapterPath, 'config.json')
+  const configPath = existsSync(own) ? own : base.configPath
+  return {
+    ...base,
+    layout: 'lerobot',
+    directory: adapterPath,
+    name: basename(adapterPath),
+    configPath,
+    adapterPath,
+  }
+}
+
+function readDirectory(path: string): PolicySource {
   const directory = resolve(path)
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory())
     throw refuse(`${directory} is not a directory; expected a policy directory or a checkpoint directory.`)
@@ -29,18 +53,18 @@ export function readSource(path: string): PolicySource {
   if (existsSync(manifestPath)) {
     const manifest = readManifest(manifestPath)
     const configPath = join(directory, manifest.modelConfig ?? 'config.json')
-    const weightsPath = manifest.weights ? join(directory, manifest.weights) : weightsIn(directory)
+    const weightsPath = manifest.weights ? join(directory, manifest.weights) : requireWeights(directory)
     const layout = isLerobot(configPath) ? 'lerobot' : 'manifest'
     return { layout, directory, name, manifest, configPath, weightsPath }
   }
   const configPath = join(directory, 'config.json')
-  if (!existsSync(configPath))
+  if (!existsSync(configPath) && !weightsIn(directory))
     throw refuse(
-      `${directory} has neither policy.json nor config.json; expected a policy directory, an openpi checkpoint ` +
-        'converted to PyTorch (model.safetensors and config.json) or a LeRobot one.',
+      `${directory} has neither policy.json nor config.json nor weights; expected a policy directory, an openpi checkpoint ` +
+        `(a JAX one with its params folder, or model.safetensors) or a LeRobot one.${jaxHint(directory)}`,
     )
   const layout = isLerobot(configPath) ? 'lerobot' : 'openpi'
-  return { layout, directory, name, configPath, weightsPath: weightsIn(directory) }
+  return { layout, directory, name, configPath, weightsPath: requireWeights(directory) }
 }
 
 /** LeRobot's config.json names its policy type; openpi's does not. */
@@ -50,16 +74,22 @@ const isLerobot = (configPath: string) =>
 /** Parses a JSON object file. Throws POLICY_INVALID. */
 export const readConfig = (path: string): JsonObject => readJsonObject(path, 'POLICY_INVALID')
 
-function weightsIn(directory: string): string {
-  const files = ['model.safetensors', 'model.safetensors.index.json'].map(file => join(directory, file))
-  const found = files.find(existsSync)
+function requireWeights(directory: string): string {
+  const found = weightsIn(directory)
   if (found) return found
-  const hint = existsSync(join(directory, 'params'))
-    ? "It holds a JAX checkpoint: convert it with openpi's examples/convert_jax_model_to_pytorch.py."
-    : 'Copy the weights there.'
   throw refuse(
-    `${directory} has no weights; expected ${files.map(file => basename(file)).join(' or ')}. ${hint}`,
+    `${directory} has no weights; expected ${WEIGHTS.join(' or ')}. Copy the weights there.${jaxHint(directory)}`,
   )
+}
+
+/** What else of a JAX checkpoint a directory may be. */
+function jaxHint(directory: string): string {
+  if (existsSync(join(directory, '_METADATA')))
+    return ` This is the inside of a JAX checkpoint: give ${dirname(directory)}.`
+  const unfinished = readdirSync(directory).find(name => name.startsWith('params.orbax-checkpoint-tmp'))
+  return unfinished
+    ? ` ${unfinished} is a JAX checkpoint that was not saved to its end: take another step.`
+    : ''
 }
 
 /** Compares the files that the manifest lists with their digests. Throws POLICY_INVALID. */

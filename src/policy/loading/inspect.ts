@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { TurboPiError } from '../../errors.js'
-import { type ModelConfig, parseModelConfig } from '../../families/pi0/config.js'
-import { Checkpoint } from '../../families/pi0/tensors.js'
+import type { ModelConfig } from '../../families/pi0/config.js'
 import { variantOf } from '../../families/pi0/variant.js'
 import { sha256 } from '../../storage/content.js'
-import { Safetensors } from '../../storage/safetensors.js'
 import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
 import { DEFAULT_GUARD } from '../guard.js'
 import { checkStatsLength, type NormStats } from '../norm-stats.js'
@@ -12,16 +10,15 @@ import { type Normalisation, Normaliser } from '../normalise.js'
 import type { PolicyParts } from '../parts.js'
 import type { PromptForm } from '../prompt.js'
 import { loadTokenizer } from '../tokenizer/load.js'
-import type { Checks, Found } from './checklist.js'
-import { checkDigests, type PolicySource, readConfig, readSource } from './directory.js'
+import { type Checks, found } from './checklist.js'
+import { checkDigests, readSource } from './directory.js'
 import { lerobotProfile } from './lerobot.js'
+import { inspectNetwork } from './network.js'
 import { openpiProfile, type PolicyOptions, type Profile } from './openpi.js'
-import { checkEmbeddings, checkFinite } from './weights.js'
 
 const MAX_IMAGE_PIXELS = 16_777_216
 
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
-const found = <T>(value: T, detail: string): Found<T> => ({ value, detail })
 
 /**
  * Reads a policy directory and checks everything that could make it serve wrong actions in silence (design §4,
@@ -33,7 +30,7 @@ export function inspectPolicy(
   checks: Checks,
 ): PolicyParts | undefined {
   const source = checks.run('directory', [], () => {
-    const source = readSource(directory)
+    const source = readSource(directory, options.adapter)
     return found(source, `${LAYOUTS[source.layout]}: ${source.directory}`)
   })
   checks.run('digests', [source], source => {
@@ -45,7 +42,7 @@ export function inspectPolicy(
       source.layout === 'lerobot' ? lerobotProfile(source, options) : openpiProfile(source, options)
     return found(profile, `${profile.name}, embodiment ${profile.embodiment.name}`)
   })
-  const model = inspectWeights(source, profile, options, checks)
+  const model = inspectNetwork(source, profile, options, checks)
   checks.run('embodiment', [profile, model], ({ embodiment }, model) => {
     checkEmbodiment(embodiment, model)
     const cameras = embodiment.cameras.filter(camera => camera.slot !== null).length
@@ -91,6 +88,7 @@ export function inspectPolicy(
     name: profile.name,
     model,
     weightsPath: source.weightsPath,
+    adapterPath: source.adapterPath,
     embodiment: profile.embodiment,
     promptForm,
     paddedPromptState: profile.paddedPromptState,
@@ -114,67 +112,6 @@ const PROMPT_FORMS: Readonly<Record<PromptForm, string>> = {
 }
 
 const LAYOUTS = { manifest: 'policy.json', openpi: 'openpi checkpoint', lerobot: 'LeRobot checkpoint' }
-
-/** The checkpoint: its config, and that its tensors are exactly those of that network. */
-function inspectWeights(
-  source: PolicySource | undefined,
-  profile: Profile | undefined,
-  options: PolicyOptions,
-  checks: Checks,
-): ModelConfig | undefined {
-  const store = checks.run('weights', [source], ({ weightsPath }) => {
-    const store = Safetensors.open(weightsPath)
-    const dtypes = new Set([...store.tensors.values()].map(tensor => tensor.dtype))
-    return found(store, `${store.tensors.size} tensors (${[...dtypes].join(', ')}): ${weightsPath}`)
-  })
-  try {
-    const stored = checks.run('model config', [source, store], ({ configPath }, store) => {
-      const model = parseModelConfig(readConfig(configPath), configPath, store.tensors.keys())
-      return found(
-        model,
-        `${model.modelType}, ${model.prefix.depth} layers of ${model.prefix.width}: ${configPath}`,
-      )
-    })
-    checks.run('tensors', [source, stored], ({ weightsPath }, stored) => {
-      Checkpoint.open(weightsPath, stored).close()
-      return found(true, 'names, shapes and dtypes are those of the network')
-    })
-    checks.run('embedding', [source, store, stored], ({ layout }, store) =>
-      found(true, checkEmbeddings(store, layout === 'lerobot', options.deep ?? false)),
-    )
-    checks.run('finite weights', [store, stored], (store, stored) => {
-      const seen = checkFinite(store, stored, options.deep ?? false)
-      return found(seen, `${seen} values looked at${options.deep ? '' : ' (samples; --deep takes all)'}`)
-    })
-    return checks.run(
-      'model type and horizon',
-      [source, profile, stored],
-      ({ configPath }, profile, stored) => {
-        checkAgreement(configPath, profile, stored)
-        const model = {
-          ...stored,
-          actionHorizon: profile.actionHorizon ?? stored.actionHorizon,
-          maxTokenLength: profile.maxTokenLength ?? stored.maxTokenLength,
-        }
-        return found(model, `${model.modelType}, ${model.actionHorizon} rows of ${model.actionDim}`)
-      },
-    )
-  } finally {
-    store?.close()
-  }
-}
-
-function checkAgreement(configPath: string, profile: Profile, stored: ModelConfig): void {
-  const { name, modelType, actionHorizon } = profile
-  if (modelType && modelType !== stored.modelType)
-    throw refuse(
-      `${configPath}: the weights are those of a ${stored.modelType} model, but ${name} is for ${modelType}. Name the config that the checkpoint was trained with.`,
-    )
-  if (actionHorizon !== undefined && actionHorizon !== stored.actionHorizon && !profile.horizonIsExplicit)
-    throw refuse(
-      `${configPath}: action_horizon is ${stored.actionHorizon}, but ${name} has ${actionHorizon}. Name the config that the checkpoint was trained with, or state "actionHorizon" in a policy.json.`,
-    )
-}
 
 function inspectStats(
   profile: Profile | undefined,

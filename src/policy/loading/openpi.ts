@@ -10,7 +10,7 @@ import type { Normalisation, NormalisationConvention } from '../normalise.js'
 import type { PromptForm } from '../prompt.js'
 import type { PolicySource } from './directory.js'
 import type { Manifest } from './manifest.js'
-import { type Preset, presetOf } from './presets.js'
+import { type LoraRanks, type Preset, presetOf } from './presets.js'
 
 /** What a caller may choose when loading a policy. */
 export interface PolicyOptions {
@@ -20,6 +20,8 @@ export interface PolicyOptions {
   normStats?: string
   /** Path of a tokenizer file, instead of the directory's own. */
   tokenizer?: string
+  /** Folder of a PEFT adapter to merge into the weights. */
+  adapter?: string
   /** Rows of a chunk, where the preset and config.json disagree. */
   actionHorizon?: number
   /** Prompt of observations that carry none. */
@@ -29,8 +31,10 @@ export interface PolicyOptions {
   guard?: Partial<GuardSettings>
   /** Pixels that one image may have; 16 777 216 by default. */
   maxImagePixels?: number
-  /** Looks for NaN in every weight, not in samples alone. */
+  /** Looks at every weight, not at samples alone. */
   deep?: boolean
+  /** Hears bytes read and in all while every weight is looked at. */
+  onRead?: (done: number, total: number) => void
 }
 
 /** How a checkpoint must be served, as its directory and the caller say. */
@@ -42,6 +46,8 @@ export interface Profile {
   /** The horizon was asked for by number, so config.json need not agree. */
   horizonIsExplicit: boolean
   maxTokenLength?: number
+  /** Ranks of the adapters that the config trains. */
+  lora?: LoraRanks
   /** Undefined takes the model type's: state for pi05, plain for pi0. */
   promptForm?: PromptForm
   paddedPromptState: boolean
@@ -84,6 +90,7 @@ export function openpiProfile(source: PolicySource, options: PolicyOptions): Pro
   return {
     name: manifest?.name ?? presetName ?? source.name,
     ...(preset && { modelType: preset.modelType, maxTokenLength: preset.maxTokenLength }),
+    ...(preset?.lora && { lora: preset.lora }),
     ...(actionHorizon !== undefined && { actionHorizon }),
     horizonIsExplicit: (options.actionHorizon ?? manifest?.actionHorizon) !== undefined,
     ...(discreteState !== undefined && { promptForm: discreteState ? 'state' : 'plain' }),

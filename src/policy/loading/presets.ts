@@ -2,6 +2,12 @@ import { TurboPiError } from '../../errors.js'
 import { type ModelType, variantOf } from '../../families/pi0/variant.js'
 import type { EmbodimentName } from '../embodiment.js'
 
+/** Ranks of the attention's LoRA adapters; alpha is the same in every config of openpi, so that their scale is 1. */
+export interface LoraRanks {
+  prefix: number
+  expert: number
+}
+
 /** One training config of openpi: how its checkpoints must be served (pi05-spec §4.6). */
 export interface Preset {
   modelType: ModelType
@@ -13,6 +19,8 @@ export interface Preset {
   assetId: string
   embodiment: EmbodimentName
   deltaMask?: boolean[]
+  /** Of a config that trains adapters on frozen weights. */
+  lora?: LoraRanks
   defaultPrompt?: string
   /** openpi's policy_metadata. */
   metadata?: Record<string, unknown>
@@ -83,7 +91,7 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
   pi0_droid_jointpos_polaris: { ...pi0(droid(10, DROID_DELTA)), maxTokenLength: 100 },
   pi0_droid_jointpos_100k_polaris: { ...pi0(droid(10, DROID_DELTA)), maxTokenLength: 100 },
   pi0_libero: pi0(libero(50, mask(6, -1))),
-  pi0_libero_low_mem_finetune: pi0(libero(50, mask(6, -1))),
+  pi0_libero_low_mem_finetune: pi0({ ...libero(50, mask(6, -1)), lora: { prefix: 16, expert: 32 } }),
 }
 
 /** Throws POLICY_INVALID with the names that there are. */

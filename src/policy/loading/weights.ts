@@ -1,61 +1,69 @@
 import { TurboPiError } from '../../errors.js'
-import type { ModelConfig } from '../../families/pi0/config.js'
-import { canonicalName, EMBEDDING, expectedTensors } from '../../families/pi0/tensors.js'
-import type { Dtype } from '../../storage/dtype.js'
-import type { Safetensors } from '../../storage/safetensors.js'
-
-const TIED_EMBEDDING = 'paligemma_with_expert.paligemma.lm_head.weight'
+import { canonicalName, EMBEDDING, TIED_EMBEDDING, UNUSED } from '../../families/pi0/tensors.js'
+import { DTYPE_BYTES, type Dtype } from '../../storage/dtype.js'
+import { elementCount } from '../../storage/safetensors.js'
+import type { TensorStore } from '../../storage/tensor-source.js'
+import { Values } from './values.js'
 
 /** Elements of one read. */
 const WINDOW = 1 << 20
-/** A sampled tensor is read in this many windows of this many elements. */
-const SAMPLES = 4
+/** Elements of a sample, and of what is read whole even then. */
 const SAMPLE = 4096
+const SMALL = 4 * SAMPLE
 
 const refuse = (detail: string) => new TurboPiError('CHECKPOINT_INVALID', detail)
 
-/** First elements of the windows to read of a tensor. */
-function* windows(count: number, deep: boolean): Generator<[first: number, count: number]> {
-  if (deep || count <= SAMPLES * SAMPLE)
+/** Windows to read of a tensor: all of it, or samples where reading them is cheap. */
+function* windows(
+  store: TensorStore,
+  name: string,
+  deep: boolean,
+): Generator<[first: number, count: number]> {
+  const count = elementCount(store.shape(name))
+  if (deep || count <= SMALL)
     for (let first = 0; first < count; first += WINDOW) yield [first, Math.min(WINDOW, count - first)]
-  else for (let i = 0; i < SAMPLES; i++) yield [Math.floor(((count - SAMPLE) * i) / (SAMPLES - 1)), SAMPLE]
+  else for (const first of store.samplePlaces(name, SAMPLE)) yield [first, Math.min(SAMPLE, count - first)]
 }
 
 /** Others are refused by the check of the tensors. */
 const FLOATS: readonly Dtype[] = ['F64', 'F32', 'BF16', 'F16']
 
-/** Bits of the exponent; all of them set means NaN or infinity. */
-const EXPONENT_BITS: Partial<Record<Dtype, number>> = { F32: 0x7f800000, BF16: 0x7f80, F16: 0x7c00 }
-
-/** Index of the first element that is not finite, or −1. Looks at the bits: --deep has billions of elements. */
-function firstNotFinite(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): number {
-  const bits = EXPONENT_BITS[dtype]
-  if (bits === undefined) return new Float64Array(bytes.buffer).findIndex(value => !Number.isFinite(value))
-  const words = dtype === 'F32' ? new Uint32Array(bytes.buffer) : new Uint16Array(bytes.buffer)
-  for (let i = 0; i < words.length; i++) if (((words[i] as number) & bits) === bits) return i
-  return -1
+/** Tensors of a file that the network does not use; the embedding may stand under the output layer's name. */
+const isUnused = (name: string) => {
+  const canonical = canonicalName(name)
+  return UNUSED.has(canonical) && canonical !== TIED_EMBEDDING
 }
 
-const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1)
-
 /**
- * Refuses weights that hold NaN or infinity: in samples of every tensor that the network uses, or in all of it when
- * `deep`. Gives the number of elements looked at. Throws CHECKPOINT_INVALID with the tensor and the place.
+ * Refuses weights that no training leaves: NaN, infinity, absurd values, matrices of zeros and holes in them. Looks at
+ * samples of every tensor, or at all of it when `deep`. `onRead` hears bytes read and in all. Gives the number of elements
+ * looked at. Throws CHECKPOINT_INVALID with the tensor and the place.
  */
-export function checkFinite(store: Safetensors, model: ModelConfig, deep: boolean): number {
-  const used = expectedTensors(model)
+export function checkValues(
+  stores: readonly TensorStore[],
+  deep: boolean,
+  onRead: (done: number, total: number) => void = () => {},
+): number {
+  const tensors = stores.flatMap(store =>
+    [...store.tensors].flatMap(([name, { dtype, shape }]) =>
+      isUnused(name) || !FLOATS.includes(dtype) ? [] : [{ store, name, dtype, shape }],
+    ),
+  )
+  const total = tensors.reduce((sum, { dtype, shape }) => sum + elementCount(shape) * DTYPE_BYTES[dtype], 0)
   let seen = 0
-  for (const [name, { dtype, shape }] of store.tensors) {
-    const canonical = canonicalName(name)
-    if ((!used.has(canonical) && canonical !== TIED_EMBEDDING) || !FLOATS.includes(dtype)) continue
-    for (const [first, count] of windows(elements(shape), deep)) {
-      const bad = firstNotFinite(dtype, store.bytes(name, first, count))
-      if (bad >= 0)
-        throw refuse(
-          `${store.path}: tensor ${name} holds a value that is not finite at element ${first + bad}. The checkpoint is damaged or its training diverged: take another one.`,
-        )
+  let read = 0
+  for (const { store, name, dtype, shape } of tensors) {
+    const values = new Values(dtype, shape, name)
+    for (const [first, count] of windows(store, name, deep)) {
+      const bytes = store.bytes(name, first, count)
+      const fault = values.faultIn(bytes, first)
+      if (fault) throw refuse(`${store.path}: tensor ${name} ${fault}`)
       seen += count
+      read += bytes.byteLength
+      if (deep) onRead(read, total)
     }
+    const fault = values.faultOfAll()
+    if (fault) throw refuse(`${store.path}: tensor ${name} ${fault}`)
   }
   return seen
 }
@@ -64,15 +72,14 @@ export function checkFinite(store: Safetensors, model: ModelConfig, deep: boolea
  * openpi ties the token embedding to `lm_head`; LeRobot's files carry both, untied, and the embedding counts. Two different
  * ones in an openpi file mean that nobody can say which one was trained. Throws CHECKPOINT_INVALID.
  */
-export function checkEmbeddings(store: Safetensors, lerobot: boolean, deep: boolean): string {
+export function checkEmbeddings(store: TensorStore, lerobot: boolean, deep: boolean): string {
   const byName = new Map([...store.tensors.keys()].map(name => [canonicalName(name), name]))
   const [embedding, head] = [byName.get(EMBEDDING), byName.get(TIED_EMBEDDING)]
   if (!embedding) return `tied: ${head}`
   if (!head) return embedding
   if (lerobot || embedding.startsWith('model.')) return `untied, as LeRobot saves them: ${embedding}`
-  const shape = store.entry(embedding).shape
-  const sameShape = elements(shape) === elements(store.entry(head).shape)
-  for (const [first, count] of sameShape ? windows(elements(shape), deep) : []) {
+  const sameShape = elementCount(store.shape(embedding)) === elementCount(store.shape(head))
+  for (const [first, count] of sameShape ? windows(store, embedding, deep) : []) {
     const other = store.float32(head, first, count)
     if (store.float32(embedding, first, count).every((value, i) => value === other[i])) continue
     throw refuse(

@@ -20,6 +20,8 @@ import type { ActReply } from './protocol.js'
 export interface CpuRuntimeOptions {
   /** A safetensors file or the index of a sharded one. */
   weightsPath: string
+  /** Folder of a PEFT adapter to merge into the weights. */
+  adapterPath?: string | undefined
   config: ModelConfig
   /** Default fp32. */
   precision?: Precision
@@ -157,13 +159,21 @@ class CpuRuntime extends SlotRuntime<Slot> {
  * RUNTIME_FAILED.
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
-  const { weightsPath, config, precision = 'fp32', lanes = 1, maxBatch = 8, prefixSlots = 2 } = options
+  const {
+    weightsPath,
+    adapterPath,
+    config,
+    precision = 'fp32',
+    lanes = 1,
+    maxBatch = 8,
+    prefixSlots = 2,
+  } = options
   const { visionCache = 0 } = options
   const { activations } = ARITHMETICS[precision]
   const emulated = activations === 'bfloat16' || (activations === 'float16' && options.emulated === true)
   const float = activations === 'float16' && !emulated ? 'float16' : 'float32'
   const { threads = Math.max(1, Math.floor(physicalCores() / lanes)) } = options
-  const source = { weightsPath, config, precision, emulated }
+  const source = { weightsPath, adapterPath, config, precision, emulated }
   const cache = options.cache ?? cacheDirectory()
   const start = () => startWorker('worker', import.meta.url)
   const perceiveLane = new Lane(start)

@@ -35,13 +35,13 @@ export interface TensorRtStages extends NativeStages {
  * cannot run here: nothing else is put in its place.
  */
 export async function createTensorRtRuntime(options: TensorRtOptions): Promise<Runtime> {
-  const { weightsPath, config, precision, cache, addon = loadAddon() } = options
+  const { weightsPath, adapterPath, config, precision, cache, addon = loadAddon() } = options
   const found = await probe(addon)
   if ('reason' in addon || !found.available)
     throw unavailable('TensorRT', { reason: 'no reason was given', ...found })
   const looking = markStart(cache)
   try {
-    const lowered = await lower({ weightsPath, config, precision }, cache, options)
+    const lowered = await lower({ weightsPath, adapterPath, config, precision }, cache, options)
     return await openEngines(lowered, addon, found, options)
   } finally {
     looking()

@@ -1,0 +1,53 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import type { TensorStore } from '../../storage/tensor-source.js'
+import { type ModelConfig, parseModelConfig } from './config.js'
+import { jaxModelConfig } from './jax/config.js'
+import { JaxTensors } from './jax/tensors.js'
+import { openTensors, WEIGHTS, weightsIn } from './open-tensors.js'
+import { PeftTensors } from './peft/tensors.js'
+import { sizesFromTensors } from './tensor-sizes.js'
+
+/** The network of a checkpoint, as its files say. */
+export interface StoredModel {
+  config: ModelConfig
+  /** Neither a JAX checkpoint nor tensors alone say how many rows a chunk has; without it the config's 50 means nothing. */
+  horizonIsKnown: boolean
+}
+
+/** A checkpoint directory: its config and what holds its weights. */
+export interface ModelDirectory extends StoredModel {
+  weightsPath: string
+}
+
+/** Reads the config of weights: from config.json, or, where it says nothing of the sizes, from the tensors' shapes. Throws CHECKPOINT_INVALID. */
+export function readStoredModel(store: TensorStore, configPath: string): StoredModel {
+  const weights = store instanceof PeftTensors ? store.base : store
+  if (weights instanceof JaxTensors)
+    return { config: jaxModelConfig(weights.leaves, weights.path), horizonIsKnown: false }
+  if (!existsSync(configPath)) return { config: sizesFromTensors(weights), horizonIsKnown: false }
+  let json: unknown
+  try {
+    json = JSON.parse(readFileSync(configPath, 'utf8'))
+  } catch (error) {
+    throw new TurboPiError('CHECKPOINT_INVALID', `${configPath}: cannot be read as JSON: ${reasonOf(error)}`)
+  }
+  return { config: parseModelConfig(json, configPath, weights.tensors.keys()), horizonIsKnown: true }
+}
+
+/** Reads a directory that holds weights, without loading them. Throws CHECKPOINT_INVALID. */
+export function readModelDirectory(directory: string): ModelDirectory {
+  const weightsPath = weightsIn(directory)
+  if (!weightsPath)
+    throw new TurboPiError(
+      'CHECKPOINT_INVALID',
+      `${directory}: expected ${WEIGHTS.join(', or ')} there (the last is the folder of a JAX checkpoint), found none`,
+    )
+  const store = openTensors(weightsPath)
+  try {
+    return { ...readStoredModel(store, join(directory, 'config.json')), weightsPath }
+  } finally {
+    store.close()
+  }
+}
