@@ -13,6 +13,7 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   doctor: ['check a policy directory', () => import('./commands/doctor.js')],
   verify: ['compare a runtime with reference data', () => import('./commands/verify/verify.js')],
   eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval/eval.js')],
+  link: ['measure the way to a server', () => import('./commands/link.js')],
   motion: ['compare how chunks are executed under delay', () => import('./commands/motion/motion.js')],
   export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
   build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
