@@ -122,9 +122,11 @@ export class ClientCore {
       case 'welcome':
         this.#timed(message, now)
         this.#link.welcome(message, now)
+        this.measure(now)
         break
       case 'time':
         this.#timed(message, now)
+        if (!this.clock.settled) this.measure(now)
         break
       case 'heartbeat':
         this.measure(now)

@@ -8,6 +8,8 @@ export interface TimeSample {
 
 /** Exchanges that count: older ones tell of a clock that may have drifted since. */
 const KEPT = 8
+/** Exchanges that a new connection makes at once. */
+const SETTLED = 4
 
 /** The four stamps of NTP (RFC 5905 §8): sent and heard on this side's clock, received and answered on the server's. */
 export function timeSample(sent: number, received: number, answered: number, heard: number): TimeSample {
@@ -23,6 +25,11 @@ export class ServerClock {
 
   add(sample: TimeSample): void {
     this.#samples = [...this.#samples.slice(1 - KEPT), sample]
+  }
+
+  /** Whether there are enough samples to wait for the next heartbeat. */
+  get settled(): boolean {
+    return this.#samples.length >= SETTLED
   }
 
   /** The best sample; undefined before the first. */
