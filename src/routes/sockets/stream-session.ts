@@ -185,7 +185,7 @@ export class StreamSession {
     const givenUp =
       deadlineMs === undefined
         ? undefined
-        : setTimeout(() => this.#skip(pending, 'expired'), deadlineMs - age + LATE_MARGIN_MS)
+        : setTimeout(() => this.#giveUp(pending), deadlineMs - age + LATE_MARGIN_MS)
     const validUntil = capturedAt === undefined || deadlineMs === undefined ? null : capturedAt + deadlineMs
     this.#connection.track(
       inference
@@ -224,6 +224,11 @@ export class StreamSession {
   #supersede(): void {
     if (this.#waiting) this.#skip(this.#waiting, 'superseded')
     this.#waiting = undefined
+  }
+
+  /** Its deadline is long past, and the engine is still at it. */
+  #giveUp(pending: Pending): void {
+    if (!pending.skipped && !this.#connection.gone.aborted) this.#skip(pending, 'expired')
   }
 
   #skip(pending: Pending, reason: SkipReason): void {

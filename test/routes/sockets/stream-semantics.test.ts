@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { TurboPiError } from '../../../src/errors.js'
+import { fakePolicy } from '../../support/fake-policy.js'
 import { finishAll } from '../../support/fake-runtime.js'
 import { startServer, stopServers, type TestServer, TestSocket, until } from '../../support/server.js'
 
@@ -189,5 +191,34 @@ t.test('after its deadline and a margin an observation is skipped, whatever the 
   await finishAll(runtime)
   await sleep(20)
   t.equal(client.unread, 0, 'and is not answered once more')
+  client.socket.terminate()
+})
+
+t.test('a picture that cannot be decoded leaves what is carried over as it was', async t => {
+  const policy = fakePolicy()
+  const server = await startServer({
+    runtime: { milliseconds: 1 },
+    policy: {
+      async prepare(observation, ...rest) {
+        const image = observation.images['observation/image']!
+        if (image.kind === 'array' && image.data[0] === 255)
+          throw new TurboPiError('IMAGE_INVALID', 'no picture')
+        return policy.prepare(observation, ...rest)
+      },
+    },
+  })
+  const client = await connect(server)
+  client.send(observe(1))
+  t.match(await client.json(), { type: 'actions', seq: 1 })
+  const bad = { data: Buffer.alloc(48, 255).toString('base64'), encoding: 'rgb8', width: 4, height: 4 }
+  client.send({ type: 'observation', seq: 2, observation: { 'observation/image': bad } })
+  t.match(await client.json(), { type: 'error', seq: 2, error: { code: 'IMAGE_INVALID' } })
+  client.send({
+    type: 'observation',
+    seq: 3,
+    observation: { 'observation/state': [30, 0] },
+    options: { seed: 0 },
+  })
+  t.match(await client.json(), { type: 'actions', seq: 3, actions: [[30, 30]] }, 'with the picture of before')
   client.socket.terminate()
 })
