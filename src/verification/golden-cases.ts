@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { type ModelConfig } from '../families/pi0/config.js'
+import type { ModelConfig } from '../families/pi0/config.js'
 import { readModelDirectory } from '../families/pi0/model-directory.js'
 import type { Difference } from '../runtime/agreement/difference.js'
 import { type CaseTensors, runCase } from '../runtime/agreement/run-case.js'
