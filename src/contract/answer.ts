@@ -72,15 +72,18 @@ export function serverTiming({ timing }: InferenceAnswer): Static<typeof ServerT
   }
 }
 
+/** What became of options.rtc, in answers to requests that had them alone: other clients get the keys they know. */
 const rtcReply = (rtc: RtcReport | null) =>
   rtc && {
-    mode: rtc.mode,
-    dropped: rtc.dropped,
-    rows: rtc.rows,
-    inference_delay: rtc.inferenceDelay,
-    execution_horizon: rtc.executionHorizon,
-    max_guidance_weight: rtc.maxGuidanceWeight,
-    capped: rtc.capped,
+    rtc: {
+      mode: rtc.mode,
+      dropped: rtc.dropped,
+      rows: rtc.rows,
+      inference_delay: rtc.inferenceDelay,
+      execution_horizon: rtc.executionHorizon,
+      max_guidance_weight: rtc.maxGuidanceWeight,
+      capped: rtc.capped,
+    },
   }
 
 /** The JSON answer of POST /infer. */
@@ -91,7 +94,7 @@ export function jsonReply(answer: InferenceAnswer) {
     coalesced: answer.coalesced,
     truncated: answer.truncated,
     guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
-    rtc: rtcReply(answer.rtc),
+    ...rtcReply(answer.rtc),
     policy_timing: { infer_ms: inferMs(answer) },
     server_timing: serverTiming(answer),
     model: answer.model,
@@ -106,7 +109,7 @@ export function msgpackReply(answer: InferenceAnswer) {
     coalesced: answer.coalesced,
     truncated: answer.truncated,
     guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
-    rtc: rtcReply(answer.rtc),
+    ...rtcReply(answer.rtc),
     policy_timing: { infer_ms: new Float(inferMs(answer)) },
     server_timing: floats(serverTiming(answer)),
     model: answer.model,

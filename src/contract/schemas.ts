@@ -138,9 +138,7 @@ export function inferReplySchema(shape: ActionShape) {
         },
         closed,
       ),
-      rtc: Type.Union([RtcReportSchema, Type.Null()], {
-        description: 'what became of options.rtc; null without it',
-      }),
+      rtc: Type.Optional(RtcReportSchema),
       policy_timing: Type.Object({ infer_ms: milliseconds('of vision, prefix and denoising') }, closed),
       server_timing: ServerTiming,
       model: Type.String({

@@ -16,6 +16,7 @@ import { jsonCodec } from '../../src/client/transport/json.js'
 import { nodeTransport } from '../../src/client/transport/node.js'
 import { streamAddress } from '../../src/client/transport/transport.js'
 import { encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
+import { FAKE_MODEL } from '../support/fake-policy.js'
 import { startServer, stopServers, until } from '../support/server.js'
 
 t.teardown(stopServers)
@@ -29,7 +30,7 @@ const observation = (token: number): ClientObservation => ({
 t.test('infer', async t => {
   const { url } = await startServer({ runtime: { milliseconds: 1 } })
   const client = await TurboPiClient.connect(url)
-  t.match(client.metadata, { policy: 'fake', model: 'test', actionHorizon: 2, actionSize: 2 })
+  t.match(client.metadata, { policy: 'fake', model: FAKE_MODEL, actionHorizon: 2, actionSize: 2 })
   const chunk = await client.infer(observation(5), {
     seed: 1,
     numSteps: 3,
@@ -40,7 +41,7 @@ t.test('infer', async t => {
     [6, 6],
     [6, 6],
   ])
-  t.match(chunk, { seq: 0, validUntil: 60_100, late: false, seed: 1, coalesced: false, model: 'test' })
+  t.match(chunk, { seq: 0, validUntil: 60_100, late: false, seed: 1, coalesced: false, model: FAKE_MODEL })
   t.equal(chunk.serverTiming['denoise_ms'], 3)
   const noisy = await client.infer(observation(5), { noise: Float32Array.of(1, 2, 3, 4, 5, 6) })
   t.same(noisy.actions, [
@@ -90,7 +91,7 @@ t.test('a chunk carries guard, truncation, model, session and generation', async
   t.match(first, {
     guard: { out_of_bounds: 3, clamped: true },
     truncated: false,
-    model: 'test',
+    model: FAKE_MODEL,
     session: client.metadata.session,
     generation: 0,
   })

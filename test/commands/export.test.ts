@@ -70,7 +70,8 @@ for (const [precision, type] of [
       'keys.0': type,
       'values.2': type,
       x: FLOAT,
-      dt: FLOAT,
+      update: FLOAT,
+      target: FLOAT,
       modulation: FLOAT,
       x_next: FLOAT,
       velocity: FLOAT,
@@ -97,9 +98,12 @@ t.test('what it prints builds the engines', async t => {
   const prefix = lines.find(line => line.includes('--onnx=prefix.onnx'))!
   t.match(prefix, /--maxShapes=image_embeddings:6x256x128,tokens:400,source:2x968,lengths:2 /)
   const denoise = lines.find(line => line.includes('--onnx=denoise.onnx'))!
-  t.match(denoise, /--minShapes=x:1x10x32,keys.0:1x1x1x32,/)
-  t.match(denoise, /--maxShapes=x:2x10x32,keys.0:2x1x968x32,.*,values.2:2x1x968x32,lengths:2 /)
-  t.notMatch(denoise, /dt:|modulation:/, 'sizes that are fixed are not named')
+  t.match(denoise, /--minShapes=x:1x10x32,update:1x10x3,target:1x10x32,keys.0:1x1x1x32,/)
+  t.match(
+    denoise,
+    /--maxShapes=x:2x10x32,update:2x10x3,target:2x10x32,keys.0:2x1x968x32,.*,values.2:2x1x968x32,lengths:2 /,
+  )
+  t.notMatch(denoise, /[^_]modulation:/, 'sizes that are fixed are not named')
 })
 
 t.test('the bundled policy, by default', async t => {

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { linkReport, run } from '../../src/commands/link.js'
+import { FAKE_MODEL } from '../support/fake-policy.js'
 import { startServer, stopServers } from '../support/server.js'
 
 t.teardown(stopServers)
@@ -29,7 +30,7 @@ t.test('turbo-pi link measures a server, and says when there is none', async t =
   t.intercept(console, 'log', { value: (line: string) => printed.push(line) })
   t.equal(await run([url, '--count', '5', '--interval', '1', '--deadline', '60000', '--json']), 0)
   const report = JSON.parse(printed[0]!)
-  t.match(report, { policy: 'fake', model: 'test', exchanges: 5, lost: 0 })
+  t.match(report, { policy: 'fake', model: FAKE_MODEL, exchanges: 5, lost: 0 })
   t.ok(Math.abs(report.offsetMs) < 1000)
   await run([url, '--count', '2', '--interval', '0'])
   t.match(printed[1], /clock offset.*\n.*round trip.*\n.*jitter.*\n.*lost +0 of 2\n.*age budget/)

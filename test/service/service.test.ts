@@ -2,12 +2,11 @@ import t from 'tap'
 import type { Observation } from '../../src/contract/observation.js'
 import type { SamplingOptions } from '../../src/contract/sampling.js'
 import { TurboPiError } from '../../src/errors.js'
-import { modelIdentity } from '../../src/policy/identity.js'
 import type { Policy } from '../../src/policy/policy.js'
 import type { Caller } from '../../src/service/inference.js'
 import { inferenceKey, isSameInference } from '../../src/service/same-inference.js'
 import { PolicyService } from '../../src/service/service.js'
-import { fakeObservation, fakePolicy } from '../support/fake-policy.js'
+import { FAKE_MODEL, fakeObservation, fakePolicy } from '../support/fake-policy.js'
 import { FakeRuntime, type FakeRuntimeOptions, finishAll, settle } from '../support/fake-runtime.js'
 
 /** Noise that is the seed itself, so an answer shows its seed. */
@@ -52,7 +51,7 @@ t.test('ready between self-test and close', async t => {
     policy: 'fake',
     shape: { horizon: 2, actionDim: 3, actionSize: 2 },
     defaultSteps: 2,
-    model: modelIdentity('fake', 'test'),
+    model: FAKE_MODEL,
     runtime: { backend: 'cpu', weights: 'test' },
     openpi: { reset_pose: [0, 1] },
   })

@@ -1,8 +1,12 @@
 import type { Observation } from '../../src/contract/observation.js'
+import { modelIdentity } from '../../src/policy/identity.js'
 import { Normaliser } from '../../src/policy/normalise.js'
 import type { ActionChunk, Policy, PreparedObservation } from '../../src/policy/policy.js'
 import { PreviousChunks } from '../../src/policy/previous-chunk.js'
 import { tinyModel } from './fake-runtime.js'
+
+/** What a fake policy over a fake runtime calls itself in its answers. */
+export const FAKE_MODEL = modelIdentity('fake', 'test')
 
 /** One camera, two state numbers. The first state number is the row's token, so a FakeRuntime's answer shows it. */
 export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared: number; closed: boolean } {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { TurboPiError } from '../../../src/errors.js'
-import { fakePolicy } from '../../support/fake-policy.js'
+import { FAKE_MODEL, fakePolicy } from '../../support/fake-policy.js'
 import { finishAll } from '../../support/fake-runtime.js'
 import { startServer, stopServers, type TestServer, TestSocket, until } from '../../support/server.js'
 
@@ -36,7 +36,7 @@ t.test('ready tells what the server takes, which run of it this is, and its time
   ]
   const before = Date.now()
   const [first, second] = [await a.json(), await b.json()]
-  t.match(first, { features: ['hello', 'time', 'heartbeat'], metadata: { model: 'test' } })
+  t.match(first, { features: ['hello', 'time', 'heartbeat'], metadata: { model: FAKE_MODEL } })
   t.ok(Math.abs((first['server_time'] as number) - before) < 5000)
   t.equal(first['instance'], second['instance'], 'of one server')
   t.not(first['session'], second['session'])
@@ -122,7 +122,7 @@ t.test('a hello that cannot be granted ends the connection', async t => {
     t.match(await client.json(), { type: 'error', seq: null, error: { code } })
     t.equal((await client.closed).code, 1008)
   }
-  const client = await connect(server, { expected_model: 'test' })
+  const client = await connect(server, { expected_model: FAKE_MODEL })
   t.match(await client.json(), { type: 'welcome', robot: null, generation: 0 })
   client.send({ type: 'hello' })
   t.match(await client.json(), { type: 'error', error: { detail: /said once/ } })
@@ -185,7 +185,7 @@ t.test('after its deadline and a margin an observation is skipped, whatever the 
   const server = await startServer()
   const { runtime } = server
   const client = await connect(server)
-  client.send(observe(1, { deadline_ms: 50 }))
+  client.send(observe(1, { deadline_ms: 1000 }))
   await until(() => runtime.open.length === 1, 'the engine works, and does not end')
   t.match(await client.json(), { type: 'skipped', seq: 1, reason: 'expired' })
   await finishAll(runtime)
