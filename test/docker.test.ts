@@ -16,7 +16,7 @@ import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { SETTINGS } from '../src/config.js'
 
-const root = new URL('..//', import.meta.url).pathname
+const root = new URL('../', import.meta.url).pathname
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 const run = promisify(execFile)
 

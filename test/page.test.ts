@@ -128,6 +128,15 @@ t.test('sessions are watched only when asked for', async t => {
   }
 })
 
+/** Hears the observations that a page sends, beside its greetings. */
+const onObservation = (page: Page, hear: (sent: SentObservation) => void) =>
+  page.on('websocket', socket =>
+    socket.on('framesent', ({ payload }) => {
+      const message = JSON.parse(payload as string) as SentObservation & { type: string }
+      if (message.type === 'observation') hear(message)
+    }),
+  )
+
 t.test('in a browser', { skip, timeout: 100_000 }, async t => {
   const browser = await chromium.launch({
     executablePath: CHROMIUM,
@@ -149,11 +158,7 @@ t.test('in a browser', { skip, timeout: 100_000 }, async t => {
 
   await t.test('the bundled policy solves a task on the page', t =>
     visit(t, browser, url, {}, async page => {
-      const first = new Promise<SentObservation>(resolve =>
-        page.on('websocket', socket =>
-          socket.once('framesent', ({ payload }) => resolve(JSON.parse(payload as string))),
-        ),
-      )
+      const first = new Promise<SentObservation>(resolve => onObservation(page, resolve))
       await page.goto(url)
       await page.getByLabel('Speed').selectOption('0')
       const { observation, options } = await first
@@ -195,9 +200,7 @@ t.test('in a browser', { skip, timeout: 100_000 }, async t => {
   await t.test('the keyboard does all, and calm is kept for those who ask for it', t =>
     visit(t, browser, url, calm, async page => {
       const sent: SentObservation[] = []
-      page.on('websocket', socket =>
-        socket.on('framesent', ({ payload }) => sent.push(JSON.parse(payload as string))),
-      )
+      onObservation(page, observation => sent.push(observation))
       await page.goto(url)
       const step = page.locator('[data-part="step"]')
       const pause = page.locator('#pause')

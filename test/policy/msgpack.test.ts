@@ -9,7 +9,7 @@ import {
   NumpyScalar,
 } from '../../src/contract/msgpack.js'
 
-const golden = new URL('../golden/prepost/msgpack//', import.meta.url)
+const golden = new URL('../golden/prepost/msgpack/', import.meta.url)
 const file = (name: string) => readFileSync(new URL(`${name}.msgpack`, golden))
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 

@@ -3,11 +3,12 @@ import { dirname } from 'node:path'
 import ts from 'typescript'
 import { repositoryPath } from './served-policy.js'
 
-/** What `npm run build` writes of the page and the tabletop, without its check of types: a second instead of many. */
+/** What `npm run build` writes of what a browser loads, without its check of types: a second instead of many. */
 export function buildPage(): void {
   const inFolder = (folder: string) =>
-    readdirSync(repositoryPath(`src/${folder}`)).map(file => `${folder}/${file}`)
-  for (const file of ['errors.ts', ...inFolder('page'), ...inFolder('tabletop')]) {
+    readdirSync(repositoryPath(`src/${folder}`), { recursive: true }).map(file => `${folder}/${file}`)
+  const single = ['errors.ts', 'contract/numpy.ts', 'contract/ndarray.ts']
+  for (const file of [...single, ...['page', 'tabletop', 'client'].flatMap(inFolder)]) {
     const [source, built] = [`src/${file}`, `dist/${file}`].map(repositoryPath) as [string, string]
     mkdirSync(dirname(built), { recursive: true })
     if (/\.(?:html|css|svg)$/.test(file)) cpSync(source, built)

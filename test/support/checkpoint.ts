@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { DTYPE_BYTES, type Dtype } from '../../src/storage/dtype.js'
 import { Safetensors, writeSafetensors } from '../../src/storage/safetensors.js'
 
-export const root = fileURLToPath(new URL('../..//', import.meta.url))
+export const root = fileURLToPath(new URL('../../', import.meta.url))
 /** The bundled policy: small, random, and complete. */
 export const bundled = join(root, 'policies', 'tiny-libero')
 export const golden = (path: string) => join(root, 'test', 'golden', path)
