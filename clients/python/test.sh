@@ -7,6 +7,6 @@ venv=$(mktemp -d)
 trap 'rm -rf "$venv"' EXIT
 
 python3 -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt '.[jpeg]' mypy
+"$venv/bin/pip" install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt '.[jpeg]' mypy
 "$venv/bin/mypy"
 if [ $# -gt 0 ]; then "$venv/bin/python" -m unittest "$@"; else "$venv/bin/python" -m unittest discover --top-level-directory . --start-directory tests; fi

@@ -5,6 +5,7 @@ import importlib.util
 import threading
 import time
 import unittest
+from concurrent.futures import CancelledError
 
 import numpy as np
 
@@ -151,8 +152,38 @@ class Connecting(unittest.TestCase):
         client = tp.TurboPiClient.connect(f"http://{address()}/stream")
         client.close()
         client.close()
-        with self.assertRaises(RuntimeError):
+        with self.assertRaises(tp.LinkError) as raised:
             client.infer(observation())
+        self.assertEqual(raised.exception.code, "CONNECTION_CLOSED")
+
+    def test_a_listener_cannot_wait_for_its_client(self):
+        told = []
+
+        def listen(_):
+            try:
+                client.infer(observation())
+            except RuntimeError as error:
+                told.append(error)
+
+        with tp.TurboPiClient.connect(address()) as client:
+            client.on("lost", listen)
+            client._loop.call(lambda: client._client._driver.core.disconnected("by the test", False, tp.now_ms()))
+        self.assertEqual(len(told), 1)
+
+    def test_close_ends_the_calls_of_other_threads(self):
+        client = tp.TurboPiClient.connect(address())
+        stream_ended = threading.Event()
+        stream = client.stream()
+        threading.Thread(target=lambda: (list(stream), stream_ended.set()), daemon=True).start()
+        time.sleep(0.05)
+        client.close()
+        self.assertTrue(stream_ended.wait(10))
+        client = tp.TurboPiClient.connect(address())
+        futures = [client.submit(observation()) for _ in range(4)]
+        client.close()
+        for future in futures[1:]:
+            with self.assertRaises((tp.LinkError, CancelledError)):
+                future.result(10)
 
 
 class Asyncio(unittest.IsolatedAsyncioTestCase):
@@ -166,6 +197,23 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             with self.assertRaises(asyncio.CancelledError):
                 await task
             await client.infer(observation())
+
+    async def test_an_executor_plays(self):
+        async with await tp.AsyncTurboPiClient.connect(address()) as client:
+            executor = tp.ChunkExecutor(client, strategy="aligned", hertz=50, starvation="hold")
+            merged = []
+
+            def act(tick):
+                if len(merged) == 3:
+                    playing.cancel()
+
+            executor.on(tp.Merged, merged.append)
+            playing = asyncio.ensure_future(
+                tp.run_executor_async(executor, hertz=50, observe=observation, act=act)
+            )
+            with self.assertRaises(asyncio.CancelledError):
+                await asyncio.wait_for(playing, 60)
+            self.assertEqual(len(merged), 3)
 
     async def test_a_stream_is_iterated(self):
         async with await tp.AsyncTurboPiClient.connect(address()) as client:

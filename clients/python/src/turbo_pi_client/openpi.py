@@ -41,6 +41,7 @@ class WebsocketClientPolicy:
         self._headers = headers_of(api_key)
         self._timeout_s = timeout_s
         self._socket: ClientConnection | None = None
+        self._turn = asyncio.Lock()
         self._metadata: dict[str, Any] = {}
         self._loop = LoopThread("turbo-pi-openpi")
         try:
@@ -88,18 +89,20 @@ class WebsocketClientPolicy:
         until = time.monotonic() + wait_s
         while True:
             try:
-                return await self._connect()
+                await self._connect()
+                return
             except LinkError as error:
                 if error.code == "CONNECTION_REFUSED" or time.monotonic() + _PAUSE_S > until:
                     raise
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> ClientConnection:
         try:
-            self._socket = await connect(
+            socket = self._socket = await connect(
                 self._uri, additional_headers=self._headers, compression=None, max_size=None, proxy=None
             )
-            self._metadata = unpack(_bytes(await self._socket.recv()))
+            self._metadata = unpack(_bytes(await socket.recv()))
+            return socket
         except InvalidHandshake as error:
             status = getattr(getattr(error, "response", None), "status_code", 500)
             code = "CONNECTION_REFUSED" if status < 500 else "CONNECTION_LOST"
@@ -108,14 +111,13 @@ class WebsocketClientPolicy:
             raise LinkError("CONNECTION_LOST", f"{self._uri}: {error}") from error
 
     async def _exchange(self, frame: bytes) -> dict[str, Any]:
-        if self._socket is None:
-            await self._connect()
-        assert self._socket is not None
-        try:
-            await self._socket.send(frame)
-            answer = await self._socket.recv()
-        except ConnectionClosed as error:
-            raise LinkError("CONNECTION_LOST", f"{self._uri}: {error}") from error
+        async with self._turn:
+            socket = self._socket or await self._connect()
+            try:
+                await socket.send(frame)
+                answer = await socket.recv()
+            except ConnectionClosed as error:
+                raise LinkError("CONNECTION_LOST", f"{self._uri}: {error}") from error
         answered: dict[str, Any] = unpack(_bytes(answer))
         return answered
 
