@@ -136,6 +136,7 @@ class WithoutAsyncio(unittest.TestCase):
             asyncio.run_coroutine_threadsafe(self.proxy.__aexit__(), self.loop).result()
             self.loop.call_soon_threadsafe(self.loop.stop)
             thread.join()
+            self.loop.close()
 
         self.addCleanup(stop)
 

@@ -146,7 +146,10 @@ class AsyncTurboPiClient:
 
     def submit(self, observation: Observation, options: ObserveOptions | None = None) -> asyncio.Task[ActionChunk]:
         """`infer` that is not waited for: the ChunkExecutor's way of asking."""
-        return asyncio.ensure_future(self.infer(observation, options))
+        task = asyncio.ensure_future(self.infer_observed(observed(observation, options)))
+        # A caller that has lost interest is not told of the failure when the task is collected.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     def stream(self) -> AsyncChunkStream:
         """One stream at a time."""
