@@ -17,7 +17,14 @@ const available = async (command: string) =>
 async function compiled(folder: string): Promise<string | undefined> {
   const program = join(folder, 'infer')
   const compiler = process.env['CXX'] ?? 'c++'
-  const curlIsThere = await run(compiler, ['-fsyntax-only', '-include', 'curl/curl.h', '-x', 'c++', '/dev/null']).then(
+  const curlIsThere = await run(compiler, [
+    '-fsyntax-only',
+    '-include',
+    'curl/curl.h',
+    '-x',
+    'c++',
+    '/dev/null',
+  ]).then(
     () => true,
     () => false,
   )
