@@ -1,0 +1,1 @@
+"""The client's side of `WS /stream` as a state machine."""

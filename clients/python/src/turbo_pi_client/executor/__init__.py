@@ -1,0 +1,1 @@
+"""Plays action chunks at the control rate."""

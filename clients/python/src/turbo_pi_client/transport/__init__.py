@@ -1,0 +1,1 @@
+"""Addresses, frames and WebSocket connections."""
