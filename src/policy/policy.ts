@@ -1,4 +1,4 @@
-import type { GuardReport } from '../contract/answer.js'
+import type { GuardFinding, GuardReport } from '../contract/guard.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
@@ -15,6 +15,8 @@ export interface PreparedObservation {
   /** Un-normalised state in robot-input space, for absolute-from-delta actions. */
   state: Float64Array
   timing: { decodeMs: number; prepareMs: number }
+  /** What the guard found odd about the observation. */
+  findings: readonly GuardFinding[]
 }
 
 /** Whether an observation is still worth preparing: an AbortSignal, or the place that it has in a queue. */

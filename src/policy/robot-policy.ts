@@ -4,7 +4,7 @@ import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
-import { Guard } from './guard.js'
+import { Guard } from './guard/guard.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
@@ -58,7 +58,7 @@ export class RobotPolicy implements Policy {
     })
     this.#stateNormaliser = new Normaliser(stats.state, normalisation.state, normalisation.convention)
     this.#actionNormaliser = new Normaliser(stats.actions, normalisation.actions, normalisation.convention)
-    this.#guard = new Guard(stats.actions, parts.guard)
+    this.#guard = new Guard(stats, parts.guard, embodiment)
     this.#joints = embodiment.jointTransform && JOINT_TRANSFORMS[embodiment.jointTransform]
     this.previousChunks = new PreviousChunks({
       actionSize: embodiment.actionSize,
@@ -72,6 +72,7 @@ export class RobotPolicy implements Policy {
   async prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation> {
     const start = performance.now()
     const state = this.state(observation)
+    const findings = this.#guard.state(state)
     const normalised = this.#stateNormaliser.normalise(state)
     const normalisedState = new Float64Array(this.model.actionDim)
     normalisedState.set(normalised)
@@ -87,7 +88,7 @@ export class RobotPolicy implements Policy {
       tokens,
       ...(variantOf(this.model).stateToken && { state: Float32Array.from(normalisedState) }),
     }
-    return { row, truncated, normalisedState, state, timing }
+    return { row, truncated, normalisedState, state, timing, findings }
   }
 
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk {
@@ -99,8 +100,8 @@ export class RobotPolicy implements Policy {
         `The runtime gave ${actions.length} action values, expected ${actionHorizon} × ${actionDim}.`,
       )
     const chunk = this.#actionNormaliser.unnormalise(actions, actionDim, actionSize)
-    const guard = this.#guard.watch(chunk, actionSize)
-    this.#toRobot(chunk, prepared.state)
+    const { state, findings } = prepared
+    const guard = this.#guard.chunk(chunk, state, findings, () => this.#toRobot(chunk, state))
     return { actions: chunk, guard }
   }
 

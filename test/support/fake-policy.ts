@@ -47,12 +47,13 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
         normalisedState: new Float64Array(tinyModel.actionDim),
         state,
         timing: { decodeMs: 0.5, prepareMs: 0.25 },
+        findings: [],
       }
     },
     finish(actions: Float32Array): ActionChunk {
       return {
         actions: Float64Array.of(...actions.slice(0, 4)),
-        guard: { outOfBounds: 0, clamped: false },
+        guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
       }
     },
     async close() {
