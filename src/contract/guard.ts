@@ -7,6 +7,9 @@ export const FINDING_KINDS = [
   'joint_step',
   'first_action',
   'state_bounds',
+  'state_jump',
+  'camera_frozen',
+  'camera_black',
 ] as const
 
 const closed = { additionalProperties: false } as const
@@ -14,8 +17,12 @@ const closed = { additionalProperties: false } as const
 const GuardFindingSchema = Type.Object(
   {
     kind: Type.Union(FINDING_KINDS.map(kind => Type.Literal(kind))),
-    joint: Type.String({ description: 'its name and unit in the embodiment, or its place' }),
-    row: Type.Union([Type.Integer(), Type.Null()], { description: 'of the chunk; null for the state' }),
+    joint: Type.String({
+      description: 'its name and unit in the embodiment, or its place; a number of the state, a camera',
+    }),
+    row: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'of the chunk; null for what is of the observation',
+    }),
     value: Type.Number({ description: 'as it was before clamping' }),
     limit: Type.Number({ description: 'that it passed' }),
   },

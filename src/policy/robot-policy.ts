@@ -4,7 +4,9 @@ import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
+import { blackCamera } from './guard/cameras.js'
 import { Guard } from './guard/guard.js'
+import type { ObservationWatch } from './guard/observation-watch.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
@@ -72,7 +74,6 @@ export class RobotPolicy implements Policy {
   async prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation> {
     const start = performance.now()
     const state = this.state(observation)
-    const findings = this.#guard.state(state)
     const normalised = this.#stateNormaliser.normalise(state)
     const normalisedState = new Float64Array(this.model.actionDim)
     normalisedState.set(normalised)
@@ -82,6 +83,7 @@ export class RobotPolicy implements Policy {
     )
     const prepared = performance.now()
     const images = await this.#images(observation, wanted)
+    const findings = images.flatMap((image, i) => (image && blackCamera(this.#slots[i]!.key, image)) ?? [])
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
     const row = {
       images,
@@ -103,6 +105,10 @@ export class RobotPolicy implements Policy {
     const { state, findings } = prepared
     const guard = this.#guard.chunk(chunk, state, findings, () => this.#toRobot(chunk, state))
     return { actions: chunk, guard }
+  }
+
+  watch(): ObservationWatch {
+    return this.#guard.watch(observation => this.state(observation))
   }
 
   close(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Observation } from '../../src/contract/observation.js'
+import { ObservationWatch } from '../../src/policy/guard/observation-watch.js'
 import { Normaliser } from '../../src/policy/normalise.js'
 import type { ActionChunk, Policy, PreparedObservation } from '../../src/policy/policy.js'
 import { PreviousChunks } from '../../src/policy/previous-chunk.js'
@@ -31,6 +32,8 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
     prepared: 0,
     closed: false,
     state: (observation: Observation) => observation.state['observation/state']!,
+    watch: () =>
+      new ObservationWatch('report', undefined, observation => observation.state['observation/state']!),
     previousChunks: new PreviousChunks({
       actionSize: 2,
       actionDim: tinyModel.actionDim,

@@ -27,10 +27,9 @@ export class Findings {
   }
 }
 
-const WHAT: Readonly<Record<GuardFinding['kind'], string>> = {
+const WHAT: Partial<Readonly<Record<GuardFinding['kind'], string>>> = {
   action_bounds: 'the bound of the norm stats,',
   joint_position: 'its limit of position,',
   joint_step: 'its limit of one step,',
   first_action: 'its limit of distance from the state,',
-  state_bounds: 'the bound of the norm stats,',
 }

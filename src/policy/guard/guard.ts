@@ -1,5 +1,6 @@
 import type { GuardFinding, GuardReport } from '../../contract/guard.js'
 import { MOST_FINDINGS } from '../../contract/guard.js'
+import type { Observation } from '../../contract/observation.js'
 import { TurboPiError } from '../../errors.js'
 import type { Embodiment } from '../embodiment.js'
 import type { NormStats } from '../norm-stats.js'
@@ -7,8 +8,9 @@ import { requireFinite, watchBounds } from './action-bounds.js'
 import { type Bounds, boundsOf } from './bounds.js'
 import { Findings } from './findings.js'
 import { jointNames, watchJoints } from './joint-limits.js'
+import { ObservationWatch } from './observation-watch.js'
 import type { GuardSettings } from './settings.js'
-import { watchState } from './state-bounds.js'
+import { StateWatch } from './state-watch.js'
 
 /**
  * Watches what goes into a policy and what comes out of it. It is no emergency stop: it knows nothing of the world, and what
@@ -48,26 +50,20 @@ export class Guard {
     return `${mode}: ${bounds}${this.#embodiment.joints ? ', limits of joints' : ''}`
   }
 
-  /** What is odd about a state in training joint space. Throws OBSERVATION_INVALID when refusing. */
-  state(state: Float64Array): readonly GuardFinding[] {
-    const findings = this.#state ? watchState(state, this.#state, this.#stateNames) : []
-    const [first] = findings
-    if (first && this.#settings.mode === 'refuse')
-      throw new TurboPiError(
-        'OBSERVATION_INVALID',
-        `${first.joint} is ${first.value}, past the bound ${first.limit} of the norm stats. Nothing was computed (--guard refuse).`,
-      )
-    return findings
+  /** For one robot; `state` gives an observation's, in training joint space. */
+  watch(state: (observation: Observation) => Float64Array): ObservationWatch {
+    const states = this.#state && new StateWatch(this.#state, this.#stateNames)
+    return new ObservationWatch(this.#settings.mode, states, state)
   }
 
   /**
    * Watches rows in the space of the norm stats, then, when `toRobot` has brought them into the robot's, there. They are
-   * changed in place when clamping. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS.
+   * changed in place when clamping. `seen` is what was found in the pictures. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS.
    */
   chunk(
     actions: Float64Array,
     state: Float64Array,
-    stateFindings: readonly GuardFinding[],
+    seen: readonly GuardFinding[],
     toRobot: () => void,
   ): GuardReport {
     const names = this.#names
@@ -81,7 +77,7 @@ export class Guard {
       outOfBounds: findings.count,
       clamped: findings.clamped,
       bounds: this.#actions?.from ?? null,
-      findings: [...stateFindings, ...findings.list].slice(0, MOST_FINDINGS),
+      findings: [...seen, ...findings.list].slice(0, MOST_FINDINGS),
     }
   }
 }

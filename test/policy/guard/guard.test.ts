@@ -1,6 +1,8 @@
 import t from 'tap'
 import { MOST_FINDINGS } from '../../../src/contract/guard.js'
+import type { ObservationImage } from '../../../src/contract/observation.js'
 import { checkEmbodiment, EMBODIMENTS, type Embodiment } from '../../../src/policy/embodiment.js'
+import { blackCamera } from '../../../src/policy/guard/cameras.js'
 import { Guard } from '../../../src/policy/guard/guard.js'
 import { DEFAULT_GUARD, type GuardMode } from '../../../src/policy/guard/settings.js'
 import type { FeatureStats, NormStats } from '../../../src/policy/norm-stats.js'
@@ -32,7 +34,7 @@ const watch = (
   const guard = new Guard(from, { ...DEFAULT_GUARD, mode }, { ...robot, ...(joints && { joints }) })
   const actions = Float64Array.from(rows)
   const now = Float64Array.from(state)
-  const report = guard.chunk(actions, now, guard.state(now), () => {})
+  const report = guard.chunk(actions, now, [], () => {})
   return { report, actions: [...actions] }
 }
 
@@ -105,19 +107,60 @@ t.test('limits of joints', async t => {
   })
 })
 
+const image = (pixel: number): ObservationImage => ({
+  kind: 'array',
+  dtype: 'uint8',
+  shape: [8, 8, 3],
+  data: new Uint8Array(192).fill(pixel),
+})
+
+function robotWatch(mode: GuardMode) {
+  const watch = new Guard(stats, { ...DEFAULT_GUARD, mode }, robot).watch(({ state }) => state['state']!)
+  return (state: number[], at: number, pixel = at) =>
+    watch.see({ state: { state: Float64Array.from(state) }, images: { camera: image(pixel) } }, at)
+}
+
 t.test('a state far from what was trained on', async t => {
-  const { report } = watch('report', [0, 0], { state: [1e6, 0] })
-  t.match(report, {
-    outOfBounds: 0,
-    findings: [{ kind: 'state_bounds', joint: 'state[0]', row: null, value: 1e6 }],
-  })
-  t.throws(() => watch('refuse', [0, 0], { state: [1e6, 0] }), {
+  t.match(robotWatch('report')([1e6, 0], 0), [
+    { kind: 'state_bounds', joint: 'state[0]', row: null, value: 1e6 },
+  ])
+  t.throws(() => robotWatch('refuse')([1e6, 0], 0), {
     code: 'OBSERVATION_INVALID',
-    message: /^state\[0\] is 1000000, past the bound .* Nothing was computed/,
+    message: /^state\[0\]: far outside the norm stats \(1000000, limit .* Nothing was computed/,
   })
-  t.same(watch('clamp', [0, 0], { state: [1e6, 0] }).report.clamped, false, 'a state is not changed')
-  const swapped = watch('report', [0, 0], { state: [8, 0.5] }).report
-  t.match(swapped.findings, [{ kind: 'state_bounds', joint: 'state[0]' }], 'swapped joints')
+  t.match(robotWatch('report')([8, 0.5], 0), [{ kind: 'state_bounds', joint: 'state[0]' }], 'swapped joints')
+  t.same(robotWatch('refuse')([0.9, 9], 0), [])
+})
+
+t.test('a state that jumps', async t => {
+  const see = robotWatch('report')
+  t.same(see([0, 0], 0), [], 'the first one jumps from nowhere')
+  t.same(see([2.9, 10], 100), [])
+  t.match(see([-2.9, 10], 200), [{ kind: 'state_jump', joint: 'state[0]', value: 5.8 }])
+  t.same(see([2.9, 10], 5000), [], 'after a pause the robot may stand elsewhere')
+})
+
+t.test('a frozen camera', async t => {
+  const see = robotWatch('report')
+  t.same(see([0, 0], 0, 7), [])
+  t.same(see([0, 0], 1900, 7), [])
+  t.match(see([0, 0], 2000, 7), [{ kind: 'camera_frozen', joint: 'camera', value: 2, limit: 2 }])
+  t.same(see([0, 0], 2100, 8), [], 'it moves again')
+  const refusing = robotWatch('refuse')
+  refusing([0, 0], 0, 7)
+  t.throws(() => refusing([0, 0], 3000, 7), { code: 'OBSERVATION_INVALID', message: /^camera: the picture/ })
+})
+
+t.test('a black camera', async t => {
+  t.match(blackCamera('wrist', new Uint8Array(192).fill(3)), {
+    kind: 'camera_black',
+    joint: 'wrist',
+    value: 3,
+  })
+  t.equal(blackCamera('wrist', new Uint8Array(192).fill(90)), undefined)
+  const spot = new Uint8Array(224 * 224 * 3)
+  spot.fill(200, 3000)
+  t.equal(blackCamera('wrist', spot), undefined)
 })
 
 t.test('an embodiment whose limits cannot be meant is refused', async t => {
