@@ -22,15 +22,20 @@ export class StateWatch {
     const findings: GuardFinding[] = []
     const { low, high } = this.bounds
     const last = this.#last && at - this.#last.at <= COMPARED_MS ? this.#last.state : undefined
-    this.#last = { state, at }
+    let outside = false
     for (const [i, value] of state.entries()) {
       const joint = this.names[i]!
       const limit = value < low[i]! ? low[i]! : value > high[i]! ? high[i]! : undefined
-      if (limit !== undefined) findings.push({ kind: 'state_bounds', joint, row: null, value, limit })
+      if (limit !== undefined) {
+        outside = true
+        findings.push({ kind: 'state_bounds', joint, row: null, value, limit })
+      }
       const moved = last ? Math.abs(value - last[i]!) : 0
       const reach = (high[i]! - low[i]!) * JUMP_SHARE
       if (moved > reach) findings.push({ kind: 'state_jump', joint, row: null, value: moved, limit: reach })
     }
+    // The way back from a wild reading is no jump.
+    if (!outside) this.#last = { state, at }
     return findings.slice(0, MOST_FINDINGS)
   }
 }
