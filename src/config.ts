@@ -119,10 +119,10 @@ export const SETTINGS = {
   ),
   guardMargin: integer(
     'TURBO_PI_GUARD_MARGIN',
-    50,
-    0,
+    -1,
+    -1,
     10_000,
-    'width of the guard’s margin, in percent of q99 − q01',
+    'width of the guard’s margin, in percent of q99 − q01; -1 takes the policy’s, else 50',
   ),
   bodyLimit: integer(
     'TURBO_PI_BODY_LIMIT',

@@ -1,14 +1,8 @@
 import type { Static } from 'typebox'
+import { type GuardReport, guardReply } from './guard.js'
 import { Float, NdArray } from './msgpack.js'
 import type { RtcReport, ServedChunk } from './rtc.js'
 import type { ServerTiming } from './server-timing.js'
-
-/** What the guard saw in an action chunk. */
-export interface GuardReport {
-  /** Action values outside [q01 − margin, q99 + margin]. */
-  outOfBounds: number
-  clamped: boolean
-}
 
 /** What one inference gives, before it is put on a wire. */
 export interface InferenceAnswer {
@@ -93,7 +87,7 @@ export function jsonReply(answer: InferenceAnswer) {
     seed: answer.seed,
     coalesced: answer.coalesced,
     truncated: answer.truncated,
-    guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
+    guard: guardReply(answer.guard),
     ...rtcReply(answer.rtc),
     policy_timing: { infer_ms: inferMs(answer) },
     server_timing: serverTiming(answer),
@@ -108,7 +102,7 @@ export function msgpackReply(answer: InferenceAnswer) {
     seed: answer.seed,
     coalesced: answer.coalesced,
     truncated: answer.truncated,
-    guard: { out_of_bounds: answer.guard.outOfBounds, clamped: answer.guard.clamped },
+    guard: guardReply(answer.guard),
     ...rtcReply(answer.rtc),
     policy_timing: { infer_ms: new Float(inferMs(answer)) },
     server_timing: floats(serverTiming(answer)),

@@ -1,4 +1,5 @@
 import { type TObject, type TSchema, Type } from 'typebox'
+import { GuardSchema } from './guard.js'
 import { NdArraySchema } from './ndarray-schema.js'
 import type { CameraSpec, ObservationSpec, StateSpec } from './observation.js'
 import { RtcReportSchema } from './rtc.js'
@@ -131,13 +132,7 @@ export function inferReplySchema(shape: ActionShape) {
       truncated: Type.Boolean({
         description: 'true when the prompt was longer than the policy takes and lost its tail',
       }),
-      guard: Type.Object(
-        {
-          out_of_bounds: Type.Integer({ description: 'action values outside the policy’s bounds' }),
-          clamped: Type.Boolean({ description: 'true when they were clamped to the bounds' }),
-        },
-        closed,
-      ),
+      guard: GuardSchema,
       rtc: Type.Optional(RtcReportSchema),
       policy_timing: Type.Object({ infer_ms: milliseconds('of vision, prefix and denoising') }, closed),
       server_timing: ServerTiming,

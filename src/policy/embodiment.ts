@@ -34,6 +34,23 @@ const StatePart = Type.Object(
   closed,
 )
 
+const Joint = Type.Object(
+  {
+    name: Type.String({ minLength: 1, maxLength: 100 }),
+    unit: Type.Optional(Type.String({ minLength: 1, maxLength: 20 })),
+    min: Type.Optional(Type.Number({ description: 'least position' })),
+    max: Type.Optional(Type.Number({ description: 'largest position' })),
+    step: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'most from one row to the next' })),
+    first: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        description: 'most from the state of the same index to the first row',
+      }),
+    ),
+  },
+  closed,
+)
+
 /** What a robot's observation is and what its actions are: the JSON descriptor of an embodiment. */
 export const EmbodimentSchema = Type.Object(
   {
@@ -47,6 +64,9 @@ export const EmbodimentSchema = Type.Object(
       Type.Array(Type.Boolean(), {
         description: 'true where the policy’s action is an offset from the state of the same index',
       }),
+    ),
+    joints: Type.Optional(
+      Type.Array(Joint, { description: 'one a number of the action: names and limits for the guard' }),
     ),
     jointTransform: Type.Optional(
       Type.Literal('aloha', { description: 'named conversion between robot and training joint space' }),
@@ -137,7 +157,7 @@ export const stateSizeOf = (embodiment: Embodiment): number =>
 
 /** That the network can take what the embodiment gives. Throws POLICY_INVALID. */
 export function checkEmbodiment(embodiment: Embodiment, model: ModelConfig): void {
-  const { name, cameras, state, actionSize, deltaMask, jointTransform } = embodiment
+  const { name, cameras, state, actionSize, deltaMask, joints, jointTransform } = embodiment
   const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', `embodiment ${name}: ${detail}`)
   const keys = [...cameras, ...state].map(part => part.key).concat(embodiment.promptKey)
   const repeated = keys.find((key, i) => keys.indexOf(key) !== i)
@@ -163,8 +183,30 @@ export function checkEmbodiment(embodiment: Embodiment, model: ModelConfig): voi
     throw refuse(
       `deltaMask has ${deltaMask.length} entries for ${stateSize} state and ${actionSize} action numbers.`,
     )
+  if (joints) checkJoints(joints, embodiment, refuse)
   if (jointTransform === 'aloha' && (stateSize !== 14 || actionSize !== 14))
     throw refuse('the joint transform aloha needs a state and an action of 14 numbers.')
+}
+
+function checkJoints(
+  joints: NonNullable<Embodiment['joints']>,
+  embodiment: Embodiment,
+  refuse: (detail: string) => TurboPiError,
+): void {
+  const { actionSize, jointTransform } = embodiment
+  if (joints.length !== actionSize)
+    throw refuse(`joints has ${joints.length} entries for ${actionSize} action numbers.`)
+  const reversed = joints.find(({ min, max }) => min !== undefined && max !== undefined && min >= max)
+  if (reversed) throw refuse(`joint ${reversed.name} has min ${reversed.min} and max ${reversed.max}.`)
+  const stateSize = stateSizeOf(embodiment)
+  const compared = joints.findIndex(({ first }) => first !== undefined)
+  if (compared >= 0 && jointTransform)
+    throw refuse(
+      `"first" compares action and state, whose units differ under jointTransform ${jointTransform}.`,
+    )
+  const beyond = joints.findIndex(({ first }, i) => first !== undefined && i >= stateSize)
+  if (beyond >= 0)
+    throw refuse(`joint ${joints[beyond]!.name} has "first", but the state has ${stateSize} numbers.`)
 }
 
 /** The observation schema's source. */

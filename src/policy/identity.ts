@@ -14,7 +14,8 @@ const ordered = (_: string, value: unknown) => {
  * defaults are settings of a server, and left out.
  */
 export function policyIdentity(parts: PolicyParts): string {
-  const { model, embodiment, stats, normalisation, tokenizerDigest } = parts
+  const { model, stats, normalisation, tokenizerDigest } = parts
+  const { joints, ...embodiment } = parts.embodiment
   const { promptForm, paddedPromptState, resize } = parts
   const acts = {
     model,

@@ -8,6 +8,9 @@ export interface FeatureStats {
   /** 1st and 99th percentiles; absent in statistics made for z-score alone. */
   q01?: Float64Array
   q99?: Float64Array
+  /** Extremes, where the statistics have them. */
+  min?: Float64Array
+  max?: Float64Array
 }
 
 export interface NormStats {
@@ -44,13 +47,15 @@ function featureStats(root: Record<string, unknown>, feature: string, path: stri
   const std = numbers('std')
   if (!mean || !std) throw invalid(path, `norm_stats.${feature} needs "mean" and "std"`)
   const [q01, q99] = [numbers('q01'), numbers('q99')]
-  return checkFeatureStats({ mean, std, ...(q01 && q99 && { q01, q99 }) }, `norm_stats.${feature}`, path)
+  const [min, max] = [numbers('min'), numbers('max')]
+  const found = { mean, std, ...(q01 && q99 && { q01, q99 }), ...(min && max && { min, max }) }
+  return checkFeatureStats(found, `norm_stats.${feature}`, path)
 }
 
 /** Lengths agree, no deviation is negative and no percentile range is reversed. Throws NORM_STATS_INVALID. */
 export function checkFeatureStats(stats: FeatureStats, feature: string, path: string): FeatureStats {
-  const { mean, std, q01, q99 } = stats
-  for (const [name, values] of Object.entries({ std, q01, q99 }))
+  const { mean, std, q01, q99, min, max } = stats
+  for (const [name, values] of Object.entries({ std, q01, q99, min, max }))
     if (values && values.length !== mean.length)
       throw invalid(path, `${feature}.${name} has ${values.length} numbers, mean has ${mean.length}`)
   const negative = std.findIndex(value => value < 0)

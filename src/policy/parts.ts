@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { Embodiment } from './embodiment.js'
-import type { GuardSettings } from './guard.js'
+import type { GuardSettings } from './guard/settings.js'
 import type { ResizeMethod } from './images/resize.js'
 import type { NormStats } from './norm-stats.js'
 import type { Normalisation, NormalisationConvention } from './normalise.js'

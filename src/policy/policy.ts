@@ -1,7 +1,8 @@
-import type { GuardReport } from '../contract/answer.js'
+import type { GuardFinding, GuardReport } from '../contract/guard.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
+import type { ObservationWatch } from './guard/observation-watch.js'
 import type { PreviousChunks } from './previous-chunk.js'
 
 /** An observation made ready for the network, and what `finish` needs of it later. */
@@ -15,6 +16,8 @@ export interface PreparedObservation {
   /** Un-normalised state in robot-input space, for absolute-from-delta actions. */
   state: Float64Array
   timing: { decodeMs: number; prepareMs: number }
+  /** What the guard found odd about the pictures. */
+  findings: readonly GuardFinding[]
 }
 
 /** Whether an observation is still worth preparing: an AbortSignal, or the place that it has in a queue. */
@@ -55,6 +58,8 @@ export interface Policy {
   state(observation: Observation): Float64Array
   /** Brings what is left of a chunk back into the network's space, for real-time chunking. */
   readonly previousChunks: PreviousChunks
+  /** A guard for the observations of one robot. */
+  watch(): ObservationWatch
   /** Un-normalises [actionHorizon, actionDim] and guards it. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS. */
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk
   close(): Promise<void>

@@ -4,7 +4,9 @@ import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
-import { Guard } from './guard.js'
+import { blackCamera } from './guard/cameras.js'
+import { Guard } from './guard/guard.js'
+import type { ObservationWatch } from './guard/observation-watch.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
@@ -58,7 +60,7 @@ export class RobotPolicy implements Policy {
     })
     this.#stateNormaliser = new Normaliser(stats.state, normalisation.state, normalisation.convention)
     this.#actionNormaliser = new Normaliser(stats.actions, normalisation.actions, normalisation.convention)
-    this.#guard = new Guard(stats.actions, parts.guard)
+    this.#guard = new Guard(stats, parts.guard, embodiment)
     this.#joints = embodiment.jointTransform && JOINT_TRANSFORMS[embodiment.jointTransform]
     this.previousChunks = new PreviousChunks({
       actionSize: embodiment.actionSize,
@@ -81,13 +83,14 @@ export class RobotPolicy implements Policy {
     )
     const prepared = performance.now()
     const images = await this.#images(observation, wanted)
+    const findings = images.flatMap((image, i) => (image && blackCamera(this.#slots[i]!.key, image)) ?? [])
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
     const row = {
       images,
       tokens,
       ...(variantOf(this.model).stateToken && { state: Float32Array.from(normalisedState) }),
     }
-    return { row, truncated, normalisedState, state, timing }
+    return { row, truncated, normalisedState, state, timing, findings }
   }
 
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk {
@@ -99,9 +102,13 @@ export class RobotPolicy implements Policy {
         `The runtime gave ${actions.length} action values, expected ${actionHorizon} × ${actionDim}.`,
       )
     const chunk = this.#actionNormaliser.unnormalise(actions, actionDim, actionSize)
-    const guard = this.#guard.watch(chunk, actionSize)
-    this.#toRobot(chunk, prepared.state)
+    const { state, findings } = prepared
+    const guard = this.#guard.chunk(chunk, state, findings, () => this.#toRobot(chunk, state))
     return { actions: chunk, guard }
+  }
+
+  watch(): ObservationWatch {
+    return this.#guard.watch(observation => this.state(observation))
   }
 
   close(): Promise<void> {

@@ -19,6 +19,12 @@ export class Metrics implements ServiceListener {
     'actions_out_of_bounds_total',
     'Action values that the guard found out of bounds.',
   )
+  readonly #findings = new Counter({
+    name: 'turbo_pi_guard_findings_total',
+    help: 'Answers in which a guard found something, by its kind.',
+    labelNames: ['kind'],
+    registers: [this.registry],
+  })
   readonly #listenerErrors = this.#counter(
     'listener_errors_total',
     'Errors of what listens to the service: a recorder that cannot write, for example. They cost no answer.',
@@ -122,6 +128,7 @@ export class Metrics implements ServiceListener {
     if (coalesced) this.#coalesced.inc()
     if (late) this.#late.inc()
     if (guard.outOfBounds > 0) this.#outOfBounds.inc(guard.outOfBounds)
+    for (const kind of new Set(guard.findings.map(finding => finding.kind))) this.#findings.inc({ kind })
     this.#stage.total.observe(timing.totalMs / 1000)
     // The other stages ran once for all who share the answer.
     if (coalesced) return

@@ -1,11 +1,14 @@
+import { LRUCache } from 'lru-cache'
 import { CALLER_LEFT } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
+import { type GuardFinding, type GuardReport, MOST_FINDINGS } from '../contract/guard.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { RtcReport } from '../contract/rtc.js'
 import type { SamplingOptions } from '../contract/sampling.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { drawn } from '../families/pi0/sampling.js'
+import type { ObservationWatch } from '../policy/guard/observation-watch.js'
 import { modelIdentity } from '../policy/identity.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
@@ -51,6 +54,9 @@ export interface ServiceParts {
   metrics?: Metrics
 }
 
+/** Sessions whose last observations are remembered by the guard. */
+const WATCHED_SESSIONS = 256
+
 const NOT_CONTINUED = { continuation: undefined, report: null }
 
 /** Of the errors of listeners, the first of so many is in the log. */
@@ -62,6 +68,7 @@ export class PolicyService {
   readonly events: ServiceEvents
   readonly #parts: ServiceParts
   readonly #coalescer = new Coalescer()
+  readonly #watches = new LRUCache<string, ObservationWatch>({ max: WATCHED_SESSIONS })
   #engine: Engine | undefined
   #listenerErrors = 0
   #starting: Promise<void> | undefined
@@ -142,6 +149,7 @@ export class PolicyService {
       const engine = this.#readyEngine()
       if (caller.signal?.aborted) throw CALLER_LEFT
       const { request, rtc } = this.#resolved(observation, options)
+      const odd = this.#watchOf(session).see(request.observation, start)
       const deadline = caller.deadlineMs === undefined ? undefined : start + caller.deadlineMs
       const key = inferenceKey(request)
       const shared = this.#coalescer.find(request, key)
@@ -153,7 +161,8 @@ export class PolicyService {
       const late = deadline !== undefined && end > deadline
       const coalesced = shared !== undefined
       // Field by field: an object that is spread and then changed is slow to make.
-      const { actions, horizon, actionSize, seed, truncated, guard, served, model, stages } = answered
+      const { actions, horizon, actionSize, seed, truncated, served, model, stages } = answered
+      const guard = odd.length > 0 ? withFindings(answered.guard, odd) : answered.guard
       const timing = { ...stages, totalMs: end - start }
       const shares = { actions, horizon, actionSize, seed, truncated, guard, served, model }
       const answer = { ...shares, coalesced, late, rtc, timing }
@@ -218,6 +227,15 @@ export class PolicyService {
     return { request: { observation, sampling: { steps, noise, continuation } }, rtc: report }
   }
 
+  /** What watches the observations of a session. */
+  #watchOf(session: string): ObservationWatch {
+    const known = this.#watches.get(session)
+    if (known) return known
+    const watch = this.#parts.policy.watch()
+    this.#watches.set(session, watch)
+    return watch
+  }
+
   #begin(
     engine: Engine,
     request: InferenceRequest,
@@ -244,6 +262,12 @@ export class PolicyService {
     )
   }
 }
+
+/** A shared report with what was odd about this caller's own observations. */
+const withFindings = (guard: GuardReport, odd: readonly GuardFinding[]): GuardReport => ({
+  ...guard,
+  findings: [...odd, ...guard.findings].slice(0, MOST_FINDINGS),
+})
 
 function described({
   backend,

@@ -152,7 +152,7 @@ export function compareToGolden(
   put('v_t', steps('mid.v_t', trace.velocity))
   put('x_t', steps('mid.x_t', trace.x))
   put('v_guided', steps('mid.v_guided', takenVelocity(trace.x, trace.actions)))
-  put('actions', [measured(trace.actions, tensors.float32(actions))])
+  put('actions', [measuredActions(trace.actions, tensors.float32(actions))])
   return differences
 }
 
@@ -160,6 +160,16 @@ const measured = (actual: ArrayLike<number>, expected: ArrayLike<number>) => ({
   ...difference(actual, expected),
   count: expected.length,
 })
+
+/** Normalised actions stay within it; where overshooting guidance leads beyond, differences count in parts of the largest. */
+const USUAL_ACTION = 10
+
+function measuredActions(actual: Float32Array, expected: Float32Array) {
+  const { max, mean, count } = measured(actual, expected)
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), USUAL_ACTION)
+  const scale = USUAL_ACTION / largest
+  return { max: max * scale, mean: mean * scale, count }
+}
 
 function imageDifferences({ rows, tensors }: GoldenCase, embeddings: Float32Array, config: ModelConfig) {
   const size = tokensPerImage(config) * config.prefix.width

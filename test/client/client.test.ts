@@ -82,7 +82,7 @@ t.test('a chunk carries guard, truncation, model, session and generation', async
     policy: {
       finish: actions => ({
         actions: Float64Array.of(...actions.slice(0, 4)),
-        guard: { outOfBounds: 3, clamped: true },
+        guard: { outOfBounds: 3, clamped: true, bounds: null, findings: [] },
       }),
     },
   })

@@ -130,7 +130,10 @@ t.test('a client that never reads is dropped with 1013, the others are served', 
     config: { sendBuffer: 65_536 },
     policy: {
       actionSize: 50_000,
-      finish: () => ({ actions: new Float64Array(100_000), guard: { outOfBounds: 0, clamped: false } }),
+      finish: () => ({
+        actions: new Float64Array(100_000),
+        guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
+      }),
     },
   })
   const reader = new TestSocket(server.url)

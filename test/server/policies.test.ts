@@ -18,7 +18,7 @@ const parts = (value: number, overrides: Partial<Policy> = {}): ServiceParts => 
     name: `policy ${value}`,
     finish: () => ({
       actions: new Float64Array(4).fill(value),
-      guard: { outOfBounds: 0, clamped: false },
+      guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
     }),
     ...overrides,
   }),

@@ -14,7 +14,7 @@ function parts(value: number, overrides: Partial<Policy> = {}) {
     name: `policy ${value}`,
     finish: () => ({
       actions: new Float64Array(4).fill(value),
-      guard: { outOfBounds: 0, clamped: false },
+      guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
     }),
     ...overrides,
   })

@@ -1,4 +1,5 @@
 import type { Observation } from '../../src/contract/observation.js'
+import { ObservationWatch } from '../../src/policy/guard/observation-watch.js'
 import { modelIdentity } from '../../src/policy/identity.js'
 import { Normaliser } from '../../src/policy/normalise.js'
 import type { ActionChunk, Policy, PreparedObservation } from '../../src/policy/policy.js'
@@ -35,6 +36,8 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
     prepared: 0,
     closed: false,
     state: (observation: Observation) => observation.state['observation/state']!,
+    watch: () =>
+      new ObservationWatch('report', undefined, observation => observation.state['observation/state']!),
     previousChunks: new PreviousChunks({
       actionSize: 2,
       actionDim: tinyModel.actionDim,
@@ -51,12 +54,13 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
         normalisedState: new Float64Array(tinyModel.actionDim),
         state,
         timing: { decodeMs: 0.5, prepareMs: 0.25 },
+        findings: [],
       }
     },
     finish(actions: Float32Array): ActionChunk {
       return {
         actions: Float64Array.of(...actions.slice(0, 4)),
-        guard: { outOfBounds: 0, clamped: false },
+        guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
       }
     },
     async close() {

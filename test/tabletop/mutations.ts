@@ -80,6 +80,7 @@ async function withObservation(
   return {
     ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata, previousChunks },
     state: observation => policy.state(observation),
+    watch: () => policy.watch(),
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),

@@ -18,7 +18,10 @@ export function configuredPolicy(config: Config, directory = onlyDirectory(confi
     ...(config.adapter !== undefined && { adapter: config.adapter }),
     ...(config.defaultPrompt !== undefined && { defaultPrompt: config.defaultPrompt }),
     ...(config.numSteps > 0 && { defaultSteps: config.numSteps }),
-    ...(config.guard !== 'auto' && { guard: { mode: config.guard, margin: config.guardMargin / 100 } }),
+    guard: {
+      ...(config.guard !== 'auto' && { mode: config.guard }),
+      ...(config.guardMargin >= 0 && { margin: config.guardMargin / 100 }),
+    },
     maxImagePixels: config.maxImagePixels,
   }
   return config.randomWeights === 'off'

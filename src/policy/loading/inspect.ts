@@ -4,7 +4,8 @@ import type { ModelConfig } from '../../families/pi0/config.js'
 import { variantOf } from '../../families/pi0/variant.js'
 import { sha256 } from '../../storage/content.js'
 import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
-import { DEFAULT_GUARD } from '../guard.js'
+import { Guard } from '../guard/guard.js'
+import { DEFAULT_GUARD } from '../guard/settings.js'
 import { checkStatsLength, type NormStats } from '../norm-stats.js'
 import { type Normalisation, Normaliser } from '../normalise.js'
 import type { PolicyParts } from '../parts.js'
@@ -82,6 +83,9 @@ export function inspectPolicy(
         (form !== 'state' && !variantOf(model).stateToken ? '; the state does not reach the network' : ''),
     )
   })
+  checks.run('guard', [profile, stats], ({ guard, embodiment }, stats) =>
+    found(true, new Guard(stats, { ...DEFAULT_GUARD, ...guard }, embodiment).description),
+  )
   if (!source || !profile || !model || !normalisation || !stats || !tokenizer || !promptForm || checks.failed)
     return undefined
   return {

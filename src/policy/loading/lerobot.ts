@@ -186,16 +186,17 @@ function readStats(path: string, feature: string): FeatureStats {
       const name = `${feature}.${stat}`
       return store.tensors.has(name) ? Float64Array.from(store.float32(name)) : undefined
     }
-    const [mean, std, q01, q99] = ['mean', 'std', 'q01', 'q99'].map(numbers)
+    const [mean, std, q01, q99, min, max] = ['mean', 'std', 'q01', 'q99', 'min', 'max'].map(numbers)
     if (!mean || !std)
       throw new TurboPiError(
         'NORM_STATS_INVALID',
         `${path}: there is no ${feature}.mean and ${feature}.std; without statistics LeRobot would leave ${feature} as it is.`,
       )
-    for (const [stat, values] of Object.entries({ mean, std, q01, q99 }))
+    for (const [stat, values] of Object.entries({ mean, std, q01, q99, min, max }))
       if (values && !values.every(Number.isFinite))
         throw new TurboPiError('NORM_STATS_INVALID', `${path}: ${feature}.${stat} must be finite.`)
-    return checkFeatureStats({ mean, std, ...(q01 && q99 && { q01, q99 }) }, feature, path)
+    const found = { mean, std, ...(q01 && q99 && { q01, q99 }), ...(min && max && { min, max }) }
+    return checkFeatureStats(found, feature, path)
   } finally {
     store.close()
   }

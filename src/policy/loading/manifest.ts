@@ -43,6 +43,7 @@ export const ManifestSchema = Type.Object(
             Type.Union([Type.Literal('report'), Type.Literal('clamp'), Type.Literal('refuse')]),
           ),
           margin: Type.Optional(Type.Number({ minimum: 0, description: 'share of q99 − q01' })),
+          stateMargin: Type.Optional(Type.Number({ minimum: 0, description: 'the same for the state' })),
         },
         { additionalProperties: false },
       ),

@@ -86,8 +86,12 @@ for (const { robot, horizon, actionSize, metadata, spec } of CAPTURES) {
         normalisedState: new Float64Array(3),
         state: new Float64Array(0),
         timing: { decodeMs: 0, prepareMs: 0 },
+        findings: [],
       }),
-      finish: () => ({ actions: chunks.shift()!, guard: { outOfBounds: 0, clamped: false } }),
+      finish: () => ({
+        actions: chunks.shift()!,
+        guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
+      }),
     }
     chunks.unshift(new Float64Array(horizon * actionSize)) // of the self-test
     const { url } = await startServer({ policy, runtime: { milliseconds: 1 } })
@@ -133,7 +137,7 @@ t.test('strict request and reply, in order, however fast requests come', async t
   const policy: Partial<Policy> = {
     finish: (_actions, prepared) => ({
       actions: new Float64Array(4).fill(prepared.state[0]!),
-      guard: { outOfBounds: 0, clamped: false },
+      guard: { outOfBounds: 0, clamped: false, bounds: null, findings: [] },
     }),
   }
   const { url, runtime } = await startServer({ policy, runtime: { milliseconds: 2 } })
