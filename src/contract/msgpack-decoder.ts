@@ -207,7 +207,11 @@ class Decoder {
     const dtype = type instanceof Uint8Array ? Buffer.from(type).toString('latin1') : type
     if (!plain || typeof dtype !== 'string')
       throw this.#malformed('a NumPy array of objects or records is not accepted')
-    const array = this.#ndarray({ dtype, shape: nd ? (shape as MsgpackValue) : [], data: data as MsgpackValue })
+    const array = this.#ndarray({
+      dtype,
+      shape: nd ? (shape as MsgpackValue) : [],
+      data: data as MsgpackValue,
+    })
     return nd || !NUMERIC.test(dtype) ? array : (numbersOf(array)[0] as number)
   }
 

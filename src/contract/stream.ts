@@ -27,7 +27,9 @@ export class StreamProtocol {
   constructor(parser: RequestParser, spec: ObservationSpec, shape: ActionShape) {
     this.#parser = parser
     const paths = [...spec.cameras, ...spec.state].map(({ key }) => key.split('.'))
-    this.#groups = [...new Set(paths.flatMap(path => path.slice(1).map((_, i) => path.slice(0, i + 1).join('.'))))]
+    this.#groups = [
+      ...new Set(paths.flatMap(path => path.slice(1).map((_, i) => path.slice(0, i + 1).join('.')))),
+    ]
     // Only the envelope: the observation is checked once it is complete.
     const fields = Type.Record(Type.String(), Type.Unknown())
     const check = (wire: Wire) => ({

@@ -41,7 +41,8 @@ export class Normaliser {
       )
     const { offset, spread } = this.#scale
     const quantile = this.#kind === 'quantile'
-    if (this.#single) return values.map((value, i) => single(value, offset[i] as number, spread[i] as number, quantile))
+    if (this.#single)
+      return values.map((value, i) => single(value, offset[i] as number, spread[i] as number, quantile))
     return values.map((value, i) => {
       const scaled = (value - (offset[i] as number)) / (spread[i] as number)
       return quantile ? scaled * 2 - 1 : scaled

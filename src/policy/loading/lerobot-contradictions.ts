@@ -3,7 +3,13 @@ import { type Json, record, type SavedProcessors } from './lerobot-processors.js
 /** Where config.json says something else than the saved processors, which count. A sentence each. */
 export function contradictions(config: Json, input: SavedProcessors, output: SavedProcessors): string[] {
   const notes: string[] = []
-  const compare = ({ path }: SavedProcessors, setting: string, saved: unknown, field: string, said: unknown) => {
+  const compare = (
+    { path }: SavedProcessors,
+    setting: string,
+    saved: unknown,
+    field: string,
+    said: unknown,
+  ) => {
     if (said === undefined || JSON.stringify(said) === JSON.stringify(saved ?? null)) return
     notes.push(
       `config.json says ${field} ${JSON.stringify(said)}, ${path} has ${setting} ${JSON.stringify(saved ?? null)}: the saved processor counts, as in LeRobot`,
@@ -24,7 +30,13 @@ export function contradictions(config: Json, input: SavedProcessors, output: Sav
     exclude_joints: excluded = [],
     action_names: names,
   } = input.config('relative_actions_processor')
-  compare(input, 'relative_actions_processor.enabled', enabled, 'use_relative_actions', config['use_relative_actions'])
+  compare(
+    input,
+    'relative_actions_processor.enabled',
+    enabled,
+    'use_relative_actions',
+    config['use_relative_actions'],
+  )
   if (enabled !== true) return notes
   compare(input, 'exclude_joints', excluded, 'relative_exclude_joints', config['relative_exclude_joints'])
   compare(input, 'action_names', names, 'action_feature_names', config['action_feature_names'] ?? undefined)

@@ -55,7 +55,9 @@ export function lerobotEmbodiment(
 /** The robot's own name of a feature, before the rename step. Throws POLICY_INVALID for two names of one feature. */
 function renamed(input: SavedProcessors): (feature: string) => string {
   const sources = new Map<string, string>()
-  for (const [from, to] of Object.entries(record(input.config('rename_observations_processor')['rename_map']))) {
+  for (const [from, to] of Object.entries(
+    record(input.config('rename_observations_processor')['rename_map']),
+  )) {
     const other = sources.get(String(to))
     if (other !== undefined)
       throw refuse(`${input.path}: rename_map gives ${other} and ${from} the same name ${to}.`)

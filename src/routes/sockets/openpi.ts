@@ -30,7 +30,10 @@ export function openpiRoute(
       const session = new OpenpiSession(served, connection, {
         failed: error => request.log.error({ err: error }, 'A request of an openpi client failed'),
         passedOver: keys =>
-          request.log.warn({ keys }, 'Keys of an openpi client that the policy does not take are passed over'),
+          request.log.warn(
+            { keys },
+            'Keys of an openpi client that the policy does not take are passed over',
+          ),
       })
       connection.track(
         session.greet().then(() => inbox.open((frame, isBinary) => session.receive(frame, isBinary))),
