@@ -56,7 +56,9 @@ const answered = (actions: MsgpackValue | undefined): Answer => ({ actions: numb
 
 /** A server of a policy directory, and its three wires; WS / takes no seed. */
 export async function userServer(t: Test, directory: string) {
-  const { app, close } = await servePolicy(directory)
+  const log: string[] = []
+  const lines = { write: (line: string) => void log.push(line) }
+  const { app, close } = await servePolicy(directory, {}, { logger: { level: 'warn', stream: lines } })
   t.teardown(close)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
 
@@ -87,5 +89,5 @@ export async function userServer(t: Test, directory: string) {
     return reply['type'] === 'actions' ? answered(reply['actions']) : { error: JSON.stringify(reply) }
   }
 
-  return { app, url, post, root, stream }
+  return { app, url, log, post, root, stream }
 }
