@@ -25,7 +25,7 @@ const OPTIONS = {
   json: flag(),
 }
 
-const MARKS = { ok: 'ok', failed: 'WRONG', skipped: 'skipped' }
+const MARKS = { ok: 'ok', failed: 'WRONG', skipped: 'skipped', note: 'note' }
 
 /** Runs every check of the loader to the end. */
 export async function run(argv: string[]): Promise<number> {

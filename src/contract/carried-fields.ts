@@ -21,15 +21,20 @@ export class CarriedFields {
   #taken = 0
   #provenAt = 0
 
-  /** `groups`: keys whose value is a record of cameras, merged one by one. */
+  /** `groups`: keys whose value is a record of fields, merged one by one; `observation.images` stands in `observation`. */
   constructor(private readonly groups: readonly string[]) {}
 
   /** The complete fields of an observation that may leave some out. Nothing is carried over before `keep`. */
   merge(sent: Fields): Record<string, unknown> {
-    const fields = { ...this.#newest, ...sent }
-    for (const group of this.groups) {
-      const [before, now] = [this.#newest[group], sent[group]]
-      if (isRecord(before) && isRecord(now)) fields[group] = { ...before, ...now }
+    return this.#merged(this.#newest, sent, '')
+  }
+
+  #merged(before: Fields, sent: Fields, inside: string): Record<string, unknown> {
+    const fields = { ...before, ...sent }
+    for (const [key, now] of Object.entries(sent)) {
+      const was = before[key]
+      if (this.groups.includes(inside + key) && isRecord(was) && isRecord(now))
+        fields[key] = this.#merged(was, now, `${inside}${key}.`)
     }
     return fields
   }
@@ -46,7 +51,7 @@ export class CarriedFields {
         this.#proven = fields
       },
       refused: () => {
-        this.#newest = this.#without(this.#newest, fields, this.#proven)
+        this.#newest = this.#without(this.#newest, fields, this.#proven, '')
       },
     }
   }
@@ -58,12 +63,12 @@ export class CarriedFields {
   }
 
   /** `newest` with each value that it shares with `refused` replaced by the proven one. */
-  #without(newest: Fields, refused: Fields, proven: Fields): Fields {
+  #without(newest: Fields, refused: Fields, proven: Fields, inside: string): Fields {
     const kept: Record<string, unknown> = {}
     for (const [key, value] of Object.entries(newest)) {
       const [bad, good] = [refused[key], proven[key]]
-      if (this.groups.includes(key) && isRecord(value) && isRecord(bad))
-        kept[key] = this.#without(value, bad, isRecord(good) ? good : {})
+      if (this.groups.includes(inside + key) && isRecord(value) && isRecord(bad))
+        kept[key] = this.#without(value, bad, isRecord(good) ? good : {}, `${inside}${key}.`)
       else if (value !== bad) kept[key] = value
       else if (key in proven) kept[key] = good
     }

@@ -15,7 +15,7 @@ export function fieldOf(key: string): Field {
   return { key, path, pointer: pointerTo(...path) }
 }
 
-export function at(value: Record<string, unknown>, path: readonly string[]): unknown {
+export function at(value: Readonly<Record<string, unknown>>, path: readonly string[]): unknown {
   let node: unknown = value
   for (const name of path) node = (node as Record<string, unknown> | undefined)?.[name]
   return node

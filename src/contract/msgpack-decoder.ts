@@ -1,4 +1,5 @@
 import { reasonOf, TurboPiError } from '../errors.js'
+import { numbersOf } from './ndarray.js'
 import { itemSizeOf, type MsgpackValue, NdArray } from './numpy.js'
 
 export interface DecodeLimits {
@@ -20,7 +21,7 @@ Reflect.deleteProperty(Entries.prototype, 'constructor')
 Object.setPrototypeOf(Entries.prototype, null)
 
 /**
- * Reads one MessagePack message in openpi's msgpack-numpy dialect (pi05-spec §5). Maps become objects without
+ * Reads one MessagePack message in openpi's msgpack-numpy dialect (network §5), or in that of the package msgpack-numpy. Maps become objects without
  * inherited keys, arrays of NumPy become NdArray (no copy), NumPy scalars their plain value, bin a Uint8Array (no copy);
  * integers beyond 2⁵³ become bigint. Throws BODY_MALFORMED for anything else than one complete message within `limits`.
  */
@@ -169,6 +170,8 @@ class Decoder {
     }
     if ('__ndarray__' in entries) return this.#ndarray(entries)
     if ('__npgeneric__' in entries) return this.#scalar(entries)
+    if (typeof entries['nd'] === 'boolean' && 'type' in entries && 'data' in entries)
+      return this.#published(entries)
     return entries
   }
 
@@ -198,12 +201,28 @@ class Decoder {
     return new NdArray(dtype, shape, data)
   }
 
+  /** As the package msgpack-numpy of PyPI packs arrays and scalars; openpi's own dialect is another. */
+  #published({ nd, type, kind, shape, data }: Record<string, MsgpackValue>): MsgpackValue {
+    const plain = kind === undefined || kind === '' || (kind instanceof Uint8Array && kind.byteLength === 0)
+    const dtype = type instanceof Uint8Array ? Buffer.from(type).toString('latin1') : type
+    if (!plain || typeof dtype !== 'string')
+      throw this.#malformed('a NumPy array of objects or records is not accepted')
+    const array = this.#ndarray({
+      dtype,
+      shape: nd ? (shape as MsgpackValue) : [],
+      data: data as MsgpackValue,
+    })
+    return nd || !NUMERIC.test(dtype) ? array : (numbersOf(array)[0] as number)
+  }
+
   #scalar({ data }: Record<string, MsgpackValue>): MsgpackValue {
     if (typeof data !== 'number' && typeof data !== 'bigint' && typeof data !== 'boolean')
       throw this.#malformed('a NumPy scalar needs "data" that is a number or a boolean')
     return data
   }
 }
+
+const NUMERIC = /[biuf]\d$/
 
 const isShape = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= 32 && value.every(side => Number.isSafeInteger(side) && side >= 0)

@@ -4,7 +4,13 @@ export interface ObservationSpec {
   embodiment: string
   cameras: readonly CameraSpec[]
   state: readonly StateSpec[]
-  prompt: { key: string; required: boolean; default?: string }
+  prompt: {
+    key: string
+    required: boolean
+    default?: string
+    /** As in LeRobot's batches, `prompt` means the same, and so does a list of one string. */
+    lerobotBatch?: boolean
+  }
 }
 
 export interface CameraSpec {
@@ -28,10 +34,10 @@ export interface StateSpec {
 /** An image as it arrived. */
 export type ObservationImage =
   | { kind: 'encoded'; bytes: Uint8Array }
-  /** Row-major array of shape [h, w, 3] or [3, h, w]; floats are in 0…1. */
+  /** Row-major array of shape [h, w, 3] or [3, h, w]; floats are in 0…1, those of float16 widened. */
   | {
       kind: 'array'
-      dtype: 'uint8' | 'float32' | 'float64'
+      dtype: 'uint8' | 'float16' | 'float32' | 'float64'
       shape: readonly number[]
       data: Uint8Array | Float32Array | Float64Array
     }

@@ -3,16 +3,18 @@ import { at, type Field, fieldOf, invalid, numbers } from './fields.js'
 import { textOf } from './ndarray.js'
 import { NdArray } from './numpy.js'
 import type { Observation, ObservationImage, ObservationSpec } from './observation.js'
+import { ObservationForms } from './observation-forms.js'
 import { type SamplingOptions, samplingOf } from './sampling.js'
 import {
   type ActionShape,
   inferRequestSchema,
   MAX_PROMPT_LENGTH,
+  MSGPACK_IMAGE_FORMS,
   observationSchema,
   optionsSchema,
   type Wire,
 } from './schemas.js'
-import { type Check, compileCheck } from './validate.js'
+import { type Check, compileCheck, kindOf } from './validate.js'
 
 export interface ObservationLimits {
   /** Camera images that one observation may carry. */
@@ -40,6 +42,7 @@ export class RequestParser {
   readonly #state: readonly (Field & { size: number })[]
   readonly #prompt: Field
   readonly #shape: ActionShape
+  readonly #forms: ObservationForms
   readonly #limits: ObservationLimits
   readonly #requests: Record<Wire, Check>
   readonly #observations: Record<Wire, Check>
@@ -50,6 +53,7 @@ export class RequestParser {
     this.#state = spec.state.map(({ key, size }) => ({ ...fieldOf(key), size }))
     this.#prompt = fieldOf(spec.prompt.key)
     this.#shape = shape
+    this.#forms = new ObservationForms(spec)
     this.#limits = limits
     const both = (make: (wire: Wire) => Check): Record<Wire, Check> => ({
       json: make('json'),
@@ -62,16 +66,35 @@ export class RequestParser {
 
   /** The body of POST /infer: observation keys and `options` side by side. */
   request(body: unknown, wire: Wire): InferRequest {
-    this.#requests[wire](body)
-    const { options, ...observation } = body as Record<string, unknown>
+    const arranged = this.#forms.withoutNulls(this.#forms.nested(body))
+    this.#requests[wire](arranged)
+    const { options, ...observation } = arranged as Record<string, unknown>
     const { sampling, deadlineMs } = this.#optionsOf(options)
-    return { observation: this.#observation(observation), sampling, deadlineMs }
+    return { observation: this.#observation(observation, wire), sampling, deadlineMs }
   }
 
-  /** An observation without options, as openpi's clients send it. */
+  /** An observation without options. */
   observation(value: unknown, wire: Wire): Observation {
-    this.#observations[wire](value)
-    return this.#observation(value as Record<string, unknown>)
+    const arranged = this.#forms.withoutNulls(this.#forms.nested(value))
+    this.#observations[wire](arranged)
+    return this.#observation(arranged as Record<string, unknown>, wire)
+  }
+
+  /** Fields with flat keys in their places, before they are merged with those of earlier observations. */
+  fields(sent: Readonly<Record<string, unknown>>): Record<string, unknown> {
+    return this.#forms.nested(sent) as Record<string, unknown>
+  }
+
+  /** The observation of an openpi client. Like openpi's own transforms it passes over top-level keys that it does not know. */
+  openpiObservation(value: unknown): { observation: Observation; passedOver: readonly string[] } {
+    const nested = this.#forms.nested(value)
+    const { roots } = this.#forms
+    const passedOver: string[] = []
+    const known: Record<string, unknown> = {}
+    for (const [key, field] of Object.entries(Object(nested)))
+      if (roots.has(key)) known[key] = field
+      else passedOver.push(key)
+    return { observation: this.observation(known, 'msgpack'), passedOver }
   }
 
   /** Options that arrive apart from the observation. */
@@ -88,14 +111,14 @@ export class RequestParser {
     }
   }
 
-  #observation(value: Record<string, unknown>): Observation {
+  #observation(value: Record<string, unknown>, wire: Wire): Observation {
     const images: Record<string, ObservationImage> = {}
     const state: Record<string, Float64Array> = {}
     let count = 0
     for (const { key, path, pointer } of this.#cameras) {
       const image = at(value, path)
       if (image === undefined) continue
-      images[key] = imageOf(image, pointer)
+      images[key] = imageOf(image, pointer, wire)
       count += 1
     }
     if (count > this.#limits.maxImages)
@@ -112,10 +135,12 @@ export class RequestParser {
   }
 }
 
-function imageOf(value: unknown, pointer: string): ObservationImage {
+function imageOf(value: unknown, pointer: string, wire: Wire): ObservationImage {
   if (typeof value === 'string') return { kind: 'encoded', bytes: base64(value, pointer) }
   if (value instanceof Uint8Array) return { kind: 'encoded', bytes: value }
   if (value instanceof NdArray) return arrayImage(value, pointer)
+  // MessagePack's schemas cannot tell bytes from anything else.
+  if (wire === 'msgpack') throw invalid(pointer, `takes ${MSGPACK_IMAGE_FORMS}, got ${kindOf(value)}`)
   const { data, width, height } = value as { data: string; width: number; height: number }
   const bytes = base64(data, `${pointer}/data`)
   if (bytes.byteLength !== width * height * 3)
@@ -137,7 +162,15 @@ function arrayImage(array: NdArray, pointer: string): ObservationImage {
   if (array.dtype === '|u1') return { kind: 'array', dtype: 'uint8', shape, data: array.data }
   if (!/^[<>]f[248]$/.test(array.dtype))
     throw invalid(pointer, `must be uint8 or floats, got dtype ${array.dtype}`)
-  return { kind: 'array', dtype: 'float64', shape, data: numbers(array, pointer) }
+  const values = numbers(array, pointer)
+  return array.dtype.endsWith('8')
+    ? { kind: 'array', dtype: 'float64', shape, data: values }
+    : {
+        kind: 'array',
+        dtype: array.dtype.endsWith('2') ? 'float16' : 'float32',
+        shape,
+        data: Float32Array.from(values),
+      }
 }
 
 function base64(text: string, pointer: string): Buffer {
@@ -173,13 +206,15 @@ function stateOf(value: unknown, size: number, pointer: string): Float64Array {
 
 function promptOf(value: unknown, pointer: string): string {
   const text =
-    typeof value === 'string'
-      ? value
-      : value instanceof NdArray
-        ? textOf(value)
-        : new TextDecoder('utf-8', { ignoreBOM: true }).decode(value as Uint8Array)
-  if (text === undefined)
-    throw invalid(pointer, `must be text, got a NumPy array of dtype ${(value as NdArray).dtype}`)
+    value instanceof NdArray
+      ? textOf(value)
+      : value instanceof Uint8Array
+        ? new TextDecoder('utf-8', { ignoreBOM: true }).decode(value)
+        : value
+  if (typeof text !== 'string') {
+    const came = value instanceof NdArray ? `a NumPy array of dtype ${value.dtype}` : kindOf(value)
+    throw invalid(pointer, `must be text, got ${came}`)
+  }
   if (text.length > MAX_PROMPT_LENGTH)
     throw invalid(pointer, `must have at most ${MAX_PROMPT_LENGTH} characters, got ${text.length}`)
   return text

@@ -15,7 +15,7 @@ export const MAX_PROMPT_LENGTH = 4096
 
 const JSON_IMAGE_FORMS =
   'a base64 JPEG, PNG or WebP file, a data: URL, or {"data", "encoding": "rgb8", "width", "height"} with raw pixels'
-const MSGPACK_IMAGE_FORMS =
+export const MSGPACK_IMAGE_FORMS =
   'an array [height, width, 3] or [3, height, width] of uint8 or floats in 0…1, or the bytes of an image file'
 
 const JsonImage = Type.Union([

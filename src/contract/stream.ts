@@ -26,8 +26,10 @@ export class StreamProtocol {
 
   constructor(parser: RequestParser, spec: ObservationSpec, shape: ActionShape) {
     this.#parser = parser
-    const keys = spec.cameras.map(camera => camera.key).filter(key => key.includes('.'))
-    this.#groups = [...new Set(keys.map(key => key.slice(0, key.indexOf('.'))))]
+    const paths = [...spec.cameras, ...spec.state].map(({ key }) => key.split('.'))
+    this.#groups = [
+      ...new Set(paths.flatMap(path => path.slice(1).map((_, i) => path.slice(0, i + 1).join('.')))),
+    ]
     // Only the envelope: the observation is checked once it is complete.
     const fields = Type.Record(Type.String(), Type.Unknown())
     const check = (wire: Wire) => ({
@@ -93,7 +95,7 @@ export class StreamReader {
     sampling: SamplingOptions
     carried: Carried
   } {
-    const fields = this.carried.merge(message.observation)
+    const fields = this.carried.merge(this.parser.fields(message.observation))
     const observation = this.parser.observation(fields, this.wire)
     const { sampling } = this.parser.options(message.options, this.wire)
     return { observation, sampling, carried: this.carried.keep(fields) }

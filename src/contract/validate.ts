@@ -92,7 +92,8 @@ function valueAt(value: unknown, path: string): unknown {
   return node
 }
 
-function kindOf(value: unknown): string {
+/** What came, for an error's words. */
+export function kindOf(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return `an array of ${value.length}`
   if (typeof value === 'number') return `${value}`

@@ -170,8 +170,6 @@ export function checkEmbodiment(embodiment: Embodiment, model: ModelConfig): voi
       throw refuse(`slot ${slot} is not one of the network's: ${model.cameraSlots.join(', ')}.`)
   if (slots.length === 0 || new Set(slots).size !== slots.length)
     throw refuse('every slot must be filled by at most one camera, and one slot at least by a camera.')
-  if (!cameras.some(({ slot, required }) => slot !== null && required))
-    throw refuse('at least one camera with a slot must be required.')
   const stateSize = stateSizeOf(embodiment)
   for (const [what, size] of [
     ['state', stateSize],
@@ -209,8 +207,12 @@ function checkJoints(
     throw refuse(`joint ${joints[beyond]!.name} has "first", but the state has ${stateSize} numbers.`)
 }
 
-/** The observation schema's source. */
-export function observationSpec(embodiment: Embodiment, defaultPrompt: string | undefined): ObservationSpec {
+/** The observation schema's source; a LeRobot policy also takes the forms of LeRobot's batches. */
+export function observationSpec(
+  embodiment: Embodiment,
+  defaultPrompt: string | undefined,
+  lerobotBatch = false,
+): ObservationSpec {
   return {
     embodiment: embodiment.name,
     cameras: embodiment.cameras,
@@ -219,6 +221,7 @@ export function observationSpec(embodiment: Embodiment, defaultPrompt: string | 
       key: embodiment.promptKey,
       required: defaultPrompt === undefined,
       ...(defaultPrompt !== undefined && { default: defaultPrompt }),
+      ...(lerobotBatch && { lerobotBatch }),
     },
   }
 }

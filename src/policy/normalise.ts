@@ -4,7 +4,10 @@ import type { FeatureStats } from './norm-stats.js'
 /** How values are brought into the network's range: by the 1st and 99th percentile, or by mean and deviation. */
 export type Normalisation = 'quantile' | 'zscore'
 
-/** Whose arithmetic: openpi adds 1e-6 to every spread; LeRobot 1e-8, and to a quantile spread only where it is zero. */
+/**
+ * Whose arithmetic: openpi adds 1e-6 to every spread; LeRobot 1e-8, and to a quantile spread only where it is zero. LeRobot
+ * normalises in float32: in float64 a joint that never moves, whose spread is next to nothing, would land in another bin.
+ */
 export type NormalisationConvention = 'openpi' | 'lerobot'
 
 interface Scale {
@@ -14,15 +17,17 @@ interface Scale {
   inverseSpread: Float64Array
 }
 
-/** Normalises and un-normalises one feature in float64 (pi05-spec §2.3, §4.3). Nothing is clipped. */
+/** Normalises and un-normalises one feature (network §2.3, §4.3), in float64 but where the convention says otherwise. Nothing is clipped. */
 export class Normaliser {
   readonly size: number
   readonly #kind: Normalisation
   readonly #scale: Scale
+  readonly #single: boolean
 
   /** Throws NORM_STATS_INVALID when the statistics that `kind` needs are missing. */
   constructor(stats: FeatureStats, kind: Normalisation, convention: NormalisationConvention = 'openpi') {
     this.#kind = kind
+    this.#single = convention === 'lerobot'
     this.#scale = kind === 'quantile' ? quantileScale(stats, convention) : zscoreScale(stats, convention)
     this.size = this.#scale.offset.length
   }
@@ -36,6 +41,8 @@ export class Normaliser {
       )
     const { offset, spread } = this.#scale
     const quantile = this.#kind === 'quantile'
+    if (this.#single)
+      return values.map((value, i) => single(value, offset[i] as number, spread[i] as number, quantile))
     return values.map((value, i) => {
       const scaled = (value - (offset[i] as number)) / (spread[i] as number)
       return quantile ? scaled * 2 - 1 : scaled
@@ -72,8 +79,16 @@ export class Normaliser {
   }
 }
 
+/** LeRobot's operations in their order, each rounded to float32. */
+function single(value: number, offset: number, spread: number, quantile: boolean): number {
+  const { fround } = Math
+  const difference = fround(fround(value) - offset)
+  if (!quantile) return fround(difference / fround(spread))
+  return fround(fround(fround(2 * difference) / fround(spread)) - 1)
+}
+
 function zscoreScale({ mean, std }: FeatureStats, convention: NormalisationConvention): Scale {
-  const epsilon = convention === 'openpi' ? 1e-6 : 1e-8
+  const epsilon = convention === 'openpi' ? 1e-6 : Math.fround(1e-8)
   const spread = std.map(deviation => deviation + epsilon)
   return { offset: mean, spread, inverseSpread: convention === 'openpi' ? spread : std }
 }

@@ -41,7 +41,7 @@ export class RobotPolicy implements Policy {
     const { embodiment, model, stats, normalisation } = parts
     this.#parts = parts
     this.name = parts.name
-    this.spec = observationSpec(embodiment, parts.defaultPrompt)
+    this.spec = observationSpec(embodiment, parts.defaultPrompt, normalisation.convention === 'lerobot')
     this.model = model
     this.identity = policyIdentity(parts)
     this.weightsPath = parts.weightsPath
@@ -142,6 +142,8 @@ export class RobotPolicy implements Policy {
       state.set(values, filled)
       filled += size
     }
+    // LeRobot's states are float32 tensors from the start, whatever the robot sends.
+    if (this.#parts.normalisation.convention === 'lerobot') return Float64Array.from(state, Math.fround)
     return this.#joints ? this.#joints.state(state) : state
   }
 
@@ -159,6 +161,12 @@ export class RobotPolicy implements Policy {
   }
 
   #images(observation: Observation, wanted: Wanted | undefined): Promise<(Uint8Array | null)[]> {
+    const cameras = this.#slots.flatMap(camera => camera?.key ?? [])
+    if (!cameras.some(key => observation.images[key]))
+      throw invalid(
+        cameras[0] as string,
+        `is missing, and so is every other camera; the policy needs one of ${cameras.join(', ')}`,
+      )
     return Promise.all(
       this.#slots.map(async camera => {
         if (!camera) return null

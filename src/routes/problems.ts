@@ -30,6 +30,9 @@ export function errorReplies(app: FastifyInstance): void {
   })
 }
 
+const PROTOCOLS =
+  "openpi's WebSocket protocol stands at / and at /policies/NAME/, this server's own at /stream and /policies/NAME/stream"
+
 /** Unknown addresses are answered by a problem document, too. */
 export function notFoundReplies(app: FastifyInstance): void {
   app.setNotFoundHandler((request, reply) =>
@@ -37,7 +40,7 @@ export function notFoundReplies(app: FastifyInstance): void {
       reply,
       new TurboPiError(
         'NOT_FOUND',
-        `There is no ${request.method} ${request.url}; GET /docs lists the routes.`,
+        `There is no ${request.method} ${request.url}; ${request.headers.upgrade ? PROTOCOLS : 'GET /docs lists the routes'}.`,
       ),
     ),
   )

@@ -99,7 +99,7 @@ t.test("LeRobot's arithmetic: 1e-8, and no epsilon on a quantile range", async t
     q99: Float64Array.of(3, 3),
   }
   const zscore = new Normaliser(stats, 'zscore', 'lerobot')
-  t.same([...zscore.normalise(Float64Array.of(5, 1))], [4 / (2 + 1e-8), 1e8])
+  t.same([...zscore.normalise(Float64Array.of(5, 1))], [2, 1e8], 'in float32')
   const quantile = new Normaliser(stats, 'quantile', 'lerobot')
   t.same([...quantile.normalise(Float64Array.of(1, 3))], [0, -1])
   t.same([...quantile.unnormalise(Float64Array.of(0, -1), 2)], [1, 3])

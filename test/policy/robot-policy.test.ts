@@ -192,7 +192,6 @@ t.test('a descriptor must fit the network', async t => {
   wrong({ cameras: [{ ...first, slot: 'top' }] }, /slot top is not one of the network's: base_0_rgb/)
   wrong({ cameras: [first, { ...second, slot: first.slot }] }, /at most one camera/)
   wrong({ cameras: [{ ...first, slot: null }] }, /one slot at least/)
-  wrong({ cameras: [{ ...first, required: false }] }, /must be required/)
   wrong({ actionSize: 33 }, /action of 33 numbers does not fit the network's 32/)
   wrong({ state: [{ key: 's', size: 40, description: '' }] }, /state of 40 numbers/)
   wrong({ deltaMask: Array<boolean>(9).fill(true) }, /deltaMask has 9 entries/)

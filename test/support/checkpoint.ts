@@ -163,11 +163,11 @@ export function lerobotCheckpoint(t: Test, mode: 'QUANTILES' | 'MEAN_STD' = 'QUA
     ['relative_actions_processor', { enabled: false }],
     [
       'normalizer_processor',
-      { eps: 1e-8, norm_map },
+      { eps: 1e-8, norm_map, features: { 'observation.state': { type: 'STATE', shape: [8] } } },
       stateFile('policy_preprocessor_step_3_normalizer_processor.safetensors'),
     ],
     ['pi05_prepare_state_tokenizer_processor_step', {}],
-    ['tokenizer_processor', { tokenizer_name: 'google/paligemma-3b-pt-224' }],
+    ['tokenizer_processor', { max_length: 200, tokenizer_name: 'google/paligemma-3b-pt-224' }],
     ['device_processor', { device: 'cpu' }],
   ])
   pipeline('policy_postprocessor', [

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { loadConfig } from '../../src/config.js'
 import { loadPolicy } from '../../src/policy/loading/load.js'
 import { createRuntime } from '../../src/runtime/backends.js'
-import { createServer, type ServerConfig } from '../../src/server/standalone.js'
+import { createServer, type ServerConfig, type ServerOptions } from '../../src/server/standalone.js'
 import { Served } from '../../src/service/served.js'
 import { PolicyService } from '../../src/service/service.js'
 
@@ -14,6 +14,7 @@ export const repositoryPath = (path: string) => fileURLToPath(new URL(`../../${p
 export async function servePolicy(
   directory = repositoryPath('policies/tiny-libero'),
   config: Partial<ServerConfig> = {},
+  options: ServerOptions = {},
 ): Promise<{ app: FastifyInstance; service: PolicyService; close(): Promise<void> }> {
   const policy = await loadPolicy(directory)
   const runtime = createRuntime(policy, {
@@ -24,11 +25,8 @@ export async function servePolicy(
     maxBatch: 8,
   })
   const service = new PolicyService({ policy, runtime })
-  const app = await createServer([new Served(service)], {
-    ...loadConfig([], {}),
-    bodyLimit: 8 * 2 ** 20,
-    ...config,
-  })
+  const settings = { ...loadConfig([], {}), bodyLimit: 8 * 2 ** 20, ...config }
+  const app = await createServer([new Served(service)], settings, options)
   await service.start()
   return {
     app,

@@ -9,8 +9,12 @@ import { randomPolicy } from './random-policy.js'
 /** Directory of the policy that is taken when none is named. */
 export const bundledPolicy = () => fileURLToPath(new URL('../../../policies/tabletop', import.meta.url))
 
-/** Loads the policy of a directory, by default the one that the settings name. Throws what `loadPolicy` throws. */
-export function configuredPolicy(config: Config, directory = onlyDirectory(config)): Promise<Policy> {
+/** Loads the policy of a directory, by default the one that the settings name; `onNote` hears what is odd about it. Throws what `loadPolicy` throws. */
+export function configuredPolicy(
+  config: Config,
+  directory = onlyDirectory(config),
+  onNote?: (note: string) => void,
+): Promise<Policy> {
   const options: PolicyOptions = {
     ...(config.config !== undefined && { config: config.config }),
     ...(config.normStats !== undefined && { normStats: config.normStats }),
@@ -23,6 +27,7 @@ export function configuredPolicy(config: Config, directory = onlyDirectory(confi
       ...(config.guardMargin >= 0 && { margin: config.guardMargin / 100 }),
     },
     maxImagePixels: config.maxImagePixels,
+    ...(onNote && { onNote }),
   }
   return config.randomWeights === 'off'
     ? loadPolicy(directory, options)

@@ -20,7 +20,7 @@ export async function configuredService(
   { onNotice, signal, warn }: ServiceHooks,
   directory?: string,
 ): Promise<ServiceParts> {
-  const policy = await configuredPolicy(config, directory)
+  const policy = await configuredPolicy(config, directory, onNotice)
   return {
     policy,
     runtime: createRuntime(policy, {

@@ -6,7 +6,7 @@ import sharp from 'sharp'
 import type { ObservationImage } from '../../contract/observation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { Wanted } from '../policy.js'
-import { type ImageArray, layoutOf, toRgb } from './pixels.js'
+import { type ImageArray, layoutOf, scaleOf, toRgb } from './pixels.js'
 import type { ResizeMethod, RgbImage } from './resize.js'
 import type { ResizeTask } from './resize-worker.js'
 
@@ -84,7 +84,10 @@ export class ImageDecoder {
         place,
         `must hold ${width * height * 3} values for its shape, got ${image.data.length}`,
       )
-    if (!(image.data instanceof Uint8Array) && !image.data.every(value => value >= 0 && value <= 1))
+    // A hair outside 0…1 is a rounding error, which NumPy cuts off.
+    const scale = scaleOf(image)
+    const fits = (value: number) => scale(value) > -1 && scale(value) < 256
+    if (!(image.data instanceof Uint8Array) && !image.data.every(fits))
       throw refuse(
         'IMAGE_INVALID',
         place,

@@ -2,8 +2,8 @@ import { reasonOf } from '../../errors.js'
 
 export interface CheckResult {
   name: string
-  status: 'ok' | 'failed' | 'skipped'
-  /** What was found, what is wrong, or what had to be found first. */
+  status: 'ok' | 'failed' | 'skipped' | 'note'
+  /** What was found, what is odd, what is wrong, or what had to be found first. */
   detail: string
 }
 
@@ -30,7 +30,12 @@ export class Checks {
   }
 
   get failed(): boolean {
-    return this.results.some(result => result.status !== 'ok')
+    return this.results.some(({ status }) => status === 'failed' || status === 'skipped')
+  }
+
+  /** What is odd and no fault. */
+  note(name: string, detail: string): void {
+    this.results.push({ name, status: 'note', detail })
   }
 
   run<const N extends readonly unknown[], T>(

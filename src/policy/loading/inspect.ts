@@ -43,6 +43,10 @@ export function inspectPolicy(
       source.layout === 'lerobot' ? lerobotProfile(source, options) : openpiProfile(source, options)
     return found(profile, `${profile.name}, embodiment ${profile.embodiment.name}`)
   })
+  for (const note of profile?.notes ?? []) {
+    checks.note('config', note)
+    options.onNote?.(note)
+  }
   const model = inspectNetwork(source, profile, options, checks)
   checks.run('embodiment', [profile, model], ({ embodiment }, model) => {
     checkEmbodiment(embodiment, model)

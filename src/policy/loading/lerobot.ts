@@ -1,76 +1,20 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { isModelType, MODEL_TYPES, variantOf } from '../../families/pi0/variant.js'
 import { Safetensors } from '../../storage/safetensors.js'
-import type { Embodiment } from '../embodiment.js'
 import { checkFeatureStats, type FeatureStats } from '../norm-stats.js'
 import type { Normalisation } from '../normalise.js'
 import { type PolicySource, readConfig } from './directory.js'
+import { contradictions } from './lerobot-contradictions.js'
+import { lerobotEmbodiment } from './lerobot-features.js'
+import { type Json, readPostprocessor, readPreprocessor, record, refuse } from './lerobot-processors.js'
 import { type PolicyOptions, type Profile, tokenizerPath } from './openpi.js'
-
-type Json = Record<string, unknown>
-
-const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
-const record = (value: unknown): Json => (typeof value === 'object' && value !== null ? (value as Json) : {})
-
-/** Steps that the server does in its own way, or that only move data between devices. */
-const INPUT_STEPS = [
-  'rename_observations_processor',
-  'to_batch_processor',
-  'relative_actions_processor',
-  'normalizer_processor',
-  'pi05_prepare_state_tokenizer_processor_step',
-  'pi0_new_line_processor',
-  'tokenizer_processor',
-  'device_processor',
-]
-const OUTPUT_STEPS = ['unnormalizer_processor', 'absolute_actions_processor', 'device_processor']
 
 const KINDS: Readonly<Record<string, Normalisation>> = { QUANTILES: 'quantile', MEAN_STD: 'zscore' }
 
-/** A saved processor pipeline: its steps' settings, and the files of their state. */
-class Pipeline {
-  readonly path: string
-  readonly #directory: string
-  readonly #steps = new Map<string, { config: Json; stateFile: string | undefined }>()
-
-  /** Throws POLICY_INVALID for steps that change an observation in a way this server does not know. */
-  constructor(directory: string, file: string, known: readonly string[]) {
-    this.#directory = directory
-    this.path = join(directory, file)
-    if (!existsSync(this.path))
-      throw new TurboPiError(
-        'NORM_STATS_INVALID',
-        `${this.path} is missing; it holds the normalisation of a LeRobot checkpoint, without which every action would be wrong. Copy the policy's whole folder.`,
-      )
-    const { steps } = readConfig(this.path)
-    if (!Array.isArray(steps)) throw refuse(`${this.path}: expected a list "steps".`)
-    for (const step of steps as Json[]) {
-      const name = String(step['registry_name'] ?? step['class'])
-      if (!known.includes(name))
-        throw refuse(`${this.path}: the step ${name} is not supported; known are ${known.join(', ')}.`)
-      const stateFile = step['state_file']
-      this.#steps.set(name, {
-        config: record(step['config']),
-        stateFile: typeof stateFile === 'string' ? stateFile : undefined,
-      })
-    }
-  }
-
-  config(step: string): Json {
-    return this.#steps.get(step)?.config ?? {}
-  }
-
-  /** Path of a step's tensors. */
-  stateFile(step: string): string {
-    const file = this.#steps.get(step)?.stateFile
-    if (file !== undefined) return join(this.#directory, file)
-    throw new TurboPiError('NORM_STATS_INVALID', `${this.path}: the step ${step} has no state file.`)
-  }
-}
-
-/** How a LeRobot pi05 or pi0 checkpoint was trained, from its own files (pi05-spec §2.3). Throws POLICY_INVALID and its kin. */
+/**
+ * How a LeRobot pi05 or pi0 checkpoint was trained, from its own files (network §2.3). What the saved processors say counts,
+ * as in LeRobot's inference; where config.json says something else, a note names it. Throws POLICY_INVALID and its kin.
+ */
 export function lerobotProfile(source: PolicySource, options: PolicyOptions): Profile {
   const { directory, configPath, manifest } = source
   refuseOpenpiOptions(source, options)
@@ -82,9 +26,11 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
     )
   refuseExtensions(config, configPath)
   refuseResolution(config, configPath)
-  const input = new Pipeline(directory, 'policy_preprocessor.json', INPUT_STEPS)
-  const output = new Pipeline(directory, 'policy_postprocessor.json', OUTPUT_STEPS)
+  const input = readPreprocessor(directory, modelType)
+  const output = readPostprocessor(directory)
   const normaliser = input.config('normalizer_processor')
+  // LeRobot's own default of the step.
+  const maxTokenLength = positive(input.config('tokenizer_processor'), 'max_length', input.path, 512)
   const path = input.stateFile('normalizer_processor')
   const defaultPrompt = options.defaultPrompt ?? manifest?.defaultPrompt
   const horizon = options.actionHorizon
@@ -93,13 +39,15 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
     modelType,
     ...(horizon !== undefined && { actionHorizon: horizon }),
     horizonIsExplicit: horizon !== undefined,
+    maxTokenLength,
+    notes: contradictions(config, input, output),
     promptForm: variantOf({ modelType }).stateToken ? 'line' : 'state',
     paddedPromptState: manifest?.paddedPromptState ?? false,
-    embodiment: embodimentOf(config, configPath, input, output),
+    embodiment: lerobotEmbodiment(config, configPath, input, output),
     convention: 'lerobot',
     normalisation: {
-      state: kindOf(config, normaliser, 'STATE', input.path),
-      actions: kindOf(config, output.config('unnormalizer_processor'), 'ACTION', output.path),
+      state: kindOf(normaliser, 'STATE', input.path),
+      actions: kindOf(output.config('unnormalizer_processor'), 'ACTION', output.path),
     },
     stats: {
       path,
@@ -161,16 +109,11 @@ function positive(config: Json, field: string, path: string, otherwise: number):
   throw refuse(`${path}: ${field} must be a positive integer, got ${JSON.stringify(value)}.`)
 }
 
-function kindOf(config: Json, step: Json, feature: 'STATE' | 'ACTION', path: string): Normalisation {
+function kindOf(step: Json, feature: 'STATE' | 'ACTION', path: string): Normalisation {
   const { [feature]: mode, VISUAL: visual = 'IDENTITY' } = record(step['norm_map'])
   if (visual !== 'IDENTITY')
     throw refuse(`${path}: norm_map.VISUAL is ${visual}; only IDENTITY is supported.`)
   if ((step['eps'] ?? 1e-8) !== 1e-8) throw refuse(`${path}: eps is ${step['eps']}; only 1e-8 is supported.`)
-  const trained = record(config['normalization_mapping'])[feature] ?? mode
-  if (mode !== trained)
-    throw refuse(
-      `${path}: norm_map.${feature} is ${mode}, but config.json says ${trained}; the files do not belong together.`,
-    )
   const kind = typeof mode === 'string' ? KINDS[mode] : undefined
   if (kind) return kind
   throw refuse(
@@ -200,67 +143,4 @@ function readStats(path: string, feature: string): FeatureStats {
   } finally {
     store.close()
   }
-}
-
-/** Cameras fill the slots in the order of config.json; empty ones stay masked. */
-function embodimentOf(config: Json, path: string, input: Pipeline, output: Pipeline): Embodiment {
-  const features = Object.entries(record(config['input_features'])).map(([key, value]) => ({
-    key,
-    ...record(value),
-  }))
-  const renamed = Object.entries(record(input.config('rename_observations_processor')['rename_map']))
-  const keyOf = (feature: string) => renamed.find(([, to]) => to === feature)?.[0] ?? feature
-  const cameras = features.filter(
-    ({ key, type }: Json) => type === 'VISUAL' && !String(key).includes('empty_camera_'),
-  )
-  const slots = ['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb']
-  if (cameras.length === 0 || cameras.length > slots.length)
-    throw refuse(`${path}: input_features names ${cameras.length} cameras; one to three are supported.`)
-  const state = features.find(({ key }) => key === 'observation.state')
-  if (!state) throw refuse(`${path}: input_features has no observation.state.`)
-  const actionSize = sizeOf(record(config['output_features'])['action'], 'output_features.action', path)
-  const stateSize = sizeOf(state, 'input_features["observation.state"]', path)
-  return {
-    format: 'turbo-pi.embodiment/1',
-    name: 'lerobot',
-    cameras: cameras.map(({ key }, i) => ({
-      key: keyOf(key),
-      slot: slots[i] as string,
-      required: true,
-      layout: 'chw',
-      description: `camera ${key.replace('observation.images.', '')}`,
-    })),
-    state: [{ key: keyOf('observation.state'), size: stateSize, description: 'state of the robot' }],
-    promptKey: 'task',
-    actionSize,
-    ...(isRelative(config, input, output) && { deltaMask: relativeMask(config, actionSize) }),
-  }
-}
-
-function sizeOf(feature: unknown, name: string, path: string): number {
-  const shape = record(feature)['shape']
-  if (Array.isArray(shape) && shape.length === 1 && Number.isInteger(shape[0])) return shape[0] as number
-  throw refuse(`${path}: ${name} must have a shape [n], got ${JSON.stringify(shape)}.`)
-}
-
-function isRelative(config: Json, input: Pipeline, output: Pipeline): boolean {
-  const enabled = [
-    config['use_relative_actions'],
-    input.config('relative_actions_processor')['enabled'],
-    output.config('absolute_actions_processor')['enabled'],
-  ].map(value => value === true)
-  if (enabled.every(value => value === enabled[0])) return enabled[0] as boolean
-  throw refuse(
-    `${output.path}: relative actions are on in only some of config.json (use_relative_actions), ${input.path} and ${output.path}; the files do not belong together.`,
-  )
-}
-
-/** Joints whose name contains an excluded one stay absolute. */
-function relativeMask(config: Json, size: number): boolean[] {
-  const excluded = (config['relative_exclude_joints'] ?? []) as string[]
-  const names = (config['action_feature_names'] ?? []) as string[]
-  return Array.from({ length: size }, (_, i) => {
-    const name = names[i]?.toLowerCase()
-    return name === undefined || !excluded.some(joint => joint !== '' && name.includes(joint.toLowerCase()))
-  })
 }

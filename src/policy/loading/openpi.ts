@@ -33,6 +33,8 @@ export interface PolicyOptions {
   maxImagePixels?: number
   /** Looks at every weight, not at samples alone. */
   deep?: boolean
+  /** Hears what is odd about the directory and does not keep it from being served. */
+  onNote?: (note: string) => void
   /** Hears bytes read and in all while every weight is looked at. */
   onRead?: (done: number, total: number) => void
 }
@@ -46,6 +48,8 @@ export interface Profile {
   /** The horizon was asked for by number, so config.json need not agree. */
   horizonIsExplicit: boolean
   maxTokenLength?: number
+  /** What is odd, and how it is served nevertheless. */
+  notes?: readonly string[]
   /** Ranks of the adapters that the config trains. */
   lora?: LoraRanks
   /** Undefined takes the model type's: state for pi05, plain for pi0. */

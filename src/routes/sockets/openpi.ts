@@ -27,9 +27,14 @@ export function openpiRoute(
     wsHandler: (socket, request) => {
       const connection = sockets.open(socket, 'openpi', served.metrics, request.robot)
       const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
-      const session = new OpenpiSession(served, connection, error =>
-        request.log.error({ err: error }, 'A request of an openpi client failed'),
-      )
+      const session = new OpenpiSession(served, connection, {
+        failed: error => request.log.error({ err: error }, 'A request of an openpi client failed'),
+        passedOver: keys =>
+          request.log.warn(
+            { keys },
+            'Keys of an openpi client that the policy does not take are passed over',
+          ),
+      })
       connection.track(
         session.greet().then(() => inbox.open((frame, isBinary) => session.receive(frame, isBinary))),
       )
@@ -40,6 +45,8 @@ export function openpiRoute(
 /** Strict request and reply: one inference at a time, answers in the order of the requests, never latest-wins. */
 class OpenpiSession {
   #failed = false
+  /** Whether the log has heard which keys are passed over. */
+  #toldKeys = false
   /** When the server began to wait for the request at hand. */
   #roundStart = performance.now()
   #previousMs: number | undefined
@@ -51,7 +58,7 @@ class OpenpiSession {
   constructor(
     private readonly served: Served,
     private readonly connection: Connection,
-    private readonly log: (error: unknown) => void,
+    private readonly log: { failed(error: unknown): void; passedOver(keys: readonly string[]): void },
   ) {
     this.#serving = served.current
     connection.gone.addEventListener('abort', () => this.#request.abort(connection.gone.reason))
@@ -86,7 +93,11 @@ class OpenpiSession {
     // A signal of its own: what listened to a signal of the connection would live as long as that does.
     this.#request = new Cancellation()
     const { service, parser } = this.#exchanged()
-    const observation = parser.observation(decodeMsgpack(frame), 'msgpack')
+    const { observation, passedOver } = parser.openpiObservation(decodeMsgpack(frame))
+    if (passedOver.length > 0 && !this.#toldKeys) {
+      this.#toldKeys = true
+      this.log.passedOver(passedOver)
+    }
     const answer = await service.infer(
       observation,
       {},
@@ -129,7 +140,7 @@ class OpenpiSession {
     if (this.connection.gone.aborted) return
     const { title, code, status, detail } = problemOf(error)
     this.connection.robot?.failed()
-    if (status >= 500) this.log(error)
+    if (status >= 500) this.log.failed(error)
     this.connection.send(`${title} (${code})\n${detail}`)
     this.connection.close(1011, 'The previous frame says why.')
   }
