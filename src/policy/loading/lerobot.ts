@@ -7,7 +7,9 @@ import type { Embodiment } from '../embodiment.js'
 import { checkFeatureStats, type FeatureStats } from '../norm-stats.js'
 import type { Normalisation } from '../normalise.js'
 import { type PolicySource, readConfig } from './directory.js'
-import { type PolicyOptions, type Profile, tokenizerPath } from './openpi.js'
+import { fileInside } from './files.js'
+import type { PolicyOptions, Profile } from './openpi.js'
+import { tokenizerPath } from './tokenizer-file.js'
 
 type Json = Record<string, unknown>
 
@@ -42,7 +44,7 @@ class Pipeline {
     if (!existsSync(this.path))
       throw new TurboPiError(
         'NORM_STATS_INVALID',
-        `${this.path} is missing; it holds the normalisation of a LeRobot checkpoint, without which every action would be wrong. Copy the policy's whole folder.`,
+        `${this.path} is missing; it holds the normalisation of a LeRobot checkpoint, without which every action would be wrong.\nCopy the policy's whole folder; LeRobot writes the file for checkpoints of before its processors: python src/lerobot/processor/migrate_policy_normalization.py --pretrained-path FOLDER`,
       )
     const { steps } = readConfig(this.path)
     if (!Array.isArray(steps)) throw refuse(`${this.path}: expected a list "steps".`)
@@ -65,8 +67,11 @@ class Pipeline {
   /** Path of a step's tensors. */
   stateFile(step: string): string {
     const file = this.#steps.get(step)?.stateFile
-    if (file !== undefined) return join(this.#directory, file)
-    throw new TurboPiError('NORM_STATS_INVALID', `${this.path}: the step ${step} has no state file.`)
+    if (file !== undefined) return fileInside(this.#directory, file, `${this.path}: state_file`)
+    throw new TurboPiError(
+      'NORM_STATS_INVALID',
+      `${this.path}: the step ${step} has no state file: a base checkpoint, which holds no robot's statistics.\nFine-tune it on the robot's data; LeRobot saves the statistics with the result.`,
+    )
   }
 }
 
