@@ -61,7 +61,10 @@ t.test(
     const examples = repositoryPath('examples')
     const { stdout } = await run(cpp!, [server, examples])
     t.match(JSON.parse(stdout), { actions: Array, seed: 7 })
-    await t.rejects(run(cpp!, [`${server}/nowhere`, examples]), { stderr: /^status 404: / })
+    const { stderr } = await run(cpp!, [`${server}/nowhere`, examples]).catch(
+      (error: { stderr: string }) => error,
+    )
+    t.match(stderr, /^status 404: /)
   },
 )
 
