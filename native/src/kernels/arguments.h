@@ -184,3 +184,56 @@ struct VisionAttention {
 };
 
 }  // namespace turbopi::kernels
+
+namespace turbopi::kernels {
+
+/// Sizes of the persistent expert (denoise_sm90.cu): the released expert alone.
+constexpr int kExpertBlocks = 128;
+constexpr int kExpertWidth = 1024;
+constexpr int kExpertMlp = 4096;
+constexpr int kExpertHeads = 8;
+constexpr int kExpertHeadDim = 256;
+constexpr int kExpertChunk = 16384;
+/// Weight chunks of one layer: 16 a block, and a seventeenth in the first half of the blocks.
+constexpr int kExpertLayerChunks = kExpertBlocks * 16 + kExpertBlocks / 2;
+constexpr int kExpertMostSplits = 16;
+/// Tokens of a chunk of keys and values.
+constexpr int kExpertCacheKeys = 16;
+
+/// One denoise step as one kernel.
+struct ExpertStep {
+  /// [layers, kExpertLayerChunks] chunks, and [layers, cacheChunks] chunks of the prefix's keys and values.
+  const void* weights;
+  const void* cache;
+  /// [2·layers + 1, (factor, shift, gate), width].
+  const float* modulation;
+  const float2* rope;
+  const long long* lengths;
+  /// Tokens [rows, width] in float32, or null: they are made from x.
+  const float* tokens;
+  const float* x;
+  const float* inWeight;
+  const float* inBias;
+  const float* outWeight;
+  const float* outBias;
+  const float* dt;
+  float* next;
+  float* velocity;
+  /// Exchange between blocks; zeros before the first step.
+  void* normed;
+  float* squares;
+  void* queries;
+  void* ownCache;
+  float* mixedParts;
+  float2* mixedSums;
+  void* mixed;
+  float* downParts;
+  float* finalRows;
+  unsigned* arrivals;
+  int rows, firstAction, actionDim, layers;
+  int cacheChunks, chunksPerSplit, prefixSplits, ownSplits;
+  int stateRow;
+  float epsilon;
+};
+
+}  // namespace turbopi::kernels

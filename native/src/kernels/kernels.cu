@@ -2,6 +2,7 @@
 #include "attention.cu"
 #include "attention_sm90.cu"
 #include "attention_vision.cu"
+#include "denoise_sm90.cu"
 #include "gemm_sm90.cu"
 #include "interleave.cu"
 #include "linear.cu"

@@ -82,6 +82,26 @@ __device__ __forceinline__ void linear(const Linear& p) {
   }
 }
 
+/// The same in float32 for few outputs: a warp an output, its lanes along k. The layers around the expert are this small.
+__device__ __forceinline__ void linearThin(const Linear& p) {
+  letLaterStart();
+  awaitEarlier();
+  const long long index = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) >> 5;
+  const int lane = threadIdx.x & 31;
+  const int m = index / p.n;
+  const int n = index % p.n;
+  if (m >= p.m) return;
+  const float* a = static_cast<const float*>(p.a) + static_cast<long long>(m) * p.aStride;
+  const float* w = static_cast<const float*>(p.w) + static_cast<long long>(n) * p.wStride;
+  float sum = 0;
+  for (int k = lane; k < p.k; k += 32) sum = fmaf(a[k], w[k], sum);
+  sum = warpSum(sum);
+  if (lane != 0) return;
+  const float v = sum * p.scale + (p.bias ? p.bias[n] : 0.0f);
+  const long long row = static_cast<long long>(m / p.group) * p.groupStride + p.groupOffset + m % p.group;
+  static_cast<float*>(p.out)[row * p.outStride + n] = p.epilogue == Epilogue::kSwish ? v / (1.0f + expf(-v)) : v;
+}
+
 }  // namespace turbopi::kernels
 
 using namespace turbopi::kernels;
@@ -90,3 +110,4 @@ extern "C" __global__ void __launch_bounds__(256) linear_f32(const Linear p) { l
 extern "C" __global__ void __launch_bounds__(256) linear_bf16(const Linear p) { linear<bf16, bf16, bf16>(p); }
 /// float32 activations on bf16 weights: the layers that stay wide in a bf16 model.
 extern "C" __global__ void __launch_bounds__(256) linear_wide_bf16(const Linear p) { linear<float, bf16, bf16>(p); }
+extern "C" __global__ void __launch_bounds__(256) linear_thin(const Linear p) { linearThin(p); }

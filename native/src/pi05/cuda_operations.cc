@@ -26,6 +26,12 @@ void Operations::linearWide(const cuda::Stream& stream, const kernels::Linear& p
   product(stream, bytes_ == 4 ? "linear_f32" : "linear_wide_bf16", p);
 }
 
+void Operations::linearThin(const cuda::Stream& stream, const kernels::Linear& p) const {
+  cuda::LaunchShape shape;
+  shape.gridX = blocksFor(int64_t{p.m} * p.n, 8);
+  kernels_->launch(stream, "linear_thin", shape, p);
+}
+
 void Operations::norm(const cuda::Stream& stream, const kernels::Norm& p) const {
   cuda::LaunchShape shape;
   shape.gridX = static_cast<unsigned>(p.rows);

@@ -40,8 +40,8 @@ class Operations {
   void linear(const cuda::Stream& stream, const kernels::Linear& p) const { product(stream, element_, p); }
   /// From float32 activations on weights of the model's element type.
   void linearWide(const cuda::Stream& stream, const kernels::Linear& p) const;
-  /// Between float32.
-  void linearFloat(const cuda::Stream& stream, const kernels::Linear& p) const { product(stream, "linear_f32", p); }
+  /// Between float32, for the small layers around the expert: no table, no residual.
+  void linearThin(const cuda::Stream& stream, const kernels::Linear& p) const;
   void norm(const cuda::Stream& stream, const kernels::Norm& p) const;
   void rope(const cuda::Stream& stream, const kernels::Rope& p) const;
   void attention(const cuda::Stream& stream, const kernels::Attention& p) const;

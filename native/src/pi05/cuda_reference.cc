@@ -289,7 +289,7 @@ class DenoiseStage final : public Stage {
     cuda::LaunchShape shape;
     shape.gridX = static_cast<unsigned>(rows);
     s_->kernels->launch(stream, "norm_f32", shape, normOf(memory_.normed, final, rows));
-    s_->operations.linearFloat(
+    s_->operations.linearThin(
         stream, product(memory_.normed, s_->weight("action_out.weight", int64_t{m.actionDim} * t.width),
                         memory_.velocity, rows, m.actionDim, t.width, Epilogue::kStoreFloat,
                         s_->weight("action_out.bias", m.actionDim)));
@@ -434,15 +434,15 @@ void CudaReference::modulate(const cuda::Stream& stream, int steps, DevicePtr in
                                    steps, width, width, Epilogue::kStoreFloat, s.weight("action_time_in.bias", width));
     time.wStride = 2 * width;
     time.outStride = static_cast<int>(stride / sizeof(float));
-    s.operations.linearFloat(stream, time);
+    s.operations.linearThin(stream, time);
     stream.synchronize();
     return;
   }
   const cuda::DeviceBuffer hidden(s.kernels->driver(), sizeof(float) * static_cast<size_t>(steps * width));
   const cuda::DeviceBuffer condition(s.kernels->driver(), hidden.bytes());
-  s.operations.linearFloat(stream, product(input, s.weight("time_in.weight", square), hidden.address(), steps, width,
+  s.operations.linearThin(stream, product(input, s.weight("time_in.weight", square), hidden.address(), steps, width,
                                            width, Epilogue::kSwish, s.weight("time_in.bias", width)));
-  s.operations.linearFloat(stream, product(hidden.address(), s.weight("time_out.weight", square), condition.address(),
+  s.operations.linearThin(stream, product(hidden.address(), s.weight("time_out.weight", square), condition.address(),
                                            steps, width, width, Epilogue::kSwish, s.weight("time_out.bias", width)));
   const DevicePtr weights = s.weight("expert.modulation.weight", int64_t{3} * m.norms() * square);
   const DevicePtr bias = s.weight("expert.modulation.bias", int64_t{3} * m.norms() * width);
@@ -471,27 +471,27 @@ void suffixTokens(const CudaShared& s, const cuda::Stream& stream, const Denoise
   kernels::Linear in =
       product(call.x[step % 2], s.weight("action_in.weight", int64_t{width} * m.actionDim), tokens, rows, width,
               m.actionDim, Epilogue::kStoreFloat, s.weight("action_in.bias", width));
-  if (m.pi05) return s.operations.linearFloat(stream, in);
+  if (m.pi05) return s.operations.linearThin(stream, in);
   // pi0: the state's token, then one an action row with the time mixed in.
   const DevicePtr second = scratch + suffixTokensBytes(m, call.batch) / 2;
   in.out = pointer(scratch);
-  s.operations.linearFloat(stream, in);
+  s.operations.linearThin(stream, in);
   kernels::Linear mix = product(scratch, s.weight("action_time_in.weight", int64_t{2} * width * width), second, rows,
                                 width, width, Epilogue::kSwish,
                                 call.modulation + static_cast<size_t>(step) * call.modulationStride);
   mix.wStride = 2 * width;
-  s.operations.linearFloat(stream, mix);
+  s.operations.linearThin(stream, mix);
   kernels::Linear out = product(second, s.weight("action_time_out.weight", int64_t{width} * width), tokens, rows, width,
                                 width, Epilogue::kStoreFloat, s.weight("action_time_out.bias", width));
   out.group = m.horizon;
   out.groupStride = m.suffix();
   out.groupOffset = 1;
-  s.operations.linearFloat(stream, out);
+  s.operations.linearThin(stream, out);
   kernels::Linear state = product(call.state, s.weight("state.weight", int64_t{width} * m.actionDim), tokens, call.batch,
                                   width, m.actionDim, Epilogue::kStoreFloat, s.weight("state.bias", width));
   state.group = 1;
   state.groupStride = m.suffix();
-  s.operations.linearFloat(stream, state);
+  s.operations.linearThin(stream, state);
 }
 
 NormConstants expertNorm(const CudaShared& s, const DenoiseCall& call, int step, int norm) {
