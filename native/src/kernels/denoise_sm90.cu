@@ -26,7 +26,6 @@ namespace {
 constexpr int kSlots = 12;
 constexpr int kWarps = 16;
 constexpr int kReductionBytes = 32768;
-constexpr unsigned kNever = 0xffffffffu;
 }  // namespace
 
 __device__ __forceinline__ void fragments(float* c, const uint4& a, unsigned b0, unsigned b1) {
@@ -63,6 +62,7 @@ struct Expert {
   int consumed = 0;
   int released = 0;
   unsigned target;
+  unsigned witness = 0;
   const int block = blockIdx.x;
   const int warp = threadIdx.x >> 5;
   const int lane = threadIdx.x & 31;
@@ -72,23 +72,25 @@ struct Expert {
 
   __device__ Expert(const ExpertStep& step) : p(step) {}
 
-  /// A store whose return says that it has been performed.
-  __device__ void publish(unsigned* to, unsigned v) const {
+  /// Stores whose return says that they have been performed: `witness` depends on it.
+  __device__ void publish(unsigned* to, unsigned v) {
     unsigned old;
     asm volatile("atom.exch.relaxed.gpu.global.b32 %0, [%1], %2;" : "=r"(old) : "l"(to), "r"(v) : "memory");
-    if (old == kNever) *sink = old;
+    witness |= old;
   }
-  __device__ void publish2(void* to, float a, float b) const {
+  __device__ void publish2(void* to, float a, float b) {
     const unsigned long long v =
         static_cast<unsigned long long>(__float_as_uint(b)) << 32 | static_cast<unsigned long long>(__float_as_uint(a));
     unsigned long long old;
     asm volatile("atom.exch.relaxed.gpu.global.b64 %0, [%1], %2;" : "=l"(old) : "l"(to), "l"(v) : "memory");
-    if (old == ~0ull) *sink = 1;
+    witness |= static_cast<unsigned>(old);
   }
 
   /// Ends a phase: what this block published can be read by all, and what it consumed may be overwritten.
   template <bool kRelease>
   __device__ void barrier() {
+    // Waits for what this thread published.
+    if (!kRelease) asm volatile("st.volatile.shared.u32 [%0], %1;" ::"r"(sharedAddress(sink)), "r"(witness) : "memory");
     together();
     if (threadIdx.x == 0) {
       target += kExpertBlocks;
@@ -152,7 +154,7 @@ struct Expert {
 
   /// Hands out this block's columns of row r times the factor of `norm`, the norm's shift as the last row, and the sum
   /// of the row's squares. Threads of one quad have the row's four pairs of columns.
-  __device__ void handOut(int r, int q, float2 v, int norm) const {
+  __device__ void handOut(int r, int q, float2 v, int norm) {
     const int column = block * 8 + q * 2;
     const float2 factor = *reinterpret_cast<const float2*>(constants(norm, 0) + column);
     const float2 shift = *reinterpret_cast<const float2*>(constants(norm, 1) + column);
@@ -587,7 +589,7 @@ struct Expert {
 
 template <int MT>
 __device__ __forceinline__ void expertStep(const ExpertStep& p) {
-  extern __shared__ __align__(128) unsigned char memory[];
+  extern __shared__ __align__(128) unsigned char chunks[];
   __shared__ float own[MT * 16][8];
   __shared__ float root[MT * 16];
   __shared__ __align__(8) uint64_t full[kSlots], empty[kSlots];
@@ -601,8 +603,8 @@ __device__ __forceinline__ void expertStep(const ExpertStep& p) {
   }
   __syncthreads();
   Expert<MT> expert(p);
-  expert.ring = memory;
-  expert.sums = reinterpret_cast<float*>(memory + kSlots * kExpertChunk);
+  expert.ring = chunks;
+  expert.sums = reinterpret_cast<float*>(chunks + kSlots * kExpertChunk);
   expert.own = own;
   expert.root = root;
   expert.full = full;
@@ -618,7 +620,7 @@ __device__ __forceinline__ void expertStep(const ExpertStep& p) {
     fewerRegisters<24>();
     if (threadIdx.x < kWarps * 32 + 32) expert.produce();
   } else {
-    moreRegisters<120>();
+    moreRegisters<112>();
     expert.run();
   }
 }
