@@ -5,11 +5,12 @@ import { cacheDirectory } from '../storage/cache.js'
 import { type Backend, type BackendOptions, type Missing, unavailable } from './backend.js'
 import { cpuBackend } from './cpu/backend.js'
 import { createCpuRuntime } from './cpu/cpu-runtime.js'
+import { cudaBackend } from './cuda/backend.js'
 import type { Runtime } from './runtime.js'
 import { tensorRtBackend } from './tensorrt/backend.js'
 
 /** Every backend. `auto` takes the first one that this machine has and that computes in the precision asked for. */
-export const BACKENDS: readonly Backend[] = [tensorRtBackend, cpuBackend]
+export const BACKENDS: readonly Backend[] = [cudaBackend, tensorRtBackend, cpuBackend]
 
 /** Other names of a backend and its lanes, kept for those who use them. */
 const ALIASES: Readonly<Record<string, { runtime: string; pipeline: 'on' | 'off' }>> = {

@@ -25,7 +25,11 @@ namespace turbopi::kernels {
 namespace {
 constexpr int kSlots = 12;
 constexpr int kWarps = 16;
-constexpr int kReductionBytes = 32768;
+/// Copies on their way at once: what covers the memory's latency. More would stand before the loads of results.
+#ifndef TURBO_PI_IN_FLIGHT
+#define TURBO_PI_IN_FLIGHT 3
+#endif
+constexpr int kInFlight = TURBO_PI_IN_FLIGHT;
 }  // namespace
 
 __device__ __forceinline__ void fragments(float* c, const uint4& a, unsigned b0, unsigned b1) {
@@ -137,6 +141,7 @@ struct Expert {
     const auto load = [&](const unsigned char* from) {
       const int slot = c % kSlots;
       if (c >= kSlots) barrierWait(empty + slot, (c / kSlots - 1) & 1);
+      if (c >= kInFlight) barrierWait(full + (c - kInFlight) % kSlots, (c - kInFlight) / kSlots & 1);
       barrierExpect(full + slot, kExpertChunk);
       copyBytes(ring + slot * kExpertChunk, from, kExpertChunk, full + slot);
       ++c;
@@ -381,12 +386,13 @@ struct Expert {
     const float2 mine = lane < splits ? __ldcg(p.mixedSums + (lane * kExpertHeads + head) * kRows + r)
                                       : make_float2(-INFINITY, 0.0f);
     const int d = quarter * 64 + lane * 2;
+    // All loads at once; past the last part the last one again, with no weight.
+    const float* first = p.mixedParts + static_cast<long long>(head * kRows + r) * kExpertHeadDim + d;
     float2 v[kExpertMostSplits];
 #pragma unroll
     for (int s = 0; s < kExpertMostSplits; ++s)
-      if (s < splits)
-        v[s] = __ldcg(reinterpret_cast<const float2*>(
-            p.mixedParts + (static_cast<long long>(s * kExpertHeads + head) * kRows + r) * kExpertHeadDim + d));
+      v[s] = __ldcg(reinterpret_cast<const float2*>(
+          first + static_cast<long long>(min(s, splits - 1)) * kExpertHeads * kRows * kExpertHeadDim));
     const float most = warpMax(mine.x);
     const float factor = mine.x == -INFINITY ? 0.0f : exp2f(mine.x - most);
     const float all = warpSum(factor * mine.y);
@@ -394,7 +400,7 @@ struct Expert {
 #pragma unroll
     for (int s = 0; s < kExpertMostSplits; ++s) {
       const float f = __shfl_sync(~0u, factor, s);
-      if (s < splits) sum.x += f * v[s].x, sum.y += f * v[s].y;
+      sum.x += f * v[s].x, sum.y += f * v[s].y;
     }
     publish(static_cast<unsigned*>(p.mixed) + (r >> 4) * 16384 + operandWord(r, head * 256 + d),
             two(sum.x / all, sum.y / all));
@@ -493,18 +499,21 @@ struct Expert {
   }
 
   __device__ void addDown(int layer) {
+    constexpr int kEach = kExpertBlocks / kWarps;
+    const float2* from = reinterpret_cast<const float2*>(p.downParts) + block * 32 + lane;
     float2 sum[MT * 2];
 #pragma unroll
-    for (int i = 0; i < MT * 2; ++i) sum[i] = make_float2(0, 0);
-    const float2* from = reinterpret_cast<const float2*>(p.downParts) + block * 32 + lane;
+    for (int i = 0; i < MT * 2; ++i) {
+      // All loads at once; rows that are not there read what the first row has, and are dropped at the end.
+      const int at = i * 8 + (lane >> 2) < p.rows ? i : 0;
+      float2 v[kEach];
 #pragma unroll
-    for (int b = 0; b < kExpertBlocks / kWarps; ++b)
+      for (int b = 0; b < kEach; ++b)
+        v[b] = __ldcg(from + (static_cast<long long>(warp * kEach + b) * MT * 2 + at) * 4096);
+      sum[i] = v[0];
 #pragma unroll
-      for (int i = 0; i < MT * 2; ++i) {
-        if (i * 8 + (lane >> 2) >= p.rows) continue;
-        const float2 v = __ldcg(from + (static_cast<long long>(warp * (kExpertBlocks / kWarps) + b) * MT * 2 + i) * 4096);
-        sum[i].x += v.x, sum[i].y += v.y;
-      }
+      for (int b = 1; b < kEach; ++b) sum[i].x += v[b].x, sum[i].y += v[b].y;
+    }
     float2* to = reinterpret_cast<float2*>(sums) + warp * MT * 64 + lane;
 #pragma unroll
     for (int i = 0; i < MT * 2; ++i) to[i * 32] = sum[i];

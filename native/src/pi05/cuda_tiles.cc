@@ -38,7 +38,8 @@ constexpr TileKernel kKernels[] = {
 constexpr double kFlopsPerMultiprocessor = 6.3e6;
 constexpr double kBytesPerMultiprocessor = 5.5e4;
 constexpr double kBytesOfMemory = 2.7e6;
-constexpr double kBytesOfCache = 5.0e6;
+constexpr double kBytesOfCache = 6.5e6;
+constexpr double kBytesOfPartials = 3.5e6;
 constexpr double kTile = 2.0;
 
 /// Narrow tiles are bound by shared memory.
@@ -68,7 +69,8 @@ TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_
           2.0 * (static_cast<double>(std::min<int64_t>(m, kernel.rows)) + kernel.columns) * depth / kBytesPerMultiprocessor;
       double cost = waves * (std::max(flops, bytes) + kTile);
       cost = std::max(cost, 2.0 * static_cast<double>(n * k) / kBytesOfMemory);
-      if (epilogue == TileEpilogue::kPartial) cost += 8.0 * splits * static_cast<double>(m * n) / kBytesOfCache;
+      cost = std::max(cost, 128.0 * static_cast<double>(tiles) * splitBlocks * (kernel.rows + kernel.columns) / kBytesOfCache);
+      if (epilogue == TileEpilogue::kPartial) cost += 8.0 * splits * static_cast<double>(m * n) / kBytesOfPartials;
       if (cost >= least) continue;
       least = cost;
       best = {kernel.name, kernel.rows, kernel.columns, kernel.stages, splits, splitBlocks};

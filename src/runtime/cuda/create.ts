@@ -1,0 +1,87 @@
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { fingerprintOf } from '../../families/lowered-model.js'
+import { timeEmbeddings } from '../../families/pi0/time.js'
+import { type Availability, type BackendOptions, unavailable } from '../backend.js'
+import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
+import { GpuRuntime } from '../gpu/gpu-runtime.js'
+import type { Runtime } from '../runtime.js'
+import { type NativeModel, nativeModel } from './native-model.js'
+import { type NativeWeight, nativeWeights } from './weights.js'
+
+export interface CudaOptions extends BackendOptions {
+  /** For tests: the addon, and the image of the kernels. */
+  addon?: ReturnType<typeof loadAddon>
+  kernels?: string
+  /** False: the reference kernels alone, which are slow and run on every card. */
+  tuned?: boolean
+}
+
+/** The stages of a session: our own kernels. */
+export interface CudaStages extends NativeStages {
+  kind: 'cuda'
+  /** The image of all kernels. */
+  kernels: string
+  tuned: boolean
+  model: NativeModel
+  weights: NativeWeight[]
+}
+
+/** Where the image of the kernels is looked for: `$TURBO_PI_KERNELS`, else beside the addon. */
+export const kernelsPath = () =>
+  process.env['TURBO_PI_KERNELS'] || join(dirname(addonPath()), 'kernels.fatbin')
+
+/** What this machine offers: a driver with a GPU that the kernels are compiled for, and the kernels. */
+export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): Promise<Availability> {
+  const { device, computeCapability = '0', driver, reason, hint } = await probe(addon)
+  if (device === undefined)
+    return { available: false, reason: reason ?? 'no GPU was found', ...(hint && { hint }) }
+  if (Number(computeCapability) < 8)
+    return {
+      available: false,
+      reason: `${device} has compute capability ${computeCapability}; the kernels need 8.0 or later`,
+    }
+  if (!existsSync(kernels))
+    return {
+      available: false,
+      reason: `the kernels are not there (${kernels})`,
+      hint: 'run npm run build:native where nvcc is, or set TURBO_PI_KERNELS to a built kernels.fatbin',
+    }
+  return { available: true, found: `${device} and our kernels are there, driver ${driver}` }
+}
+
+/**
+ * Runs the network on an NVIDIA GPU through our own kernels, which need the driver and nothing else of NVIDIA's.
+ * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
+ */
+export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
+  const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
+  const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
+  const available = await probeCuda(addon, kernels)
+  if ('reason' in addon || !available.available)
+    throw unavailable('CUDA', available.available ? { reason: 'no reason was given' } : available)
+  const stages: CudaStages = {
+    kind: 'cuda',
+    kernels,
+    tuned,
+    model: nativeModel(config, precision, maxBatch),
+    weights: nativeWeights(weightsPath, config),
+  }
+  const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
+    throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
+  })
+  const { device, driver } = await probe(addon)
+  const info = {
+    backend: 'cuda',
+    device: `${device}, driver ${driver}`,
+    precision,
+    maxBatch,
+    lanes,
+    prefixSlots: lanes,
+    fingerprint: fingerprintOf({ weightsPath, config, precision }),
+    config,
+    ...(chosen !== undefined && { chosen }),
+  }
+  return new GpuRuntime(info, 'CUDA', session, async steps => timeEmbeddings(config, steps))
+}
