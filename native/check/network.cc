@@ -147,6 +147,9 @@ pi05::ActInput noise(const CudaModel& m, int batch, int steps) {
     for (int j = 0; j < 12; ++j) sum += random();
     in.noise.push_back(sum);
   }
+  for (int i = 0; i < steps * batch * m.horizon; ++i)
+    in.updates.insert(in.updates.end(), {1.0f, -1.0f / static_cast<float>(steps), 0.0f});
+  in.targets.assign(in.noise.size(), 0.0f);
   if (!m.pi05)
     for (int i = 0; i < batch * m.actionDim; ++i) in.state.push_back(2 * random() - 1);
   return in;

@@ -35,6 +35,7 @@ pi05::Transformer transformer(const Napi::Object& model, const char* name) {
 pi05::CudaModel model(const Napi::Object& object) {
   pi05::CudaModel out;
   out.pi05 = flag(object, "pi05");
+  out.given = flag(object, "given");
   out.element =
       string(object, "element") == "float32" ? pi05::ElementType::kFloat32 : pi05::ElementType::kBFloat16;
   out.vision = transformer(object, "vision");

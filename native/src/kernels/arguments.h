@@ -23,6 +23,14 @@ enum class Epilogue : int {
   kResidual,
 };
 
+/// Rows of actions that are given, not sampled: those whose factors of velocity and target are 0 take the constants of
+/// time 0, which lie `offset` floats behind those of the step. Without factors there are none.
+struct GivenRows {
+  /// (x, velocity, target) of each row, or null.
+  const float* factors;
+  long long offset;
+};
+
 /// y = a·Wᵀ: a [m, k], w [n, k], both row-major with their own row strides.
 struct Linear {
   const void* a;
@@ -41,6 +49,7 @@ struct Linear {
   int tableRows;
   /// Columns below it get 1 added: a factor (1 + s) is stored ready for use.
   int onePlus;
+  GivenRows given;
   /// Row m is written to (m / group)·groupStride + groupOffset + m % group, of outStride elements.
   int group, groupStride, groupOffset, outStride;
 };
@@ -63,6 +72,8 @@ struct Norm {
   float epsilon;
   /// 1: layer norm (mean and biased variance). 0: RMS norm.
   int centred;
+  /// Of scale, shift and gate.
+  GivenRows given;
 };
 
 /// Rotates queries and keys and puts keys and values where attention reads them.
@@ -132,11 +143,14 @@ struct Gated {
   int rows, width;
 };
 
-/// x ← x + dt·v; v [batch·suffix, actionDim] holds `offset` rows of other tokens before each chunk.
-struct Euler {
+/// next = x, velocity and target, each times its factor of the row (network §3.7); v [batch·suffix, actionDim] holds
+/// `offset` rows of other tokens before each chunk.
+struct Update {
   const float* x;
   const float* v;
-  const float* dt;
+  const float* target;
+  /// [batch·horizon, (x, velocity, target)].
+  const float* factors;
   float* next;
   float* velocity;
   int batch, horizon, actionDim, suffix, offset;
@@ -216,7 +230,8 @@ struct ExpertStep {
   const float* inBias;
   const float* outWeight;
   const float* outBias;
-  const float* dt;
+  const float* target;
+  const float* factors;
   float* next;
   float* velocity;
   /// Exchange between blocks; zeros before the first step.

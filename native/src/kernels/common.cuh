@@ -71,6 +71,11 @@ __device__ __forceinline__ float blockMax(float v, float* shared) {
   return blockReduce(warpMax(v), shared, [](float a, float b) { return fmaxf(a, b); }, -INFINITY);
 }
 
+/// How far the constants of a row lie behind those of the step.
+__device__ __forceinline__ long long constantsOf(const GivenRows& given, int row) {
+  return given.factors && given.factors[row * 3 + 1] == 0.0f && given.factors[row * 3 + 2] == 0.0f ? given.offset : 0;
+}
+
 /// Programmatic dependent launch: the next kernel may start its prologue now; nothing that an earlier kernel writes is
 /// touched before `awaitEarlier`.
 __device__ __forceinline__ void letLaterStart() {

@@ -25,11 +25,9 @@ namespace turbopi::kernels {
 namespace {
 constexpr int kSlots = 12;
 constexpr int kWarps = 16;
-/// Copies on their way at once: what covers the memory's latency. More would stand before the loads of results.
-#ifndef TURBO_PI_IN_FLIGHT
-#define TURBO_PI_IN_FLIGHT 3
-#endif
-constexpr int kInFlight = TURBO_PI_IN_FLIGHT;
+/// Copies on their way at once. More would keep memory busier, and stand before the loads of results: 4.6, 5.1 and
+/// 5.5 ms for ten steps with one, two and six.
+constexpr int kInFlight = 1;
 }  // namespace
 
 __device__ __forceinline__ void fragments(float* c, const uint4& a, unsigned b0, unsigned b1) {
@@ -105,10 +103,8 @@ struct Expert {
       for (; released < consumed; ++released) barrierArrive(empty + released % kSlots);
       unsigned seen;
       do {
-        if (kRelease)
-          asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(p.arrivals) : "memory");
-        else
-          asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(p.arrivals) : "memory");
+        // No acquire, which would empty the first-level cache: what others wrote is read past it.
+        asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(p.arrivals) : "memory");
       } while (static_cast<int>(seen - target) < 0);
     }
     together();
@@ -157,12 +153,15 @@ struct Expert {
     }
   }
 
-  /// Hands out this block's columns of row r times the factor of `norm`, the norm's shift as the last row, and the sum
-  /// of the row's squares. Threads of one quad have the row's four pairs of columns.
-  __device__ void handOut(int r, int q, float2 v, int norm) {
+  /// A constant of `norm` for the thread's pair of this block's columns.
+  __device__ float2 ownConstant(int norm, int which) const {
+    return *reinterpret_cast<const float2*>(constants(norm, which) + block * 8 + (lane & 3) * 2);
+  }
+
+  /// Hands out this block's columns of row r times the next norm's factor, its shift as the last row, and the sum of the
+  /// row's squares. Threads of one quad have the row's four pairs of columns.
+  __device__ void handOut(int r, int q, float2 v, float2 factor, float2 shift) {
     const int column = block * 8 + q * 2;
-    const float2 factor = *reinterpret_cast<const float2*>(constants(norm, 0) + column);
-    const float2 shift = *reinterpret_cast<const float2*>(constants(norm, 1) + column);
     const bool valid = r < p.rows;
     unsigned word = valid ? two(v.x * factor.x, v.y * factor.y) : 0u;
     if (r == kShiftRow) word = two(shift.x, shift.y);
@@ -406,8 +405,9 @@ struct Expert {
             two(sum.x / all, sum.y / all));
   }
 
-  /// Adds the summed parts to this block's columns, gated, and hands them out for `norm`; the last are written out.
-  __device__ void addToOwn(int sets, int gateNorm, int norm) {
+  /// Adds the summed parts to this block's columns, gated, and hands them out for `norm`; for the last they are written
+  /// out. The constants were loaded before the parts.
+  __device__ void addToOwn(int sets, float2 gate, float2 factor, float2 shift, int norm) {
     together();
     if (threadIdx.x >= MT * 64) return;
     const int r = (threadIdx.x >> 5) * 8 + (lane >> 2);
@@ -415,18 +415,20 @@ struct Expert {
     const float2* from = reinterpret_cast<const float2*>(sums) + threadIdx.x;
     float2 sum = make_float2(0, 0);
     for (int s = 0; s < sets; ++s) sum.x += from[s * MT * 64].x, sum.y += from[s * MT * 64].y;
-    const float2 gate = *reinterpret_cast<const float2*>(constants(gateNorm, 2) + block * 8 + q * 2);
     float2* mine = reinterpret_cast<float2*>(own[r]) + q;
     const float2 v = make_float2(mine->x + gate.x * sum.x, mine->y + gate.y * sum.y);
     *mine = v;
     if (norm == 2 * p.layers) {
       if (r < p.rows) publish2(p.finalRows + r * kExpertWidth + block * 8 + q * 2, v.x, v.y);
     } else {
-      handOut(r, q, v, norm);
+      handOut(r, q, v, factor, shift);
     }
   }
 
   __device__ void outputProjection(int layer) {
+    const float2 gate = ownConstant(2 * layer, 2);
+    const float2 factor = ownConstant(2 * layer + 1, 0);
+    const float2 shift = ownConstant(2 * layer + 1, 1);
     const uint4* x = static_cast<const uint4*>(p.mixed) + m * 4096 + lane;
     float c[4] = {};
     constexpr int kSteps = 128 / kParts;
@@ -448,7 +450,7 @@ struct Expert {
     float2* to = reinterpret_cast<float2*>(sums) + part * MT * 64 + m * 64 + lane;
     to[0] = make_float2(c[0], c[1]);
     to[32] = make_float2(c[2], c[3]);
-    addToOwn(kParts, 2 * layer, 2 * layer + 1);
+    addToOwn(kParts, gate, factor, shift, 2 * layer + 1);
   }
 
   __device__ void feedForward() {
@@ -499,6 +501,9 @@ struct Expert {
   }
 
   __device__ void addDown(int layer) {
+    const float2 gate = ownConstant(2 * layer + 1, 2);
+    const float2 factor = ownConstant(2 * layer + 2, 0);
+    const float2 shift = ownConstant(2 * layer + 2, 1);
     constexpr int kEach = kExpertBlocks / kWarps;
     const float2* from = reinterpret_cast<const float2*>(p.downParts) + block * 32 + lane;
     float2 sum[MT * 2];
@@ -517,7 +522,7 @@ struct Expert {
     float2* to = reinterpret_cast<float2*>(sums) + warp * MT * 64 + lane;
 #pragma unroll
     for (int i = 0; i < MT * 2; ++i) to[i * 32] = sum[i];
-    addToOwn(kWarps, 2 * layer + 1, 2 * layer + 2);
+    addToOwn(kWarps, gate, factor, shift, 2 * layer + 2);
   }
 
   /// The first tokens' own columns.
@@ -540,10 +545,10 @@ struct Expert {
       }
     }
     reinterpret_cast<float2*>(own[r])[q] = v;
-    handOut(r, q, v, 0);
+    handOut(r, q, v, ownConstant(0, 0), ownConstant(0, 1));
   }
 
-  /// A block has one row: final norm, output projection in float32, Euler's step.
+  /// A block has one row: final norm, output projection in float32, the sampler's step.
   __device__ void finish() {
     const int r = block + p.firstAction;
     if (r >= p.rows) return;
@@ -569,7 +574,8 @@ struct Expert {
       const int at = block * p.actionDim + n;
       sum += p.outBias[n];
       p.velocity[at] = sum;
-      p.next[at] = p.x[at] + *p.dt * sum;
+      const float* factor = p.factors + block * 3;
+      p.next[at] = factor[0] * p.x[at] + factor[1] * sum + factor[2] * p.target[at];
     }
   }
 
@@ -723,7 +729,6 @@ using namespace turbopi::kernels;
   }
 TURBO_PI_EXPERT(1)
 TURBO_PI_EXPERT(2)
-TURBO_PI_EXPERT(4)
 
 extern "C" __global__ void expert_pack(const bf16* qkv, const bf16* o, const bf16* gateUp, const bf16* down, uint4* out) {
   packExpert(qkv, o, gateUp, down, out);

@@ -75,7 +75,7 @@ __device__ __forceinline__ void linear(const Linear& p) {
           static_cast<float*>(p.out)[at] = v / (1.0f + expf(-v));
           break;
         case Epilogue::kResidual:
-          static_cast<float*>(p.out)[at] += v * (p.gate ? p.gate[n] : 1.0f);
+          static_cast<float*>(p.out)[at] += v * (p.gate ? p.gate[n + constantsOf(p.given, m)] : 1.0f);
           break;
       }
     }

@@ -33,6 +33,7 @@ __device__ __forceinline__ void norm(const Norm& p) {
   awaitEarlier();
   const int row = blockIdx.x;
   float* x = p.x + static_cast<long long>(row) * p.width;
+  const long long constants = constantsOf(p.given, row);
   const long long plane = static_cast<long long>(p.rows) * p.width;
   const float* partial = p.partial + static_cast<long long>(row) * p.width;
   float4 v[kVectors];
@@ -50,7 +51,7 @@ __device__ __forceinline__ void norm(const Norm& p) {
         add.x += t.x, add.y += t.y, add.z += t.z, add.w += t.w;
       }
       if (p.gate) {
-        const float4 g = load4(p.gate, i);
+        const float4 g = load4(p.gate + constants, i);
         add.x *= g.x, add.y *= g.y, add.z *= g.z, add.w *= g.w;
       }
       v[j].x += add.x, v[j].y += add.y, v[j].z += add.z, v[j].w += add.w;
@@ -79,8 +80,8 @@ __device__ __forceinline__ void norm(const Norm& p) {
   for (int j = 0; j < kVectors; ++j) {
     const int i = (threadIdx.x + j * kThreads) * 4;
     if (i >= p.width) continue;
-    const float4 s = load4(p.scale, i);
-    const float4 t = p.shift ? load4(p.shift, i) : make_float4(0, 0, 0, 0);
+    const float4 s = load4(p.scale + constants, i);
+    const float4 t = p.shift ? load4(p.shift + constants, i) : make_float4(0, 0, 0, 0);
     store4<T>(out + i, make_float4((v[j].x - mean) * factor * (s.x + p.scaleOffset) + t.x,
                                    (v[j].y - mean) * factor * (s.y + p.scaleOffset) + t.y,
                                    (v[j].z - mean) * factor * (s.z + p.scaleOffset) + t.z,

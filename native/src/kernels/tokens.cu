@@ -1,6 +1,6 @@
 #include "common.cuh"
 
-/// What enters the transformers and leaves them: patches of pixels, prefix rows, gated activations, the Euler step.
+/// What enters the transformers and leaves them: patches of pixels, prefix rows, gated activations, the sampler's step.
 namespace turbopi::kernels {
 
 template <typename T>
@@ -47,7 +47,7 @@ __device__ __forceinline__ void gated(const Gated& p) {
   static_cast<T*>(p.out)[index] = narrow<T>(gelu(wide(from[0])) * wide(from[p.width]));
 }
 
-__device__ __forceinline__ void euler(const Euler& p) {
+__device__ __forceinline__ void update(const Update& p) {
   letLaterStart();
   awaitEarlier();
   const int index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -55,8 +55,9 @@ __device__ __forceinline__ void euler(const Euler& p) {
   if (index >= p.batch * chunk) return;
   const int row = index / chunk * p.suffix + p.offset + index % chunk / p.actionDim;
   const float v = p.v[row * p.actionDim + index % p.actionDim];
+  const float* factor = p.factors + index / p.actionDim * 3;
   p.velocity[index] = v;
-  p.next[index] = p.x[index] + *p.dt * v;
+  p.next[index] = factor[0] * p.x[index] + factor[1] * v + factor[2] * p.target[index];
 }
 
 /// A checkpoint's elements in the type that the kernels take; `count` elements.
@@ -77,7 +78,7 @@ extern "C" __global__ void gather_f32(const Gather p) { gather<float>(p); }
 extern "C" __global__ void gather_bf16(const Gather p) { gather<bf16>(p); }
 extern "C" __global__ void gated_f32(const Gated p) { gated<float>(p); }
 extern "C" __global__ void gated_bf16(const Gated p) { gated<bf16>(p); }
-extern "C" __global__ void euler_step(const Euler p) { euler(p); }
+extern "C" __global__ void update_actions(const Update p) { update(p); }
 
 #define TURBO_PI_CONVERT(from, From, to, To)                                                                   \
   extern "C" __global__ void convert_##from##_##to(const void* source, void* target, long long count) {        \

@@ -9,11 +9,10 @@ namespace {
 
 using cuda::DevicePtr;
 
-constexpr int kMostRowBlocks = 4;
-
-/// Blocks of sixteen rows, the last row of which is the norm's shift: 1, 2 or 4.
+/// Blocks of sixteen rows, the last row of which is the norm's shift: 1 or 2, and 0 for more rows, which are faster as
+/// products of their own.
 int rowBlocks(int rows) {
-  for (const int blocks : {1, 2, kMostRowBlocks})
+  for (const int blocks : {1, 2})
     if (rows < blocks * 16) return blocks;
   return 0;
 }
@@ -61,6 +60,7 @@ class ExpertStage final : public Stage {
     }
     p.modulation = pointer<float>(
         m.pi05 ? call_.modulation + static_cast<size_t>(step) * call_.modulationStride : constants_);
+    p.factors = pointer<float>(call_.updates + static_cast<size_t>(step) * call_.updateStride);
     p.x = pointer<float>(call_.x[step % 2]);
     p.next = pointer<float>(call_.x[1 - step % 2]);
     const int blocks = rowBlocks(m.suffix());
@@ -94,7 +94,7 @@ class ExpertStage final : public Stage {
 bool PersistentExpert::fits(const CudaModel& m, const cuda::DeviceInfo& device) {
   const Transformer& t = m.expert;
   return t.width == kernels::kExpertWidth && t.mlp == kernels::kExpertMlp && t.heads == kernels::kExpertHeads &&
-         t.kvHeads == 1 && t.headDim == kernels::kExpertHeadDim && rowBlocks(m.suffix()) > 0 &&
+         t.kvHeads == 1 && t.headDim == kernels::kExpertHeadDim && rowBlocks(m.suffix()) > 0 && !m.given &&
          device.multiprocessors >= kernels::kExpertBlocks;
 }
 
@@ -146,7 +146,7 @@ std::unique_ptr<Stage> PersistentExpert::stage(std::shared_ptr<const CudaShared>
   p.inBias = pointer<float>(s->weight("action_in.bias", width));
   p.outWeight = pointer<float>(s->weight("action_out.weight", width * m.actionDim));
   p.outBias = pointer<float>(s->weight("action_out.bias", m.actionDim));
-  p.dt = pointer<float>(call.dt);
+  p.target = pointer<float>(call.target);
   p.velocity = pointer<float>(call.velocity);
   p.normed = pointer(exchange.normed);
   p.squares = pointer<float>(exchange.squares);

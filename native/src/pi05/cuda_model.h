@@ -21,6 +21,8 @@ struct Transformer {
 /// Everything that the CUDA stages are made from (network §1).
 struct CudaModel {
   bool pi05 = true;
+  /// Rows of actions may be given: the checkpoint was trained so (network §3.6).
+  bool given = false;
   ElementType element = ElementType::kBFloat16;
   Transformer vision, prefix, expert;
   int imageSize = 0;

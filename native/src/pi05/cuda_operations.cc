@@ -75,10 +75,10 @@ void Operations::gated(const cuda::Stream& stream, const kernels::Gated& p) cons
   kernels_->launch(stream, ("gated" + suffix_).c_str(), shape, p);
 }
 
-void Operations::euler(const cuda::Stream& stream, const kernels::Euler& p) const {
+void Operations::update(const cuda::Stream& stream, const kernels::Update& p) const {
   cuda::LaunchShape shape;
   shape.gridX = blocksFor(int64_t{p.batch} * p.horizon * p.actionDim, 256);
-  kernels_->launch(stream, "euler_step", shape, p);
+  kernels_->launch(stream, "update_actions", shape, p);
 }
 
 kernels::Linear product(cuda::DevicePtr a, cuda::DevicePtr w, cuda::DevicePtr out, int64_t m, int64_t n, int64_t k,

@@ -48,7 +48,7 @@ class Operations {
   void patches(const cuda::Stream& stream, const kernels::Patches& p) const;
   void gather(const cuda::Stream& stream, const kernels::Gather& p) const;
   void gated(const cuda::Stream& stream, const kernels::Gated& p) const;
-  void euler(const cuda::Stream& stream, const kernels::Euler& p) const;
+  void update(const cuda::Stream& stream, const kernels::Update& p) const;
 
   const cuda::Kernels& kernels() const noexcept { return *kernels_; }
   size_t elementBytes() const noexcept { return bytes_; }

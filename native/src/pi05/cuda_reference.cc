@@ -23,6 +23,7 @@ ModelShape shapeOf(const CudaModel& m) {
   shape.actionDim = m.actionDim;
   shape.modulation = m.pi05 ? int64_t{3} * m.expert.width * m.norms() : m.expert.width;
   shape.state = !m.pi05;
+  shape.given = m.given;
   shape.element = m.element;
   shape.maxBatch = m.maxBatch;
   shape.maxImages = m.maxImages;
@@ -152,7 +153,7 @@ struct GemmaMemory {
 
 /// x += down(gelu(gate(h)) ⊙ up(h)) of a normed h.
 void gatedMlp(const CudaShared& s, const cuda::Stream& stream, const Transformer& t, const GemmaMemory& memory,
-              const char* transformer, int l, int64_t rows, DevicePtr gate) {
+              const char* transformer, int l, int64_t rows, DevicePtr gate, const kernels::GivenRows& given = {}) {
   const Operations& op = s.operations;
   const auto weight = [&](const char* tensor, int64_t n, int64_t k) {
     return s.weight(layerName(transformer, l, tensor), n * k);
@@ -163,6 +164,7 @@ void gatedMlp(const CudaShared& s, const cuda::Stream& stream, const Transformer
   kernels::Linear down = product(memory.hidden, weight("down", t.width, t.mlp), memory.x, rows, t.width, t.mlp,
                                  Epilogue::kResidual);
   down.gate = pointer<float>(gate);
+  down.given = given;
   op.linear(stream, down);
 }
 
@@ -293,10 +295,7 @@ class DenoiseStage final : public Stage {
         stream, product(memory_.normed, s_->weight("action_out.weight", int64_t{m.actionDim} * t.width),
                         memory_.velocity, rows, m.actionDim, t.width, Epilogue::kStoreFloat,
                         s_->weight("action_out.bias", m.actionDim)));
-    s_->operations.euler(stream, {pointer<float>(call_.x[step % 2]), pointer<float>(memory_.velocity),
-                                  pointer<float>(call_.dt), pointer<float>(call_.x[1 - step % 2]),
-                                  pointer<float>(call_.velocity), static_cast<int>(call_.batch), m.horizon, m.actionDim,
-                                  m.suffix(), m.suffix() - m.horizon});
+    updateActions(*s_, stream, call_, step, memory_.velocity);
   }
 
  private:
@@ -305,6 +304,7 @@ class DenoiseStage final : public Stage {
                                               constants.scale);
     p.scaleOffset = constants.scaleOffset;
     p.shift = pointer<float>(constants.shift);
+    p.given = constants.given;
     return p;
   }
   void layer(const cuda::Stream& stream, int step, int l, int64_t rows) const {
@@ -361,9 +361,10 @@ class DenoiseStage final : public Stage {
     kernels::Linear o = product(memory.mixed, s_->weight(layerName("expert", l, "o"), mixed * t.width), memory.x, rows,
                                 t.width, mixed, Epilogue::kResidual);
     o.gate = pointer<float>(before.gate);
+    o.given = before.given;
     op.linear(stream, o);
     op.norm(stream, normOf(memory.h, after, rows));
-    gatedMlp(*s_, stream, t, memory, "expert", l, rows, after.gate);
+    gatedMlp(*s_, stream, t, memory, "expert", l, rows, after.gate, after.given);
   }
 
   std::shared_ptr<const CudaShared> s_;
@@ -494,6 +495,24 @@ void suffixTokens(const CudaShared& s, const cuda::Stream& stream, const Denoise
   s.operations.linearThin(stream, state);
 }
 
+void updateActions(const CudaShared& s, const cuda::Stream& stream, const DenoiseCall& call, int step,
+                   DevicePtr velocities) {
+  const CudaModel& m = s.model;
+  kernels::Update p = {};
+  p.x = pointer<float>(call.x[step % 2]);
+  p.v = pointer<float>(velocities);
+  p.target = pointer<float>(call.target);
+  p.factors = pointer<float>(call.updates + static_cast<size_t>(step) * call.updateStride);
+  p.next = pointer<float>(call.x[1 - step % 2]);
+  p.velocity = pointer<float>(call.velocity);
+  p.batch = static_cast<int>(call.batch);
+  p.horizon = m.horizon;
+  p.actionDim = m.actionDim;
+  p.suffix = m.suffix();
+  p.offset = m.suffix() - m.horizon;
+  s.operations.update(stream, p);
+}
+
 NormConstants expertNorm(const CudaShared& s, const DenoiseCall& call, int step, int norm) {
   const CudaModel& m = s.model;
   NormConstants out;
@@ -502,6 +521,11 @@ NormConstants expertNorm(const CudaShared& s, const DenoiseCall& call, int step,
     out.scale = call.modulation + static_cast<size_t>(step) * call.modulationStride + 3 * static_cast<size_t>(norm) * width;
     out.shift = out.scale + width;
     out.gate = out.shift + width;
+    if (m.given) {
+      const DevicePtr own = call.modulation + static_cast<size_t>(step) * call.modulationStride;
+      out.given = {pointer<float>(call.updates + static_cast<size_t>(step) * call.updateStride),
+                   static_cast<long long>(call.givenModulation - own) / static_cast<long long>(sizeof(float))};
+    }
     return out;
   }
   const std::string name = norm == 2 * m.expert.depth ? "expert.norm"

@@ -58,7 +58,11 @@ struct NormConstants {
   cuda::DevicePtr shift = 0;
   /// Of the sub-layer's output; 0 where there is none.
   cuda::DevicePtr gate = 0;
+  kernels::GivenRows given = {};
 };
+/// The last operation of a step: velocities [batch·suffix, actionDim] → the next actions.
+void updateActions(const CudaShared& shared, const cuda::Stream& stream, const DenoiseCall& call, int step,
+                   cuda::DevicePtr velocities);
 NormConstants expertNorm(const CudaShared& shared, const DenoiseCall& call, int step, int norm);
 
 }  // namespace turbopi::pi05

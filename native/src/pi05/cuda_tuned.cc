@@ -385,10 +385,7 @@ class DenoiseStage final : public Stage {
         stream, product(memory_.normed, s_->weight("action_out.weight", int64_t{m.actionDim} * t.width),
                         memory_.velocity, call_.batch * m.suffix(), m.actionDim, t.width, kernels::Epilogue::kStoreFloat,
                         s_->weight("action_out.bias", m.actionDim)));
-    s_->operations.euler(stream, {pointer<float>(call_.x[step % 2]), pointer<float>(memory_.velocity),
-                                  pointer<float>(call_.dt), pointer<float>(call_.x[1 - step % 2]),
-                                  pointer<float>(call_.velocity), static_cast<int>(call_.batch), m.horizon, m.actionDim,
-                                  m.suffix(), m.suffix() - m.horizon});
+    updateActions(*s_, stream, call_, step, memory_.velocity);
   }
 
  private:
@@ -398,6 +395,7 @@ class DenoiseStage final : public Stage {
                                 constants.scale);
     p.scaleOffset = constants.scaleOffset;
     p.shift = pointer<float>(constants.shift);
+    p.given = constants.given;
     return p;
   }
 

@@ -1,14 +1,16 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
-import { fingerprintOf } from '../../families/lowered-model.js'
-import { timeEmbeddings } from '../../families/pi0/time.js'
+import { Checkpoint } from '../../families/pi0/checkpoint.js'
+import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
+import { contentDigest } from '../../storage/content.js'
+import { ContentReading, recall } from '../../storage/known-content.js'
 import { type Availability, type BackendOptions, unavailable } from '../backend.js'
 import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
 import { type NativeModel, nativeModel } from './native-model.js'
-import { type NativeWeight, nativeWeights } from './weights.js'
+import { type NativeWeight, nativeWeights, unreadable } from './weights.js'
 
 export interface CudaOptions extends BackendOptions {
   /** For tests: the addon, and the image of the kernels. */
@@ -56,32 +58,68 @@ export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): P
  * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
  */
 export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
-  const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
+  const { weightsPath, adapterPath, config, precision, maxBatch, lanes, chosen } = options
   const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
   const available = await probeCuda(addon, kernels)
   if ('reason' in addon || !available.available)
     throw unavailable('CUDA', available.available ? { reason: 'no reason was given' } : available)
-  const stages: CudaStages = {
-    kind: 'cuda',
-    kernels,
-    tuned,
-    model: nativeModel(config, precision, maxBatch),
-    weights: nativeWeights(weightsPath, config),
+  const layout = unreadable(weightsPath, adapterPath)
+  if (layout)
+    throw unavailable('CUDA', {
+      reason: `it reads weights from safetensors files as they lie, and ${layout}`,
+      hint: 'convert the checkpoint to safetensors, or use --runtime tensorrt',
+    })
+  const reading = readContent(options)
+  try {
+    const stages: CudaStages = {
+      kind: 'cuda',
+      kernels,
+      tuned,
+      model: nativeModel(config, precision, maxBatch),
+      weights: nativeWeights(weightsPath, config),
+    }
+    const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
+      throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
+    })
+    const { device, driver } = await probe(addon)
+    const info = {
+      backend: 'cuda',
+      device: `${device}, driver ${driver}`,
+      precision,
+      maxBatch,
+      lanes,
+      prefixSlots: lanes,
+      weights: contentDigest(await reading.end()),
+      config,
+      ...(chosen !== undefined && { chosen }),
+    }
+    const table = async (steps: number) => timeEmbeddings(config, modulatedTimes(config, steps))
+    return new GpuRuntime(info, 'CUDA', session, table, () => {})
+  } catch (error) {
+    reading.stop()
+    throw error
   }
-  const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
-    throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
-  })
-  const { device, driver } = await probe(addon)
-  const info = {
-    backend: 'cuda',
-    device: `${device}, driver ${driver}`,
-    precision,
-    maxBatch,
-    lanes,
-    prefixSlots: lanes,
-    fingerprint: fingerprintOf({ weightsPath, config, precision }),
-    config,
-    ...(chosen !== undefined && { chosen }),
+}
+
+/** Reads what the weights are while they are loaded, unless that is known already. Throws CHECKPOINT_INVALID. */
+function readContent({ weightsPath, config, cache }: CudaOptions): {
+  end(): ReturnType<ContentReading['end']>
+  stop(): void
+} {
+  const checkpoint = Checkpoint.open(weightsPath, config)
+  checkpoint.close()
+  const content = checkpoint.content()
+  const reading = new ContentReading(content, recall(cache, content))
+  return {
+    async end() {
+      const read = await reading.end()
+      try {
+        reading.remember(cache, read)
+      } catch {
+        // A cache that cannot be written costs the next start a read.
+      }
+      return read
+    },
+    stop: () => reading.stop(),
   }
-  return new GpuRuntime(info, 'CUDA', session, async steps => timeEmbeddings(config, steps))
 }

@@ -20,6 +20,8 @@ interface NativeTransformer {
 /** A model's sizes as the addon's CUDA stages take them. */
 export interface NativeModel {
   pi05: boolean
+  /** Rows of actions may be given. */
+  given: boolean
   element: 'float32' | 'bfloat16'
   vision: NativeTransformer
   prefix: NativeTransformer
@@ -52,6 +54,7 @@ export function nativeModel(config: ModelConfig, precision: Precision, maxBatch:
   const perImage = tokensPerImage(config)
   return {
     pi05: variantOf(config).adaptiveNorms,
+    given: config.trainedDelay > 0,
     element: precision === 'fp32' ? 'float32' : 'bfloat16',
     vision: {
       width: vision.width,

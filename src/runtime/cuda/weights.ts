@@ -1,7 +1,7 @@
+import { statSync } from 'node:fs'
 import { TurboPiError } from '../../errors.js'
 import type { GemmaConfig, ModelConfig } from '../../families/pi0/config.js'
 import {
-  Checkpoint,
   canonicalName,
   EMBEDDING,
   EXPERT,
@@ -119,11 +119,10 @@ function gemmaNames(
 const TYPES: readonly Dtype[] = ['F32', 'F16', 'BF16']
 
 /**
- * Where the weights lie: the addon reads them from the checkpoint's own files, so that nothing is copied to disk.
- * Throws CHECKPOINT_INVALID when they are not those of the config.
+ * Where the weights of a checkpoint, which was checked against its config, lie: the addon reads them from the checkpoint's
+ * own files, so that nothing is copied to disk. Throws CHECKPOINT_INVALID for types that it does not read.
  */
 export function nativeWeights(weightsPath: string, config: ModelConfig): NativeWeight[] {
-  Checkpoint.open(weightsPath, config).close()
   const places = placesIn(weightsPath)
   const place = (tensor: string): WeightPiece => {
     const found = places.get(tensor) ?? places.get(TIED_EMBEDDING)!
@@ -136,12 +135,19 @@ export function nativeWeights(weightsPath: string, config: ModelConfig): NativeW
   return [...weightNames(config)].map(([name, tensors]) => ({ name, pieces: tensors.map(place) }))
 }
 
+/** Why the weights cannot be read where they lie; undefined when they can. */
+export function unreadable(weightsPath: string, adapterPath: string | undefined): string | undefined {
+  if (adapterPath !== undefined) return `${adapterPath} is an adapter`
+  if (statSync(weightsPath).isDirectory()) return `${weightsPath} is a JAX checkpoint`
+  return undefined
+}
+
 /** Every tensor of the checkpoint's files by canonical name. */
 function placesIn(weightsPath: string): Map<string, WeightPiece> {
   const store = Safetensors.open(weightsPath)
   store.close()
   const places = new Map<string, WeightPiece>()
-  for (const { path } of store.files) {
+  for (const { path } of store.content().files.filter(({ path }) => path.endsWith('.safetensors'))) {
     const file = Safetensors.open(path)
     file.close()
     for (const [name, { offset, dtype, shape }] of file.tensors)
