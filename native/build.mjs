@@ -19,5 +19,7 @@ if (nvcc) {
   compileKernels(nvcc, path.join(nativeRoot, 'build/Release/kernels.fatbin'))
   console.log('built native/build/Release/kernels.fatbin')
 } else {
-  console.log('no nvcc here: the CUDA kernels were not built; --runtime cuda needs kernels.fatbin beside the addon')
+  console.log(
+    'no nvcc here: the CUDA kernels were not built; --runtime cuda needs kernels.fatbin beside the addon',
+  )
 }

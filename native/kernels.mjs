@@ -60,7 +60,9 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const [out = path.join(nativeRoot, 'build/Release/kernels.fatbin')] = process.argv.slice(2)
   const seen = compileKernels(nvcc, out)
   for (const { name, machine, registers, spills, loads } of seen.filter(({ name }) => HOT.test(name)))
-    console.log(`${machine.padEnd(7)} ${name.padEnd(26)} ${registers} registers, spills ${spills}/${loads} bytes`)
+    console.log(
+      `${machine.padEnd(7)} ${name.padEnd(26)} ${registers} registers, spills ${spills}/${loads} bytes`,
+    )
   const bad = seen.filter(({ name, spills }) => HOT.test(name) && spills > (SPILLS[name] ?? 0))
   for (const { name, machine, spills } of bad) console.error(`${name} spills ${spills} bytes on ${machine}`)
   console.log(`${existsSync(out) ? 'built' : 'could not build'} ${path.relative(process.cwd(), out)}`)
