@@ -1,5 +1,5 @@
 import type { Backend } from '../backend.js'
-import { createCudaRuntime, probeCuda } from './create.js'
+import { createCudaRuntime, probeCuda, refuses } from './create.js'
 
 export const cudaBackend: Backend = {
   name: 'cuda',
@@ -7,5 +7,6 @@ export const cudaBackend: Backend = {
   arithmetics: ['bf16', 'fp32'],
   lanes: [1, 2],
   probe: () => probeCuda(),
+  refuses,
   open: createCudaRuntime,
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { Checkpoint } from '../../families/pi0/checkpoint.js'
@@ -10,7 +10,7 @@ import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
 import { type NativeModel, nativeModel } from './native-model.js'
-import { type NativeWeight, nativeWeights, unreadable } from './weights.js'
+import { type NativeWeight, nativeWeights } from './weights.js'
 
 export interface CudaOptions extends BackendOptions {
   /** For tests: the addon, and the image of the kernels. */
@@ -29,6 +29,9 @@ export interface CudaStages extends NativeStages {
   model: NativeModel
   weights: NativeWeight[]
 }
+
+/** Compute capability of the cards that the fast kernels are for (`tunedFits` in native/src/pi05/cuda_tuned.cc). */
+const TUNED_FOR = '9.0'
 
 /** Where the image of the kernels is looked for: `$TURBO_PI_KERNELS`, else beside the addon. */
 export const kernelsPath = () =>
@@ -50,7 +53,13 @@ export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): P
       reason: `the kernels are not there (${kernels})`,
       hint: 'run npm run build:native where nvcc is, or set TURBO_PI_KERNELS to a built kernels.fatbin',
     }
-  return { available: true, found: `${device} and our kernels are there, driver ${driver}` }
+  return {
+    available: true,
+    found: `${device} and our kernels are there, driver ${driver}`,
+    ...(computeCapability !== TUNED_FOR && {
+      slow: `our kernels are not tuned for compute capability ${computeCapability}`,
+    }),
+  }
 }
 
 /**
@@ -58,15 +67,15 @@ export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): P
  * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
  */
 export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
-  const { weightsPath, adapterPath, config, precision, maxBatch, lanes, chosen } = options
+  const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
   const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
   const available = await probeCuda(addon, kernels)
   if ('reason' in addon || !available.available)
     throw unavailable('CUDA', available.available ? { reason: 'no reason was given' } : available)
-  const layout = unreadable(weightsPath, adapterPath)
-  if (layout)
+  const refused = refuses(options)
+  if (refused)
     throw unavailable('CUDA', {
-      reason: `it reads weights from safetensors files as they lie, and ${layout}`,
+      reason: refused,
       hint: 'convert the checkpoint to safetensors, or use --runtime tensorrt',
     })
   const reading = readContent(options)
@@ -99,6 +108,20 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
     reading.stop()
     throw error
   }
+}
+
+/** Why the weights cannot be read where they lie. */
+export function refuses({
+  weightsPath,
+  adapterPath,
+}: Pick<CudaOptions, 'weightsPath' | 'adapterPath'>): string | undefined {
+  const layout =
+    adapterPath !== undefined
+      ? `${adapterPath} is an adapter`
+      : statSync(weightsPath, { throwIfNoEntry: false })?.isDirectory()
+        ? `${weightsPath} is a JAX checkpoint`
+        : undefined
+  return layout && `the CUDA runtime reads weights from safetensors files as they lie, and ${layout}`
 }
 
 /** Reads what the weights are while they are loaded, unless that is known already. Throws CHECKPOINT_INVALID. */

@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs'
 import { TurboPiError } from '../../errors.js'
 import type { GemmaConfig, ModelConfig } from '../../families/pi0/config.js'
 import {
@@ -133,13 +132,6 @@ export function nativeWeights(weightsPath: string, config: ModelConfig): NativeW
     )
   }
   return [...weightNames(config)].map(([name, tensors]) => ({ name, pieces: tensors.map(place) }))
-}
-
-/** Why the weights cannot be read where they lie; undefined when they can. */
-export function unreadable(weightsPath: string, adapterPath: string | undefined): string | undefined {
-  if (adapterPath !== undefined) return `${adapterPath} is an adapter`
-  if (statSync(weightsPath).isDirectory()) return `${weightsPath} is a JAX checkpoint`
-  return undefined
 }
 
 /** Every tensor of the checkpoint's files by canonical name. */
