@@ -13,7 +13,7 @@ const MACHINES = ['80', '89', '90a', '100', '110', '120']
 const OLDEST = '80'
 
 /** Spilled bytes that a kernel may have; none where nothing is said. */
-const SPILLS = { expert_step_1: 64, expert_step_2: 160 }
+const SPILLS = { norm_bf16: 16, norm_f32: 16 }
 const HOT = /^(tiles_|attention_|norm_|expert_step_)/
 
 /** nvcc of `$NVCC`, of the path or of the usual place; undefined where there is none. */
