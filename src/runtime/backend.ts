@@ -10,7 +10,14 @@ export interface Missing {
 }
 
 /** Whether this machine has what a backend needs; `found` is for the log and for /metadata: "TensorRT 10.13 is there". */
-export type Availability = { available: true; found?: string } | ({ available: false } & Missing)
+export type Availability =
+  | {
+      available: true
+      found?: string
+      /** Why `auto` takes the next backend rather than this one where it is there, too. */
+      slow?: string
+    }
+  | ({ available: false } & Missing)
 
 /** RUNTIME_UNAVAILABLE in one paragraph. */
 export function unavailable(title: string, { reason, hint }: Missing): TurboPiError {
@@ -74,6 +81,8 @@ export interface Backend {
   /** Lanes that it can have; the first number is what `--pipeline auto` stands for. */
   readonly lanes: readonly [1 | 2, ...(1 | 2)[]]
   probe(): Promise<Availability>
+  /** Why it cannot serve this checkpoint; `auto` passes it over then. Absent where it serves all. */
+  refuses?(model: Pick<BackendOptions, 'weightsPath' | 'adapterPath'>): string | undefined
   /** Makes what it serves from ahead of time, and says what is ready; absent where there is nothing to build. */
   build?(options: BackendOptions): Promise<string>
   /** Throws RUNTIME_UNAVAILABLE or RUNTIME_FAILED, and what lowering throws. */

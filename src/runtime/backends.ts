@@ -5,11 +5,12 @@ import { cacheDirectory } from '../storage/cache.js'
 import { type Backend, type BackendOptions, type Missing, unavailable } from './backend.js'
 import { cpuBackend } from './cpu/backend.js'
 import { createCpuRuntime } from './cpu/cpu-runtime.js'
+import { cudaBackend } from './cuda/backend.js'
 import type { Runtime } from './runtime.js'
 import { tensorRtBackend } from './tensorrt/backend.js'
 
 /** Every backend. `auto` takes the first one that this machine has and that computes in the precision asked for. */
-export const BACKENDS: readonly Backend[] = [tensorRtBackend, cpuBackend]
+export const BACKENDS: readonly Backend[] = [cudaBackend, tensorRtBackend, cpuBackend]
 
 /** Other names of a backend and its lanes, kept for those who use them. */
 const ALIASES: Readonly<Record<string, { runtime: string; pipeline: 'on' | 'off' }>> = {
@@ -85,12 +86,16 @@ function unfit({ title, arithmetics, lanes }: Backend, { precision, pipeline }: 
   return undefined
 }
 
-/** The first of the rows that can do what is asked and that this machine has, and why. Throws CONFIG_INVALID or RUNTIME_UNAVAILABLE. */
-async function choose(rows: readonly Backend[], choices: Choices) {
+/**
+ * The first of the rows that can do what is asked and that this machine has, and why; one that is slow here gives way to the
+ * row after it. Throws CONFIG_INVALID or RUNTIME_UNAVAILABLE.
+ */
+async function choose(rows: readonly Backend[], choices: Choices, model?: RuntimeModel) {
   const reasons: string[] = []
   let missing: { title: string; what: Missing } | undefined
+  let slow: { backend: Backend; because: string; detail?: string } | undefined
   for (const backend of rows) {
-    const reason = unfit(backend, choices)
+    const reason = unfit(backend, choices) ?? (rows.length > 1 && model && backend.refuses?.(model))
     if (reason) {
       reasons.push(reason)
       continue
@@ -98,11 +103,17 @@ async function choose(rows: readonly Backend[], choices: Choices) {
     const found = await backend.probe()
     if (found.available) {
       const because = listed(found.found ? [...reasons, found.found] : reasons)
-      return { backend, because, ...(missing && { detail: missing.what.reason }) }
+      const choice = { backend, because, ...(missing && { detail: missing.what.reason }) }
+      if (!found.slow || rows.length === 1) return choice
+      slow = choice
+      reasons.push(found.slow)
+      continue
     }
     reasons.push(`${backend.title} is not available`)
     missing ??= { title: backend.title, what: found }
+    if (slow) return slow
   }
+  if (slow) return slow
   if (missing) throw unavailable(missing.title, missing.what)
   const ways = rows.map(
     ({ name, arithmetics }) => `--runtime ${name} takes --precision ${listed(arithmetics)}`,
@@ -126,7 +137,7 @@ export async function requireRuntime(settings: Choices): Promise<string> {
 /** Makes the runtime that the settings ask for, and no other: CONFIG_INVALID or RUNTIME_UNAVAILABLE say why it cannot be had. */
 export async function createRuntime(model: RuntimeModel, settings: RuntimeSettings): Promise<Runtime> {
   const asked = resolved(settings)
-  const { backend, because, detail } = await choose(rowsOf(asked.runtime), asked)
+  const { backend, because, detail } = await choose(rowsOf(asked.runtime), asked, model)
   if (asked.runtime !== 'auto') return backend.open(optionsOf(backend, model, asked))
   // The detail may name paths: it is for the log alone.
   asked.onNotice?.(`runtime auto: ${backend.name}, since ${because}${detail ? `: ${detail}` : ''}`)

@@ -39,7 +39,7 @@ t.test('without TensorRT: refused at once, with what mends it', async t => {
   t.match(runtime.info, {
     backend: 'cpu',
     precision: 'fp32',
-    chosen: 'TensorRT is not available',
+    chosen: 'CUDA is not available, TensorRT is not available',
   })
   await runtime.close()
 })
@@ -92,9 +92,9 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
   t.match(automatic.info, {
     backend: 'tensorrt',
     lanes: 2,
-    chosen: 'TensorRT 10.13.3.9 is there, on Test GPU',
+    chosen: 'CUDA is not available, TensorRT 10.13.3.9 is there, on Test GPU',
   })
-  t.match(notices[0], /^runtime auto: tensorrt, since TensorRT 10.13.3.9/)
+  t.match(notices[0], /^runtime auto: tensorrt, since CUDA is not available, TensorRT 10.13.3.9/)
   await automatic.close()
   const reduced = await createRuntime(
     { weightsPath, model: config },

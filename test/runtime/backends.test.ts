@@ -16,7 +16,7 @@ const config = smallConfig()
 const settings = { precision: 'auto', threads: 1, pipeline: 'auto', maxBatch: 1 } as const
 
 t.test('every choice of a runtime and of a precision is a row of a table', async t => {
-  t.same(RUNTIMES, ['auto', 'cpu', 'tensorrt', 'tensorrt_pipelined'])
+  t.same(RUNTIMES, ['auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_pipelined'])
   for (const name of RUNTIMES) t.equal(SETTINGS.runtime.parse(name), name)
   t.throws(() => SETTINGS.runtime.parse('tpu'))
   for (const precision of PRECISIONS)
@@ -25,8 +25,8 @@ t.test('every choice of a runtime and of a precision is a row of a table', async
       `${precision} runs somewhere`,
     )
   t.same(
-    ['cpu', 'tensorrt', 'tensorrt_pipelined'].map(defaultPrecision),
-    ['fp32', 'bf16', 'bf16'],
+    ['cpu', 'cuda', 'tensorrt', 'tensorrt_pipelined'].map(defaultPrecision),
+    ['fp32', 'bf16', 'bf16', 'bf16'],
     'what auto stands for',
   )
 })
@@ -39,7 +39,7 @@ t.test('what a backend cannot do is said before anything is loaded', async t => 
   })
   await t.rejects(createRuntime(absent, { ...settings, runtime: 'tpu' }), {
     code: 'CONFIG_INVALID',
-    message: /--runtime takes auto, cpu, tensorrt, tensorrt_pipelined, got tpu/,
+    message: /--runtime takes auto, cpu, cuda, tensorrt, tensorrt_pipelined, got tpu/,
   })
   await t.rejects(createRuntime(absent, { ...settings, runtime: 'tensorrt_pipelined', pipeline: 'off' }), {
     code: 'CONFIG_INVALID',

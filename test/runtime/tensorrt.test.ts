@@ -9,12 +9,12 @@ import { createRuntime } from '../../src/runtime/backends.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import { loadAddon, probe } from '../../src/runtime/gpu/addon.js'
 import { cropped, engineBatch } from '../../src/runtime/gpu/batch.js'
+import { tokenBuckets } from '../../src/runtime/gpu/token-buckets.js'
 import { seededNoise } from '../../src/runtime/noise.js'
 import { layOut } from '../../src/runtime/prefix-layout.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
 import { buildEngines } from '../../src/runtime/tensorrt/build.js'
 import { createTensorRtRuntime } from '../../src/runtime/tensorrt/create.js'
-import { tokenBuckets } from '../../src/runtime/tensorrt/optimization-profiles.js'
 import { settingsFor } from '../../src/runtime/tensorrt/settings.js'
 import { compareToGolden, openGoldenCase } from '../../src/verification/golden-case.js'
 import { golden, smallConfig, writeModelDirectory } from '../families/models.js'
@@ -74,7 +74,7 @@ t.test('what is missing is said in one paragraph, with the command that mends it
   )
   t.equal(cpu.info.backend, 'cpu')
   t.match(notices, [
-    /^runtime auto: cpu, since TensorRT is not available: the native addon .* could not be loaded/,
+    /^runtime auto: cpu, since CUDA is not available, TensorRT is not available: the native addon .* could not be loaded/,
   ])
   await cpu.close()
 

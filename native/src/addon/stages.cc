@@ -4,6 +4,7 @@
 #include <string>
 
 #include "addon/convert.h"
+#include "addon/cuda_stages.h"
 #include "pi05/engine_stages.h"
 #include "trt/machine.h"
 
@@ -28,7 +29,7 @@ OpenStages tensorrt(const Napi::Object& object) {
   };
 }
 
-const std::map<std::string, OpenStages (*)(const Napi::Object&)> kKinds = {{"tensorrt", tensorrt}};
+const std::map<std::string, OpenStages (*)(const Napi::Object&)> kKinds = {{"cuda", cudaStages}, {"tensorrt", tensorrt}};
 
 }  // namespace
 

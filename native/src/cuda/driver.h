@@ -36,6 +36,12 @@ class Driver {
   /// failing call has already been reported.
   void release(Result) const noexcept {}
 
+  /// A further function of the driver, for callers that need what not every driver has. Throws Error naming it.
+  template <typename Function>
+  Function* get(const char* symbol) const {
+    return library_.get<Function>(symbol);
+  }
+
   /// Highest CUDA version the driver supports, as 1000 × major + 10 × minor.
   int version() const noexcept { return version_; }
   /// The driver's release where the system tells it, for example "580.95.05", and the CUDA version it supports.

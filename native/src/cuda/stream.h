@@ -71,6 +71,9 @@ class Stream {
   void download(void* to, DevicePtr from, size_t bytes) const {
     driver_->check(driver_->memcpyDtoHAsync(to, from, bytes, stream_), "cuMemcpyDtoHAsync");
   }
+  void copy(DevicePtr to, DevicePtr from, size_t bytes) const {
+    driver_->check(driver_->memcpyDtoDAsync(to, from, bytes, stream_), "cuMemcpyDtoDAsync");
+  }
   void clear(DevicePtr address, size_t bytes) const {
     driver_->check(driver_->memsetD8Async(address, 0, bytes, stream_), "cuMemsetD8Async");
   }

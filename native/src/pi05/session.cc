@@ -174,16 +174,17 @@ const Session::Slot& Session::slotAt(int slot) const { return const_cast<Session
 void Session::setModulation(int steps, const std::vector<float>& table) {
   requireInput(steps >= 1 && steps <= kMostSteps,
                "steps is " + std::to_string(steps) + ", expected 1…" + std::to_string(kMostSteps));
-  const auto width = static_cast<size_t>(shape().modulation);
   const int64_t rows = shape().modulations(steps);
-  requireCount(table.size(), rows * shape().modulation, "modulation");
+  requireCount(table.size(), rows * stages_->modulationInput(), "modulation");
   if (tables_.count(steps) != 0) return;
   auto made = std::make_unique<StepTable>(driver_, rows, shape().modulation);
-  cuda::PinnedBuffer staging(driver_, made->block.bytes());
-  std::memset(staging.as<char>(), 0, staging.bytes());
-  for (size_t row = 0; row < static_cast<size_t>(rows); ++row)
-    std::memcpy(staging.as<char>() + row * made->stride, table.data() + row * width, width * sizeof(float));
-  actStream().upload(made->block.address(), staging.as<char>(), staging.bytes());
+  const size_t size = table.size() * sizeof(float);
+  const cuda::PinnedBuffer staging(driver_, size);
+  const cuda::DeviceBuffer input(driver_, size);
+  staging.fill(table.data(), size);
+  actStream().clear(made->block.address(), made->block.bytes());
+  actStream().upload(input.address(), staging.as<char>(), size);
+  stages_->modulate(actStream(), static_cast<int>(rows), input.address(), made->block.address(), made->stride);
   actStream().synchronize();
   tables_[steps] = std::move(made);
 }

@@ -1,0 +1,70 @@
+/**
+ * Compiles the CUDA kernels of src/kernels into one image for all cards. `node native/kernels.mjs [OUT]` also prints what
+ * each kernel takes, and fails when a hot one keeps values in memory that belong in registers.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { nativeRoot } from './tools.mjs'
+
+/** Machine code for these, and PTX of the oldest for cards that come later. */
+const MACHINES = ['80', '89', '90a', '100', '110', '120']
+const OLDEST = '80'
+
+/** Spilled bytes that a kernel may have; none where nothing is said. */
+const SPILLS = { norm_bf16: 16, norm_f32: 16 }
+const HOT = /^(tiles_|attention_|norm_|expert_step_)/
+
+/** nvcc of `$NVCC`, of the path or of the usual place; undefined where there is none. */
+export function findNvcc() {
+  const places = [process.env.NVCC, 'nvcc', '/usr/local/cuda/bin/nvcc'].filter(Boolean)
+  return places.find(nvcc => spawnSync(nvcc, ['--version'], { stdio: 'ignore' }).status === 0)
+}
+
+/** Compiles to `out`; returns what ptxas says of each kernel. Ends the process when that fails. */
+export function compileKernels(nvcc, out) {
+  const targets = MACHINES.flatMap(machine => ['-gencode', `arch=compute_${machine},code=sm_${machine}`])
+  const result = spawnSync(
+    nvcc,
+    [
+      ...['-std=c++17', '-O3', '--expt-relaxed-constexpr', '-fatbin', '-Xptxas', '-v', '--threads', '0'],
+      ...targets,
+      ...['-gencode', `arch=compute_${OLDEST},code=compute_${OLDEST}`],
+      ...[path.join(nativeRoot, 'src/kernels/kernels.cu'), '-o', out],
+    ],
+    { encoding: 'utf8', maxBuffer: 2 ** 28 },
+  )
+  const log = `${result.stdout ?? ''}${result.stderr ?? ''}`
+  if (result.status !== 0) {
+    console.error(log || result.error?.message)
+    process.exit(1)
+  }
+  const kernels =
+    /entry function '(\w+)' for '(\w+)'[\s\S]*?(\d+) bytes spill stores, (\d+) bytes spill loads[\s\S]*?Used (\d+) registers/g
+  return [...log.matchAll(kernels)].map(([, name, machine, stores, loads, registers]) => ({
+    name,
+    machine,
+    spills: Number(stores),
+    loads: Number(loads),
+    registers: Number(registers),
+  }))
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const nvcc = findNvcc()
+  if (!nvcc) {
+    console.error('no nvcc here: install the CUDA toolkit, or nvidia-cuda-nvcc from PyPI, and set NVCC to it')
+    process.exit(1)
+  }
+  const [out = path.join(nativeRoot, 'build/Release/kernels.fatbin')] = process.argv.slice(2)
+  const seen = compileKernels(nvcc, out)
+  for (const { name, machine, registers, spills, loads } of seen.filter(({ name }) => HOT.test(name)))
+    console.log(
+      `${machine.padEnd(7)} ${name.padEnd(26)} ${registers} registers, spills ${spills}/${loads} bytes`,
+    )
+  const bad = seen.filter(({ name, spills }) => HOT.test(name) && spills > (SPILLS[name] ?? 0))
+  for (const { name, machine, spills } of bad) console.error(`${name} spills ${spills} bytes on ${machine}`)
+  console.log(`${existsSync(out) ? 'built' : 'could not build'} ${path.relative(process.cwd(), out)}`)
+  process.exit(bad.length > 0 ? 1 : 0)
+}

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "addon/stages.h"
+
+namespace turbopi::addon {
+
+/// {kind: 'cuda', kernels, tuned, model, weights}: sizes as CudaModel names them; weights [{name, pieces: [{file, offset,
+/// elements, type}]}], type as safetensors names it.
+OpenStages cudaStages(const Napi::Object& object);
+
+}  // namespace turbopi::addon

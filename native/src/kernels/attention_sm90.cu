@@ -1,0 +1,208 @@
+#include "hopper.cuh"
+
+/// Attention of eight query heads on one shared key/value head of 256, for the prefix and for batches of suffixes.
+///
+/// The heads of a token are rows of one query block: 64 rows are 8 tokens. Two consumer warpgroups take every other tile
+/// of 64 keys, each with a running softmax of its own, and join their results at the end in a fixed order; one producer
+/// thread keeps a ring of three tiles filled by the copy engine. Keys are in two parts, the prefix and the suffix; those
+/// past a row's length count for exactly zero.
+///
+/// Reads q once and all valid keys and values once a block, writes q's size. Floor 4·queries·keys·256 flops.
+/// The reference is attention.cu.
+namespace turbopi::kernels {
+
+#ifdef TURBO_PI_SM90
+namespace {
+constexpr int kKeyTile = 64;
+constexpr int kHead = 256;
+constexpr int kTileBytes = kKeyTile * kHead * 2;
+constexpr int kRing = 3;
+constexpr float kLog2e = 1.4426950408889634f;
+}  // namespace
+
+__device__ __forceinline__ void copyTile(unsigned char* to, const void* map, int row, uint64_t* barrier) {
+#pragma unroll
+  for (int c = 0; c < 4; ++c) copyBox(to + c * 8192, map, c * 64, row, barrier);
+}
+
+__device__ __forceinline__ float quadMax(float v) {
+  v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
+  return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
+}
+__device__ __forceinline__ float quadSum(float v) {
+  v += __shfl_xor_sync(~0u, v, 1);
+  return v + __shfl_xor_sync(~0u, v, 2);
+}
+
+__device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, const void* v0, const void* k1,
+                                           const void* v1, const SharedHeadAttention& p) {
+  extern __shared__ __align__(1024) unsigned char ring[];
+  unsigned char* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(ring) + 1023) & ~uintptr_t{1023});
+  unsigned char* stages = memory + kTileBytes;
+  __shared__ __align__(8) uint64_t full[kRing], empty[kRing], ready;
+  __shared__ float merge[2][2][64];
+  const int group = threadIdx.x >> 7;
+  const int b = blockIdx.y;
+  const int query0 = blockIdx.x * 64;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kRing; ++i) {
+      barrierInit(full + i, 1);
+      barrierInit(empty + i, 1);
+    }
+    barrierInit(&ready, 1);
+    barrierInitDone();
+  }
+  __syncthreads();
+  letLaterStart();
+  awaitEarlier();
+  const int length = p.lengths ? static_cast<int>(p.lengths[b]) : p.keys0;
+  const int tiles0 = (length + kKeyTile - 1) / kKeyTile;
+  const int total = tiles0 + p.tiles1;
+  if (group == 2) {
+    fewerRegisters<24>();
+    if (threadIdx.x == 256) {
+      barrierExpect(&ready, kTileBytes);
+      copyTile(memory, qMap, b * p.queries + query0, &ready);
+      for (int t = 0; t < total; ++t) {
+        const int stage = t % kRing;
+        barrierWait(empty + stage, (t / kRing & 1) ^ 1);
+        barrierExpect(full + stage, 2 * kTileBytes);
+        unsigned char* at = stages + stage * 2 * kTileBytes;
+        const bool first = t < tiles0;
+        const int row = first ? b * p.keys0 + t * kKeyTile : b * p.keys1 + (t - tiles0) * kKeyTile;
+        copyTile(at, first ? k0 : k1, row, full + stage);
+        copyTile(at + kTileBytes, first ? v0 : v1, row, full + stage);
+      }
+    }
+  } else {
+    moreRegisters<240>();
+    const int lane = threadIdx.x & 31;
+    const int quad = lane & 3;
+    const int row = ((threadIdx.x >> 5) & 3) * 16 + (lane >> 2);
+    const float scale = p.scale * kLog2e;
+    float o[128];
+#pragma unroll
+    for (int i = 0; i < 128; ++i) o[i] = 0;
+    float largest[2] = {-INFINITY, -INFINITY};
+    float sum[2] = {0, 0};
+    barrierWait(&ready, 0);
+    for (int t = group; t < total; t += 2) {
+      const int stage = t % kRing;
+      unsigned char* at = stages + stage * 2 * kTileBytes;
+      barrierWait(full + stage, t / kRing & 1);
+      float s[32];
+#pragma unroll
+      for (int i = 0; i < 32; ++i) s[i] = 0;
+      productFence();
+#pragma unroll
+      for (int c = 0; c < 4; ++c)
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+          Product<64>::run(s, alongRow(memory + c * 8192) + 2 * k, alongRow(at + c * 8192) + 2 * k, 1);
+      productCommit();
+      productWait<0>();
+      const bool first = t < tiles0;
+      const int key0 = first ? t * kKeyTile : (t - tiles0) * kKeyTile;
+      const int valid = first ? length : p.keys1;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const bool alone = p.stateRow && !first && (query0 + row + 8 * h) / 8 == 0;
+        const int limit = alone ? 1 : valid;
+        float most = largest[h];
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& v = s[4 * j + 2 * h + e];
+            v = key0 + 8 * j + 2 * quad + e < limit ? v * scale : -INFINITY;
+            most = fmaxf(most, v);
+          }
+        most = quadMax(most);
+        const float base = most == -INFINITY ? 0.0f : most;
+        const float shrink = exp2f(largest[h] - base);
+        largest[h] = most;
+        float add = 0;
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& v = s[4 * j + 2 * h + e];
+            v = exp2f(v - base);
+            add += v;
+          }
+        sum[h] = sum[h] * shrink + add;
+#pragma unroll
+        for (int j = 0; j < 32; ++j) {
+          o[4 * j + 2 * h] *= shrink;
+          o[4 * j + 2 * h + 1] *= shrink;
+        }
+      }
+      uint32_t w[4][4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const __nv_bfloat162 v = __floats2bfloat162_rn(s[8 * k + 2 * i], s[8 * k + 2 * i + 1]);
+          w[k][i] = *reinterpret_cast<const uint32_t*>(&v);
+        }
+      productFence();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) productFromRegisters(o, w[k], acrossRows(at + kTileBytes + k * 2048, 8192));
+      productCommit();
+      productWait<0>();
+      if ((threadIdx.x & 127) == 0) barrierArrive(empty + stage);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) sum[h] = quadSum(sum[h]);
+    // The second group hands over what it has in the stage that it used last; the first adds and writes.
+    const int last = total % 2 == 0 ? total - 1 : max(total - 2, 1);
+    float* handed = reinterpret_cast<float*>(stages + last % kRing * 2 * kTileBytes) + (threadIdx.x & 127);
+    if (group == 1) {
+#pragma unroll
+      for (int i = 0; i < 128; ++i) handed[i * 128] = o[i];
+      if (quad == 0) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          merge[0][0][row + 8 * h] = largest[h];
+          merge[0][1][row + 8 * h] = sum[h];
+        }
+      }
+    }
+    asm volatile("bar.sync 1, 256;" ::: "memory");
+    if (group == 0) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float otherLargest = merge[0][0][row + 8 * h];
+        const float most = fmaxf(largest[h], otherLargest);
+        const float base = most == -INFINITY ? 0.0f : most;
+        const float mine = exp2f(largest[h] - base);
+        const float other = exp2f(otherLargest - base);
+        const float all = sum[h] * mine + merge[0][1][row + 8 * h] * other;
+        const float factor = all > 0 ? 1.0f / all : 0.0f;
+        const int query = query0 + row + 8 * h;
+        if (query >= p.queries) continue;
+        bf16* out = static_cast<bf16*>(p.out) + (static_cast<long long>(b) * p.queries + query) * kHead + 2 * quad;
+#pragma unroll
+        for (int j = 0; j < 32; ++j) {
+          const float x = (o[4 * j + 2 * h] * mine + handed[(4 * j + 2 * h) * 128] * other) * factor;
+          const float y = (o[4 * j + 2 * h + 1] * mine + handed[(4 * j + 2 * h + 1) * 128] * other) * factor;
+          *reinterpret_cast<__nv_bfloat162*>(out + 8 * j) = __floats2bfloat162_rn(x, y);
+        }
+      }
+    }
+  }
+}
+#endif
+
+}  // namespace turbopi::kernels
+
+using namespace turbopi::kernels;
+
+extern "C" __global__ void __launch_bounds__(384, 1)
+    attention_shared_head(const __grid_constant__ Map q, const __grid_constant__ Map k0, const __grid_constant__ Map v0,
+                          const __grid_constant__ Map k1, const __grid_constant__ Map v1,
+                          const __grid_constant__ SharedHeadAttention p) {
+#ifdef TURBO_PI_SM90
+  sharedHead(&q, &k0, &v0, &k1, &v1, p);
+#endif
+}

@@ -1,0 +1,226 @@
+#include "hopper.cuh"
+
+/// The large products on Hopper: tiles of 128 or 192 × up to 256, fed by the copy engine, multiplied by warpgroups.
+///
+/// One producer thread keeps a ring of stages (64 values of the contraction each) filled from two tensor maps; two or
+/// three consumer warpgroups own 64 rows each. Blocks walk over tiles, rows first, so that those at work share weights;
+/// the producer runs ahead into the next tile while the epilogue writes. The rows of a weight matrix are interleaved
+/// when a model is opened (see kInterleave* in tuned_weights.cu), so that the sums a thread holds are neighbours in the
+/// output: four columns, or four gate|up pairs, or four RoPE pairs.
+///
+/// Reads (m·k + n·k) bf16 at least once, writes m·n; floor 2·m·n·k flops at the card's tensor rate.
+/// The reference is linear.cu (with gated, rope and norm of their own).
+namespace turbopi::kernels {
+
+enum TileEpilogue { kTilePartial, kTileStore, kTileGelu, kTileGated, kTileRope, kTilePositions };
+
+#ifdef TURBO_PI_SM90
+
+__device__ __forceinline__ uint32_t pair(float a, float b) {
+  const __nv_bfloat162 p = __floats2bfloat162_rn(a, b);
+  return *reinterpret_cast<const uint32_t*>(&p);
+}
+
+/// Sixteen interleaved columns: the thread's four are neighbours at `column`.
+template <int E>
+__device__ __forceinline__ void store4(const Tiles& g, int split, int row, int column, float v0, float v1, float v2,
+                                       float v3) {
+  if (row >= g.m || column >= g.n) return;
+  const long long at = static_cast<long long>(row) * g.n + column;
+  if constexpr (E == kTilePartial) {
+    float* out = static_cast<float*>(g.out) + static_cast<long long>(split) * g.m * g.n;
+    *reinterpret_cast<float4*>(out + at) = make_float4(v0, v1, v2, v3);
+  } else {
+    const float4 b = *reinterpret_cast<const float4*>(g.bias + column);
+    if constexpr (E == kTilePositions) {
+      const float4 t =
+          *reinterpret_cast<const float4*>(g.table + static_cast<long long>(row % g.tableRows) * g.n + column);
+      *reinterpret_cast<float4*>(static_cast<float*>(g.out) + at) =
+          make_float4(v0 * g.scale + b.x + t.x, v1 * g.scale + b.y + t.y, v2 * g.scale + b.z + t.z,
+                      v3 * g.scale + b.w + t.w);
+    } else {
+      v0 += b.x, v1 += b.y, v2 += b.z, v3 += b.w;
+      if constexpr (E == kTileGelu) v0 = geluFast(v0), v1 = geluFast(v1), v2 = geluFast(v2), v3 = geluFast(v3);
+      *reinterpret_cast<uint2*>(static_cast<bf16*>(g.out) + at) = make_uint2(pair(v0, v1), pair(v2, v3));
+    }
+  }
+}
+
+/// Thirty-two interleaved columns of gate and up: sixteen of the gated output.
+__device__ __forceinline__ void storeGated(const Tiles& g, int row, int column, const float (&v)[8]) {
+  if (row >= g.m || column * 2 >= g.n) return;
+  uint2 out;
+  out.x = pair(geluFast(v[0]) * v[4], geluFast(v[1]) * v[5]);
+  out.y = pair(geluFast(v[2]) * v[6], geluFast(v[3]) * v[7]);
+  *reinterpret_cast<uint2*>(static_cast<bf16*>(g.out) + static_cast<long long>(row) * (g.n / 2) + column) = out;
+}
+
+/// Thirty-two interleaved columns of q|k|v: of a query or key head sixteen pairs of the two halves.
+__device__ __forceinline__ void storeRope(const Tiles& g, int row, int group, int quad, const float (&v)[8]) {
+  const Rope& r = g.rope;
+  if (row >= g.m || group * 32 >= g.n) return;
+  const int half = r.headDim / 2;
+  const int head = group * 32 / r.headDim;
+  const int inside = group * 32 % r.headDim;
+  const int b = row / r.rows;
+  const int s = row % r.rows;
+  bf16* to;
+  if (head < r.heads) {
+    to = static_cast<bf16*>(r.q) + (static_cast<long long>(row) * r.heads + head) * r.headDim;
+  } else {
+    const bool key = head < r.heads + r.kvHeads;
+    const int kv = head - r.heads - (key ? 0 : r.kvHeads);
+    to = static_cast<bf16*>(key ? r.keys : r.values) +
+         ((static_cast<long long>(b) * r.kvHeads + kv) * r.rows + s) * r.headDim;
+  }
+  if (head >= r.heads + r.kvHeads) {
+    to += inside + quad * 4;
+    *reinterpret_cast<uint2*>(to) = make_uint2(pair(v[0], v[1]), pair(v[2], v[3]));
+    *reinterpret_cast<uint2*>(to + 16) = make_uint2(pair(v[4], v[5]), pair(v[6], v[7]));
+    return;
+  }
+  const int i = inside / 2 + quad * 4;
+  const long long position = s + (r.lengths ? r.lengths[b] : 0);
+  const float4* table = reinterpret_cast<const float4*>(r.table + position * half + i);
+  const float4 t0 = table[0], t1 = table[1];
+  *reinterpret_cast<uint2*>(to + i) =
+      make_uint2(pair(v[0] * t0.x - v[4] * t0.y, v[1] * t0.z - v[5] * t0.w),
+                 pair(v[2] * t1.x - v[6] * t1.y, v[3] * t1.z - v[7] * t1.w));
+  *reinterpret_cast<uint2*>(to + half + i) =
+      make_uint2(pair(v[4] * t0.x + v[0] * t0.y, v[5] * t0.z + v[1] * t0.w),
+                 pair(v[6] * t1.x + v[2] * t1.y, v[7] * t1.z + v[3] * t1.w));
+}
+
+template <int WGS, int TN, int STAGES, int E>
+__device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const Tiles& g) {
+  constexpr int TM = WGS * 64;
+  constexpr int kA = TM * 128;
+  constexpr int kW = TN * 128;
+  extern __shared__ __align__(1024) unsigned char ring[];
+  unsigned char* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(ring) + 1023) & ~uintptr_t{1023});
+  __shared__ __align__(8) uint64_t full[STAGES], empty[STAGES];
+  const int group = threadIdx.x >> 7;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < STAGES; ++i) {
+      barrierInit(full + i, 1);
+      barrierInit(empty + i, WGS);
+    }
+    barrierInitDone();
+  }
+  __syncthreads();
+  letLaterStart();
+  const int total = g.mTiles * g.nTiles * g.splits;
+  const int blocks = (g.k + 63) / 64;
+  if (group == WGS) {
+    if constexpr (WGS == 3) fewerRegisters<24>();
+    if constexpr (WGS == 2) fewerRegisters<40>();
+    if (threadIdx.x == WGS * 128) {
+      int stage = 0, parity = 1;
+      bool waited = false;
+      for (int tile = blockIdx.x; tile < total; tile += gridDim.x) {
+        const int m = tile % g.mTiles * TM;
+        const int n = tile / g.mTiles % g.nTiles * TN;
+        const int first = tile / g.mTiles / g.nTiles * g.splitBlocks;
+        const int last = min(first + g.splitBlocks, blocks);
+        for (int kb = first; kb < last; ++kb) {
+          barrierWait(empty + stage, parity);
+          barrierExpect(full + stage, kA + kW);
+          unsigned char* at = memory + stage * (kA + kW);
+          copyBox(at + kA, wMap, kb * 64, n, full + stage);
+          // Weights were there before any kernel of this graph ran; activations were not.
+          if (!waited) awaitEarlier();
+          waited = true;
+          copyBox(at, aMap, kb * 64, m, full + stage);
+          if (++stage == STAGES) stage = 0, parity ^= 1;
+        }
+      }
+    }
+  } else {
+    if constexpr (WGS == 3) moreRegisters<160>();
+    if constexpr (WGS == 2) moreRegisters<232>();
+    awaitEarlier();
+    const int lane = threadIdx.x & 31;
+    const int quad = lane & 3;
+    int stage = 0, parity = 0;
+    for (int tile = blockIdx.x; tile < total; tile += gridDim.x) {
+      const int m = tile % g.mTiles * TM;
+      const int n = tile / g.mTiles % g.nTiles * TN;
+      const int split = tile / g.mTiles / g.nTiles;
+      const int first = split * g.splitBlocks;
+      const int last = min(first + g.splitBlocks, blocks);
+      float d[TN / 2];
+#pragma unroll
+      for (int i = 0; i < TN / 2; ++i) d[i] = 0;
+      int previous = -1;
+      for (int kb = first; kb < last; ++kb) {
+        barrierWait(full + stage, parity);
+        const unsigned char* at = memory + stage * (kA + kW);
+        const uint64_t a = alongRow(at + group * 8192);
+        const uint64_t w = alongRow(at + kA);
+        productFence();
+#pragma unroll
+        for (int k = 0; k < 4; ++k) Product<TN>::run(d, a + 2 * k, w + 2 * k, 1);
+        productCommit();
+        productWait<1>();
+        if (previous >= 0 && (threadIdx.x & 127) == 0) barrierArrive(empty + previous);
+        previous = stage;
+        if (++stage == STAGES) stage = 0, parity ^= 1;
+      }
+      productWait<0>();
+      if (previous >= 0 && (threadIdx.x & 127) == 0) barrierArrive(empty + previous);
+      const int row = m + group * 64 + ((threadIdx.x >> 5) & 3) * 16 + (lane >> 2);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if constexpr (E == kTileGated || E == kTileRope) {
+#pragma unroll
+          for (int j = 0; j < TN / 32; ++j) {
+            const float v[8] = {d[16 * j + 2 * half],      d[16 * j + 2 * half + 1],  d[16 * j + 4 + 2 * half],
+                                d[16 * j + 5 + 2 * half],  d[16 * j + 8 + 2 * half],  d[16 * j + 9 + 2 * half],
+                                d[16 * j + 12 + 2 * half], d[16 * j + 13 + 2 * half]};
+            if constexpr (E == kTileGated) storeGated(g, row + 8 * half, (n + 32 * j) / 2 + quad * 4, v);
+            else storeRope(g, row + 8 * half, n / 32 + j, quad, v);
+          }
+        } else {
+#pragma unroll
+          for (int j = 0; j < TN / 16; ++j)
+            store4<E>(g, split, row + 8 * half, n + 16 * j + quad * 4, d[8 * j + 2 * half], d[8 * j + 2 * half + 1],
+                      d[8 * j + 4 + 2 * half], d[8 * j + 5 + 2 * half]);
+        }
+      }
+    }
+  }
+}
+
+#define TURBO_PI_TILES_BODY(WGS, TN, STAGES, E) tiles<WGS, TN, STAGES, E>(&aMap, &wMap, g);
+#else
+#define TURBO_PI_TILES_BODY(WGS, TN, STAGES, E)
+#endif
+
+}  // namespace turbopi::kernels
+
+using namespace turbopi::kernels;
+
+/// tiles_<epilogue>_<rows>x<columns>; ring stages as shared memory allows (the host counts the same, tile_plan.cc).
+#define TURBO_PI_TILES(name, WGS, TN, STAGES, E)                                                            \
+  extern "C" __global__ void __launch_bounds__(WGS * 128 + 128, 1)                                          \
+      name(const __grid_constant__ Map aMap, const __grid_constant__ Map wMap, const __grid_constant__ Tiles g) { \
+    TURBO_PI_TILES_BODY(WGS, TN, STAGES, E)                                                                 \
+  }
+
+TURBO_PI_TILES(tiles_partial_64x64, 1, 64, 8, kTilePartial)
+TURBO_PI_TILES(tiles_partial_128x128, 2, 128, 6, kTilePartial)
+TURBO_PI_TILES(tiles_partial_192x128, 3, 128, 5, kTilePartial)
+TURBO_PI_TILES(tiles_partial_128x256, 2, 256, 4, kTilePartial)
+TURBO_PI_TILES(tiles_partial_192x192, 3, 192, 4, kTilePartial)
+TURBO_PI_TILES(tiles_store_128x128, 2, 128, 6, kTileStore)
+TURBO_PI_TILES(tiles_store_192x128, 3, 128, 5, kTileStore)
+TURBO_PI_TILES(tiles_gelu_128x128, 2, 128, 6, kTileGelu)
+TURBO_PI_TILES(tiles_gelu_128x144, 2, 144, 6, kTileGelu)
+TURBO_PI_TILES(tiles_gelu_192x144, 3, 144, 5, kTileGelu)
+TURBO_PI_TILES(tiles_gated_64x64, 1, 64, 8, kTileGated)
+TURBO_PI_TILES(tiles_gated_128x256, 2, 256, 4, kTileGated)
+TURBO_PI_TILES(tiles_gated_192x192, 3, 192, 4, kTileGated)
+TURBO_PI_TILES(tiles_rope_64x32, 1, 32, 8, kTileRope)
+TURBO_PI_TILES(tiles_rope_128x128, 2, 128, 6, kTileRope)
+TURBO_PI_TILES(tiles_rope_192x128, 3, 128, 5, kTileRope)
+TURBO_PI_TILES(tiles_positions_128x128, 2, 128, 6, kTilePositions)

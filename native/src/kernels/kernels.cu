@@ -1,0 +1,11 @@
+/// Every kernel in one translation unit: one image to load.
+#include "attention.cu"
+#include "attention_sm90.cu"
+#include "attention_vision.cu"
+#include "denoise_sm90.cu"
+#include "gemm_sm90.cu"
+#include "interleave.cu"
+#include "linear.cu"
+#include "norm.cu"
+#include "rope.cu"
+#include "tokens.cu"

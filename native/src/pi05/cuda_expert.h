@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+
+#include "pi05/cuda_reference.h"
+
+namespace turbopi::pi05 {
+
+/// The persistent expert (kernels/denoise_sm90.cu): a denoise step of one row as one kernel.
+class PersistentExpert {
+ public:
+  /// Whether the kernel takes this model on this card.
+  static bool fits(const CudaModel& model, const cuda::DeviceInfo& device);
+
+  /// Packs the expert's weights, which must still be in the checkpoint's row order.
+  explicit PersistentExpert(const CudaShared& shared);
+
+  /// Stages share the exchange memory: one runs at a time.
+  std::unique_ptr<Stage> stage(std::shared_ptr<const CudaShared> shared, const DenoiseCall& call, Scratch scratch) const;
+  size_t scratch(const CudaModel& model) const { return suffixTokensBytes(model, 1) * 2; }
+
+ private:
+  cuda::DeviceBuffer weights_;
+  cuda::DeviceBuffer cache_;
+  cuda::DeviceBuffer exchange_;
+  /// pi0: its norms as constants of a step; else a byte.
+  cuda::DeviceBuffer constants_;
+};
+
+}  // namespace turbopi::pi05

@@ -1,0 +1,47 @@
+#pragma once
+
+#include "cuda/kernels.h"
+#include "kernels/arguments.h"
+
+namespace turbopi::pi05 {
+
+/// What follows a tuned product; each has kernels of its own (kernels/gemm_sm90.cu).
+enum class TileEpilogue { kPartial, kStore, kGelu, kGated, kRope, kPositions };
+
+/// How a product is cut into tiles: the kernel, and how many parts the contraction has.
+struct TilePlan {
+  const char* kernel = nullptr;
+  int rows = 0;
+  int columns = 0;
+  int stages = 0;
+  int splits = 1;
+  int splitBlocks = 0;
+
+  size_t sharedBytes() const { return static_cast<size_t>(stages * (rows + columns) * 128 + 1024); }
+};
+
+/// The cheapest plan by a model of the card: whole waves of tiles, the memory that they move, a fixed cost a tile.
+TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k);
+
+/// Most parts that a plan of kPartial has.
+constexpr int kMostSplits = 8;
+
+/// One tuned product, ready to be put into a stream any number of times.
+class TiledProduct {
+ public:
+  /// a [m, k] with rows of `aStride` elements, w [n, k] with rows of `wStride`, both bf16.
+  TiledProduct(const cuda::Kernels& kernels, TileEpilogue epilogue, cuda::DevicePtr a, cuda::DevicePtr w,
+               cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride);
+
+  kernels::Tiles& arguments() noexcept { return tiles_; }
+  int splits() const noexcept { return plan_.splits; }
+  void enqueue(const cuda::Kernels& kernels, const cuda::Stream& stream) const;
+
+ private:
+  TilePlan plan_;
+  cuda::TensorMap a_, w_;
+  kernels::Tiles tiles_ = {};
+  unsigned blocks_;
+};
+
+}  // namespace turbopi::pi05

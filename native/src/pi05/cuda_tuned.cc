@@ -1,0 +1,487 @@
+#include "pi05/cuda_tuned.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "pi05/cuda_tiles.h"
+
+namespace turbopi::pi05 {
+namespace {
+
+using cuda::DevicePtr;
+
+constexpr int kVisionHeadDim = 72;
+constexpr int kVisionTokens = 256;
+constexpr int kHeads = 8;
+constexpr int kHeadDim = 256;
+
+/// Row orders of kernels/interleave.cu.
+enum class Interleave : int { kPlain, kGated, kRope };
+
+/// Values of a patch, padded to what a tensor map takes.
+int64_t patchStride(const CudaModel& model) { return (model.patchValues() + 7) / 8 * 8; }
+
+/// Puts the rows of a matrix [rows, columns] into `kind` order, in place.
+void interleave(const CudaShared& s, const cuda::Stream& stream, const cuda::DeviceBuffer& spare,
+                const std::string& name, int64_t rows, int64_t columns, Interleave kind, int rotatedRows = 0) {
+  const DevicePtr weight = s.weight(name, rows * columns);
+  cuda::LaunchShape shape;
+  shape.gridX = static_cast<unsigned>(rows);
+  s.kernels->launch(stream, "interleave_bf16", shape, weight, spare.address(), static_cast<int>(rows),
+                    static_cast<int>(columns), static_cast<int>(columns), static_cast<int>(kind), kHeadDim, rotatedRows);
+  stream.copy(weight, spare.address(), static_cast<size_t>(rows * columns) * 2);
+}
+
+int64_t packedRows(const Transformer& t, bool keysAndValuesOnly) {
+  return int64_t{(keysAndValuesOnly ? 0 : t.heads) + 2 * t.kvHeads} * t.headDim;
+}
+
+/// A norm that first adds what the product before it left in parts.
+struct PendingSum {
+  DevicePtr partial = 0;
+  int splits = 0;
+  DevicePtr bias = 0;
+  DevicePtr gate = 0;
+};
+
+kernels::Norm normAfter(const PendingSum& pending, DevicePtr x, DevicePtr out, int64_t rows, int width, float epsilon,
+                        DevicePtr scale) {
+  kernels::Norm p = {};
+  p.x = pointer<float>(x);
+  p.partial = pointer<float>(pending.partial);
+  p.partials = pending.splits;
+  p.bias = pointer<float>(pending.bias);
+  p.gate = pointer<float>(pending.gate);
+  p.scale = pointer<float>(scale);
+  p.out = pointer(out);
+  p.rows = static_cast<int>(rows);
+  p.width = width;
+  p.epsilon = epsilon;
+  return p;
+}
+
+struct VisionMemory {
+  VisionMemory(const CudaModel& m, int64_t images, DevicePtr base) : carver(base) {
+    const auto rows = static_cast<size_t>(images * m.imageTokens());
+    const auto width = static_cast<size_t>(m.vision.width);
+    const auto wide = static_cast<size_t>(std::max<int64_t>({3 * m.vision.width, m.vision.mlp, patchStride(m)}));
+    x = carver.take(rows * width * sizeof(float));
+    h = carver.take(rows * width * 2);
+    big = carver.take(rows * wide * 2);
+    partial = carver.take(kMostSplits * rows * width * sizeof(float));
+  }
+  Carver carver;
+  DevicePtr x, h, big, partial;
+};
+
+class VisionStage final : public Stage {
+ public:
+  VisionStage(std::shared_ptr<const CudaShared> shared, DevicePtr patch, const VisionCall& call, Scratch scratch)
+      : s_(std::move(shared)), call_(call), memory_(s_->model, call.images, scratch.address) {
+    const CudaModel& m = s_->model;
+    const Transformer& v = m.vision;
+    const int64_t values = patchStride(m);
+    products_.push_back(make(TileEpilogue::kPositions, memory_.big, patch, memory_.x, v.width, values));
+    kernels::Tiles& embed = products_.back().arguments();
+    embed.bias = pointer<float>(s_->weight("vision.patch.bias", v.width));
+    embed.table = pointer<float>(s_->weight("vision.positions", int64_t{m.imageTokens()} * v.width));
+    embed.tableRows = m.imageTokens();
+    embed.scale = 1.0f / 127.5f;
+    for (int l = 0; l < v.depth; ++l) {
+      dense(TileEpilogue::kStore, l, "qkv", memory_.h, memory_.big, 3 * v.width, v.width);
+      dense(TileEpilogue::kPartial, l, "o", memory_.h, memory_.partial, v.width, v.width);
+      dense(TileEpilogue::kGelu, l, "fc1", memory_.h, memory_.big, v.mlp, v.width);
+      dense(TileEpilogue::kPartial, l, "fc2", memory_.big, memory_.partial, v.width, v.mlp);
+    }
+    products_.push_back(make(TileEpilogue::kStore, memory_.h,
+                             s_->weight("vision.projector.weight", int64_t{m.prefix.width} * v.width), call.embeddings,
+                             m.prefix.width, v.width));
+    products_.back().arguments().bias = pointer<float>(s_->weight("vision.projector.bias", m.prefix.width));
+  }
+
+  void enqueue(const cuda::Stream& stream, int) override {
+    const CudaModel& m = s_->model;
+    const cuda::Kernels& kernels = *s_->kernels;
+    s_->operations.patches(stream,
+                           {pointer<unsigned char>(call_.pixels), pointer(memory_.big), static_cast<int>(call_.images),
+                            m.imageSize, m.patch, static_cast<int>(patchStride(m))});
+    products_.front().enqueue(kernels, stream);
+    PendingSum pending;
+    for (int l = 0; l < m.vision.depth; ++l) {
+      const TiledProduct* product = &products_[static_cast<size_t>(1 + 4 * l)];
+      norm(stream, pending, layerName("vision", l, "norm1"));
+      product[0].enqueue(kernels, stream);
+      attention(stream);
+      product[1].enqueue(kernels, stream);
+      norm(stream, sumOf(product[1], l, "o"), layerName("vision", l, "norm2"));
+      product[2].enqueue(kernels, stream);
+      product[3].enqueue(kernels, stream);
+      pending = sumOf(product[3], l, "fc2");
+    }
+    norm(stream, pending, "vision.norm");
+    products_.back().enqueue(kernels, stream);
+  }
+
+ private:
+  int64_t rows() const { return call_.images * s_->model.imageTokens(); }
+  TiledProduct make(TileEpilogue epilogue, DevicePtr a, DevicePtr w, DevicePtr out, int64_t n, int64_t k) const {
+    return TiledProduct(*s_->kernels, epilogue, a, w, out, rows(), n, k, k, k);
+  }
+  void dense(TileEpilogue epilogue, int l, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k) {
+    const std::string layer = layerName("vision", l, name);
+    products_.push_back(make(epilogue, a, s_->weight(layer + ".weight", n * k), out, n, k));
+    products_.back().arguments().bias = pointer<float>(s_->weight(layer + ".bias", n));
+  }
+  PendingSum sumOf(const TiledProduct& product, int l, const char* name) const {
+    return {memory_.partial, product.splits(), s_->weight(layerName("vision", l, name) + ".bias", s_->model.vision.width),
+            0};
+  }
+  void norm(const cuda::Stream& stream, const PendingSum& pending, const std::string& name) const {
+    const int width = s_->model.vision.width;
+    kernels::Norm p = normAfter(pending, memory_.x, memory_.h, rows(), width, s_->model.layerNormEpsilon,
+                                s_->weight(name + ".weight", width));
+    p.shift = pointer<float>(s_->weight(name + ".bias", width));
+    p.centred = 1;
+    s_->operations.norm(stream, p);
+  }
+  void attention(const cuda::Stream& stream) const {
+    const int heads = s_->model.vision.heads;
+    cuda::LaunchShape shape;
+    shape.gridX = static_cast<unsigned>(call_.images * heads);
+    shape.gridY = kVisionTokens / 64;
+    shape.block = 128;
+    shape.sharedBytes = (2 * kVisionTokens + 64) * kVisionHeadDim * 2;
+    const kernels::VisionAttention p = {pointer(memory_.big), pointer(memory_.h), static_cast<int>(call_.images), heads,
+                                        1.0f / std::sqrt(static_cast<float>(kVisionHeadDim))};
+    s_->kernels->launch(stream, "attention_vision", shape, p);
+  }
+
+  std::shared_ptr<const CudaShared> s_;
+  VisionCall call_;
+  VisionMemory memory_;
+  std::vector<TiledProduct> products_;
+};
+
+/// Room for one pass of a Gemma transformer over `rows` tokens.
+struct GemmaMemory {
+  GemmaMemory(const Transformer& t, int64_t count, DevicePtr base) : carver(base) {
+    const auto rows = static_cast<size_t>(count);
+    const auto size = [&](int64_t width) { return rows * static_cast<size_t>(width); };
+    x = carver.take(size(t.width) * sizeof(float));
+    h = carver.take(size(t.width) * 2);
+    q = carver.take(size(int64_t{t.heads} * t.headDim) * 2);
+    mixed = carver.take(size(int64_t{t.heads} * t.headDim) * 2);
+    hidden = carver.take(size(t.mlp) * 2);
+    partial = carver.take(kMostSplits * size(t.width) * sizeof(float));
+  }
+  Carver carver;
+  DevicePtr x, h, q, mixed, hidden, partial;
+};
+
+/// The products and the attention of one layer of prefix or expert.
+class GemmaLayer {
+ public:
+  struct Where {
+    const char* transformer;
+    int layer;
+    bool keysAndValuesOnly;
+    int64_t batch, rows;
+    DevicePtr keys, values;
+    /// Where a row's first token stands; 0: at 0.
+    DevicePtr positions;
+  };
+
+  GemmaLayer(const CudaShared& s, const Transformer& t, const GemmaMemory& memory, const Where& where) {
+    const auto weight = [&](const char* name, int64_t n, int64_t k) {
+      return s.weight(layerName(where.transformer, where.layer, name), n * k);
+    };
+    const int64_t m = where.batch * where.rows;
+    const auto add = [&](TileEpilogue epilogue, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k) {
+      products_.emplace_back(*s.kernels, epilogue, a, weight(name, n, k), out, m, n, k, k, k);
+    };
+    const int64_t mixed = int64_t{t.heads} * t.headDim;
+    add(TileEpilogue::kRope, "qkv", memory.h, 0, packedRows(t, where.keysAndValuesOnly), t.width);
+    kernels::Rope& rope = products_.front().arguments().rope;
+    rope.q = pointer(memory.q);
+    rope.keys = pointer(where.keys);
+    rope.values = pointer(where.values);
+    rope.lengths = pointer<long long>(where.positions);
+    rope.table = pointer<const kernels::float2>(s.rope.address());
+    rope.batch = static_cast<int>(where.batch);
+    rope.rows = static_cast<int>(where.rows);
+    rope.heads = where.keysAndValuesOnly ? 0 : t.heads;
+    rope.kvHeads = t.kvHeads;
+    rope.headDim = t.headDim;
+    if (where.keysAndValuesOnly) return;
+    add(TileEpilogue::kPartial, "o", memory.mixed, memory.partial, t.width, mixed);
+    add(TileEpilogue::kGated, "gate_up", memory.h, memory.hidden, int64_t{2} * t.mlp, t.width);
+    add(TileEpilogue::kPartial, "down", memory.hidden, memory.partial, t.width, t.mlp);
+  }
+
+  const TiledProduct& qkv() const { return products_[0]; }
+  const TiledProduct& o() const { return products_[1]; }
+  const TiledProduct& gated() const { return products_[2]; }
+  const TiledProduct& down() const { return products_[3]; }
+
+ private:
+  std::vector<TiledProduct> products_;
+};
+
+/// Attention on a shared head, with its tensor maps.
+class SharedHead {
+ public:
+  SharedHead(const CudaShared& s, DevicePtr q, DevicePtr out, int64_t batch, int64_t tokens, DevicePtr keys0,
+             DevicePtr values0, int64_t rows0, DevicePtr lengths, DevicePtr keys1, DevicePtr values1, int64_t rows1)
+      : maps_{map(s, q, batch * tokens * kHeads), map(s, keys0, batch * rows0), map(s, values0, batch * rows0),
+              map(s, rows1 > 0 ? keys1 : keys0, batch * std::max(rows1, int64_t{1})),
+              map(s, rows1 > 0 ? values1 : values0, batch * std::max(rows1, int64_t{1}))} {
+    p_.out = pointer(out);
+    p_.lengths = pointer<long long>(lengths);
+    p_.batch = static_cast<int>(batch);
+    p_.queries = static_cast<int>(tokens * kHeads);
+    p_.keys0 = static_cast<int>(rows0);
+    p_.keys1 = static_cast<int>(rows1);
+    p_.tiles0 = static_cast<int>((rows0 + 63) / 64);
+    p_.tiles1 = static_cast<int>((rows1 + 63) / 64);
+    p_.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
+    p_.stateRow = rows1 > 0 && !s.model.pi05 ? 1 : 0;
+  }
+  void enqueue(const cuda::Kernels& kernels, const cuda::Stream& stream) const {
+    cuda::LaunchShape shape;
+    shape.gridX = static_cast<unsigned>((p_.queries + 63) / 64);
+    shape.gridY = static_cast<unsigned>(p_.batch);
+    shape.block = 384;
+    shape.sharedBytes = 7 * 64 * kHeadDim * 2 + 1024;
+    kernels.launch(stream, "attention_shared_head", shape, maps_[0], maps_[1], maps_[2], maps_[3], maps_[4], p_);
+  }
+
+ private:
+  static cuda::TensorMap map(const CudaShared& s, DevicePtr address, int64_t rows) {
+    return s.kernels->boxes(address, static_cast<uint64_t>(rows), kHeadDim, kHeadDim * 2, 64);
+  }
+  cuda::TensorMap maps_[5];
+  kernels::SharedHeadAttention p_ = {};
+};
+
+class PrefixStage final : public Stage {
+ public:
+  PrefixStage(std::shared_ptr<const CudaShared> shared, const PrefixCall& call, Scratch scratch)
+      : s_(std::move(shared)),
+        call_(call),
+        memory_(s_->model.prefix, call.batch * call.prefixLength, scratch.address) {
+    const Transformer& t = s_->model.prefix;
+    for (int l = 0; l < t.depth; ++l) {
+      const auto index = static_cast<size_t>(l);
+      layers_.emplace_back(*s_, t, memory_,
+                           GemmaLayer::Where{"prefix", l, l == t.depth - 1, call.batch, call.prefixLength,
+                                             call.keys[index], call.values[index], 0});
+      attention_.emplace_back(*s_, memory_.q, memory_.mixed, call.batch, call.prefixLength, call.keys[index],
+                              call.values[index], call.prefixLength, call.lengths, 0, 0, 0);
+    }
+  }
+
+  void enqueue(const cuda::Stream& stream, int) override {
+    const CudaModel& m = s_->model;
+    const Transformer& t = m.prefix;
+    const cuda::Kernels& kernels = *s_->kernels;
+    kernels::Gather gather = {};
+    gather.embeddings = pointer(call_.embeddings);
+    gather.table = pointer(s_->weight("prefix.embedding", int64_t{m.vocabulary} * t.width));
+    gather.tokens = pointer<long long>(call_.tokens);
+    gather.source = pointer<long long>(call_.source);
+    gather.x = pointer<float>(memory_.x);
+    gather.imageRows = call_.images * m.imageTokens();
+    gather.rows = static_cast<int>(call_.batch * call_.prefixLength);
+    gather.width = t.width;
+    gather.scale = std::sqrt(static_cast<float>(t.width));
+    s_->operations.gather(stream, gather);
+    PendingSum pending;
+    for (int l = 0; l < t.depth; ++l) {
+      const GemmaLayer& layer = layers_[static_cast<size_t>(l)];
+      norm(stream, pending, l, "norm1");
+      layer.qkv().enqueue(kernels, stream);
+      if (l == t.depth - 1) return;
+      attention_[static_cast<size_t>(l)].enqueue(kernels, stream);
+      layer.o().enqueue(kernels, stream);
+      norm(stream, {memory_.partial, layer.o().splits(), 0, 0}, l, "norm2");
+      layer.gated().enqueue(kernels, stream);
+      layer.down().enqueue(kernels, stream);
+      pending = {memory_.partial, layer.down().splits(), 0, 0};
+    }
+  }
+
+ private:
+  void norm(const cuda::Stream& stream, const PendingSum& pending, int l, const char* name) const {
+    const int width = s_->model.prefix.width;
+    kernels::Norm p = normAfter(pending, memory_.x, memory_.h, call_.batch * call_.prefixLength, width,
+                                s_->model.rmsEpsilon, s_->weight(layerName("prefix", l, name), width));
+    p.scaleOffset = 1;
+    s_->operations.norm(stream, p);
+  }
+
+  std::shared_ptr<const CudaShared> s_;
+  PrefixCall call_;
+  GemmaMemory memory_;
+  std::vector<GemmaLayer> layers_;
+  std::vector<SharedHead> attention_;
+};
+
+struct DenoiseMemory {
+  DenoiseMemory(const CudaModel& m, int64_t batch, DevicePtr base) : gemma(m.expert, batch * m.suffix(), base) {
+    const auto rows = static_cast<size_t>(batch * m.suffix());
+    keys = gemma.carver.take(rows * kHeadDim * 2);
+    values = gemma.carver.take(rows * kHeadDim * 2);
+    normed = gemma.carver.take(rows * static_cast<size_t>(m.expert.width) * sizeof(float));
+    velocity = gemma.carver.take(rows * static_cast<size_t>(m.actionDim) * sizeof(float));
+    tokens = gemma.carver.take(suffixTokensBytes(m, batch));
+  }
+  GemmaMemory gemma;
+  DevicePtr keys, values, normed, velocity, tokens;
+};
+
+/// A kernel an operation: what takes any number of rows.
+class DenoiseStage final : public Stage {
+ public:
+  DenoiseStage(std::shared_ptr<const CudaShared> shared, const DenoiseCall& call, Scratch scratch)
+      : s_(std::move(shared)), call_(call), memory_(s_->model, call.batch, scratch.address) {
+    const CudaModel& m = s_->model;
+    const Transformer& t = m.expert;
+    for (int l = 0; l < t.depth; ++l) {
+      const auto index = static_cast<size_t>(l);
+      layers_.emplace_back(*s_, t, memory_.gemma,
+                           GemmaLayer::Where{"expert", l, false, call.batch, m.suffix(), memory_.keys, memory_.values,
+                                             call.lengths});
+      attention_.emplace_back(*s_, memory_.gemma.q, memory_.gemma.mixed, call.batch, m.suffix(), call.keys[index],
+                              call.values[index], call.prefixLength, call.lengths, memory_.keys, memory_.values,
+                              m.suffix());
+    }
+  }
+
+  void enqueue(const cuda::Stream& stream, int step) override {
+    const CudaModel& m = s_->model;
+    const Transformer& t = m.expert;
+    const cuda::Kernels& kernels = *s_->kernels;
+    const GemmaMemory& memory = memory_.gemma;
+    suffixTokens(*s_, stream, call_, step, memory.x, memory_.tokens);
+    PendingSum pending;
+    for (int l = 0; l < t.depth; ++l) {
+      const GemmaLayer& layer = layers_[static_cast<size_t>(l)];
+      const NormConstants before = expertNorm(*s_, call_, step, 2 * l);
+      const NormConstants after = expertNorm(*s_, call_, step, 2 * l + 1);
+      s_->operations.norm(stream, normOf(pending, before, memory.h));
+      layer.qkv().enqueue(kernels, stream);
+      attention_[static_cast<size_t>(l)].enqueue(kernels, stream);
+      layer.o().enqueue(kernels, stream);
+      s_->operations.norm(stream, normOf({memory.partial, layer.o().splits(), 0, before.gate}, after, memory.h));
+      layer.gated().enqueue(kernels, stream);
+      layer.down().enqueue(kernels, stream);
+      pending = {memory.partial, layer.down().splits(), 0, after.gate};
+    }
+    cuda::LaunchShape shape;
+    shape.gridX = static_cast<unsigned>(call_.batch * m.suffix());
+    kernels.launch(stream, "norm_f32", shape, normOf(pending, expertNorm(*s_, call_, step, 2 * t.depth), memory_.normed));
+    s_->operations.linearThin(
+        stream, product(memory_.normed, s_->weight("action_out.weight", int64_t{m.actionDim} * t.width),
+                        memory_.velocity, call_.batch * m.suffix(), m.actionDim, t.width, kernels::Epilogue::kStoreFloat,
+                        s_->weight("action_out.bias", m.actionDim)));
+    updateActions(*s_, stream, call_, step, memory_.velocity);
+  }
+
+ private:
+  kernels::Norm normOf(const PendingSum& pending, const NormConstants& constants, DevicePtr out) const {
+    const CudaModel& m = s_->model;
+    kernels::Norm p = normAfter(pending, memory_.gemma.x, out, call_.batch * m.suffix(), m.expert.width, m.rmsEpsilon,
+                                constants.scale);
+    p.scaleOffset = constants.scaleOffset;
+    p.shift = pointer<float>(constants.shift);
+    p.given = constants.given;
+    return p;
+  }
+
+  std::shared_ptr<const CudaShared> s_;
+  DenoiseCall call_;
+  DenoiseMemory memory_;
+  std::vector<GemmaLayer> layers_;
+  std::vector<SharedHead> attention_;
+};
+
+void interleaveGemma(const CudaShared& s, const cuda::Stream& stream, const cuda::DeviceBuffer& spare,
+                     const char* transformer, const Transformer& t, bool lastIsKeysAndValues) {
+  for (int l = 0; l < t.depth; ++l) {
+    const auto name = [&](const char* tensor) { return layerName(transformer, l, tensor); };
+    const bool short_ = lastIsKeysAndValues && l == t.depth - 1;
+    const int rotated = (short_ ? t.kvHeads : t.heads + t.kvHeads) * t.headDim;
+    interleave(s, stream, spare, name("qkv"), packedRows(t, short_), t.width, Interleave::kRope, rotated);
+    if (short_) continue;
+    interleave(s, stream, spare, name("o"), t.width, int64_t{t.heads} * t.headDim, Interleave::kPlain);
+    interleave(s, stream, spare, name("gate_up"), int64_t{2} * t.mlp, t.width, Interleave::kGated);
+    interleave(s, stream, spare, name("down"), t.width, t.mlp, Interleave::kPlain);
+  }
+}
+
+}  // namespace
+
+bool tunedFits(const CudaModel& m, const cuda::DeviceInfo& device) {
+  const auto gemma = [](const Transformer& t) {
+    return t.heads == kHeads && t.kvHeads == 1 && t.headDim == kHeadDim && t.width % 64 == 0 && t.mlp % 64 == 0;
+  };
+  return device.major == 9 && device.minor == 0 && m.element == ElementType::kBFloat16 &&
+         m.vision.headDim == kVisionHeadDim && m.imageTokens() == kVisionTokens && m.vision.width % 16 == 0 &&
+         m.vision.mlp % 16 == 0 && gemma(m.prefix) && gemma(m.expert);
+}
+
+CudaTuned::CudaTuned(const std::shared_ptr<CudaShared>& shared)
+    : CudaReference(shared),
+      patch_(shared->kernels->driver(),
+             static_cast<size_t>(shared->model.vision.width * patchStride(shared->model)) * 2) {
+  const CudaShared& s = *shared_;
+  const CudaModel& m = s.model;
+  const Transformer& v = m.vision;
+  if (PersistentExpert::fits(m, s.kernels->device())) expert_.emplace(s);
+  const cuda::Stream stream(s.kernels->driver(), cuda::Stream::Priority::kNormal);
+  const int64_t largest = std::max({int64_t{v.width} * v.mlp, int64_t{3} * v.width * v.width,
+                                    int64_t{2} * m.prefix.mlp * m.prefix.width, int64_t{2} * m.expert.mlp * m.expert.width,
+                                    packedRows(m.prefix, false) * m.prefix.width, int64_t{m.prefix.width} * v.width});
+  const cuda::DeviceBuffer spare(s.kernels->driver(), static_cast<size_t>(largest) * 2);
+  cuda::LaunchShape shape;
+  shape.gridX = static_cast<unsigned>(v.width);
+  s.kernels->launch(stream, "interleave_bf16", shape, s.weight("vision.patch.weight", int64_t{v.width} * m.patchValues()),
+                    patch_.address(), v.width, m.patchValues(), static_cast<int>(patchStride(m)),
+                    static_cast<int>(Interleave::kPlain), 0, 0);
+  for (int l = 0; l < v.depth; ++l) {
+    const auto name = [&](const char* tensor) { return layerName("vision", l, tensor) + ".weight"; };
+    interleave(s, stream, spare, name("qkv"), 3 * v.width, v.width, Interleave::kPlain);
+    interleave(s, stream, spare, name("o"), v.width, v.width, Interleave::kPlain);
+    interleave(s, stream, spare, name("fc1"), v.mlp, v.width, Interleave::kPlain);
+    interleave(s, stream, spare, name("fc2"), v.width, v.mlp, Interleave::kPlain);
+  }
+  interleave(s, stream, spare, "vision.projector.weight", m.prefix.width, v.width, Interleave::kPlain);
+  interleaveGemma(s, stream, spare, "prefix", m.prefix, true);
+  interleaveGemma(s, stream, spare, "expert", m.expert, false);
+  stream.synchronize();
+}
+
+size_t CudaTuned::visionScratch() const {
+  return VisionMemory(shared_->model, shared_->model.maxImages, 0).carver.used();
+}
+size_t CudaTuned::prefixScratch() const {
+  const CudaModel& m = shared_->model;
+  return GemmaMemory(m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used();
+}
+size_t CudaTuned::denoiseScratch() const {
+  const CudaModel& m = shared_->model;
+  return std::max(DenoiseMemory(m, m.maxBatch, 0).gemma.carver.used(), expert_ ? expert_->scratch(m) : 0);
+}
+std::unique_ptr<Stage> CudaTuned::vision(const VisionCall& call, const cuda::Stream&, Scratch scratch) {
+  return std::make_unique<VisionStage>(shared_, patch_.address(), call, scratch);
+}
+std::unique_ptr<Stage> CudaTuned::prefix(const PrefixCall& call, const cuda::Stream&, Scratch scratch) {
+  return std::make_unique<PrefixStage>(shared_, call, scratch);
+}
+std::unique_ptr<Stage> CudaTuned::denoise(const DenoiseCall& call, const cuda::Stream&, Scratch scratch) {
+  if (call.batch == 1 && expert_) return expert_->stage(shared_, call, scratch);
+  return std::make_unique<DenoiseStage>(shared_, call, scratch);
+}
+
+}  // namespace turbopi::pi05

@@ -1,0 +1,148 @@
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { reasonOf, TurboPiError } from '../../errors.js'
+import { Checkpoint } from '../../families/pi0/checkpoint.js'
+import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
+import { contentDigest } from '../../storage/content.js'
+import { ContentReading, recall } from '../../storage/known-content.js'
+import { type Availability, type BackendOptions, unavailable } from '../backend.js'
+import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
+import { GpuRuntime } from '../gpu/gpu-runtime.js'
+import type { Runtime } from '../runtime.js'
+import { type NativeModel, nativeModel } from './native-model.js'
+import { type NativeWeight, nativeWeights } from './weights.js'
+
+export interface CudaOptions extends BackendOptions {
+  /** For tests: the addon, and the image of the kernels. */
+  addon?: ReturnType<typeof loadAddon>
+  kernels?: string
+  /** False: the reference kernels alone, which are slow and run on every card. */
+  tuned?: boolean
+}
+
+/** The stages of a session: our own kernels. */
+export interface CudaStages extends NativeStages {
+  kind: 'cuda'
+  /** The image of all kernels. */
+  kernels: string
+  tuned: boolean
+  model: NativeModel
+  weights: NativeWeight[]
+}
+
+/** Compute capability of the cards that the fast kernels are for (`tunedFits` in native/src/pi05/cuda_tuned.cc). */
+const TUNED_FOR = '9.0'
+
+/** Where the image of the kernels is looked for: `$TURBO_PI_KERNELS`, else beside the addon. */
+export const kernelsPath = () =>
+  process.env['TURBO_PI_KERNELS'] || join(dirname(addonPath()), 'kernels.fatbin')
+
+/** What this machine offers: a driver with a GPU that the kernels are compiled for, and the kernels. */
+export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): Promise<Availability> {
+  const { device, computeCapability = '0', driver, reason, hint } = await probe(addon)
+  if (device === undefined)
+    return { available: false, reason: reason ?? 'no GPU was found', ...(hint && { hint }) }
+  if (Number(computeCapability) < 8)
+    return {
+      available: false,
+      reason: `${device} has compute capability ${computeCapability}; the kernels need 8.0 or later`,
+    }
+  if (!existsSync(kernels))
+    return {
+      available: false,
+      reason: `the kernels are not there (${kernels})`,
+      hint: 'run npm run build:native where nvcc is, or set TURBO_PI_KERNELS to a built kernels.fatbin',
+    }
+  return {
+    available: true,
+    found: `${device} and our kernels are there, driver ${driver}`,
+    ...(computeCapability !== TUNED_FOR && {
+      slow: `our kernels are not tuned for compute capability ${computeCapability}`,
+    }),
+  }
+}
+
+/**
+ * Runs the network on an NVIDIA GPU through our own kernels, which need the driver and nothing else of NVIDIA's.
+ * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
+ */
+export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
+  const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
+  const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
+  const available = await probeCuda(addon, kernels)
+  if ('reason' in addon || !available.available)
+    throw unavailable('CUDA', available.available ? { reason: 'no reason was given' } : available)
+  const refused = refuses(options)
+  if (refused)
+    throw unavailable('CUDA', {
+      reason: refused,
+      hint: 'convert the checkpoint to safetensors, or use --runtime tensorrt',
+    })
+  const reading = readContent(options)
+  try {
+    const stages: CudaStages = {
+      kind: 'cuda',
+      kernels,
+      tuned,
+      model: nativeModel(config, precision, maxBatch),
+      weights: nativeWeights(weightsPath, config),
+    }
+    const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
+      throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
+    })
+    const { device, driver } = await probe(addon)
+    const info = {
+      backend: 'cuda',
+      device: `${device}, driver ${driver}`,
+      precision,
+      maxBatch,
+      lanes,
+      prefixSlots: lanes,
+      weights: contentDigest(await reading.end()),
+      config,
+      ...(chosen !== undefined && { chosen }),
+    }
+    const table = async (steps: number) => timeEmbeddings(config, modulatedTimes(config, steps))
+    return new GpuRuntime(info, 'CUDA', session, table, () => {})
+  } catch (error) {
+    reading.stop()
+    throw error
+  }
+}
+
+/** Why the weights cannot be read where they lie. */
+export function refuses({
+  weightsPath,
+  adapterPath,
+}: Pick<CudaOptions, 'weightsPath' | 'adapterPath'>): string | undefined {
+  const layout =
+    adapterPath !== undefined
+      ? `${adapterPath} is an adapter`
+      : statSync(weightsPath, { throwIfNoEntry: false })?.isDirectory()
+        ? `${weightsPath} is a JAX checkpoint`
+        : undefined
+  return layout && `the CUDA runtime reads weights from safetensors files as they lie, and ${layout}`
+}
+
+/** Reads what the weights are while they are loaded, unless that is known already. Throws CHECKPOINT_INVALID. */
+function readContent({ weightsPath, config, cache }: CudaOptions): {
+  end(): ReturnType<ContentReading['end']>
+  stop(): void
+} {
+  const checkpoint = Checkpoint.open(weightsPath, config)
+  checkpoint.close()
+  const content = checkpoint.content()
+  const reading = new ContentReading(content, recall(cache, content))
+  return {
+    async end() {
+      const read = await reading.end()
+      try {
+        reading.remember(cache, read)
+      } catch {
+        // A cache that cannot be written costs the next start a read.
+      }
+      return read
+    },
+    stop: () => reading.stop(),
+  }
+}

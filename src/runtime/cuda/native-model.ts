@@ -1,0 +1,82 @@
+import {
+  type GemmaConfig,
+  type ModelConfig,
+  maxPrefixLength,
+  tokensPerImage,
+} from '../../families/pi0/config.js'
+import { variantOf } from '../../families/pi0/variant.js'
+import type { Precision } from '../../onnx/arithmetic.js'
+import { tokenBuckets } from '../gpu/token-buckets.js'
+
+interface NativeTransformer {
+  width: number
+  depth: number
+  mlp: number
+  heads: number
+  kvHeads: number
+  headDim: number
+}
+
+/** A model's sizes as the addon's CUDA stages take them. */
+export interface NativeModel {
+  pi05: boolean
+  /** Rows of actions may be given. */
+  given: boolean
+  element: 'float32' | 'bfloat16'
+  vision: NativeTransformer
+  prefix: NativeTransformer
+  expert: NativeTransformer
+  imageSize: number
+  patch: number
+  vocabulary: number
+  horizon: number
+  actionDim: number
+  ropeTheta: number
+  rmsEpsilon: number
+  layerNormEpsilon: number
+  maxBatch: number
+  maxImages: number
+  maxPrefix: number
+  tokenBuckets: number[]
+}
+
+const transformer = ({ width, depth, mlpDim, heads, kvHeads, headDim }: GemmaConfig): NativeTransformer => ({
+  width,
+  depth,
+  mlp: mlpDim,
+  heads,
+  kvHeads,
+  headDim,
+})
+
+export function nativeModel(config: ModelConfig, precision: Precision, maxBatch: number): NativeModel {
+  const { vision, prefix, expert } = config
+  const perImage = tokensPerImage(config)
+  return {
+    pi05: variantOf(config).adaptiveNorms,
+    given: config.trainedDelay > 0,
+    element: precision === 'fp32' ? 'float32' : 'bfloat16',
+    vision: {
+      width: vision.width,
+      depth: vision.depth,
+      mlp: vision.mlpDim,
+      heads: vision.heads,
+      kvHeads: vision.heads,
+      headDim: vision.width / vision.heads,
+    },
+    prefix: transformer(prefix),
+    expert: transformer(expert),
+    imageSize: vision.imageSize,
+    patch: vision.patch,
+    vocabulary: config.vocabSize,
+    horizon: config.actionHorizon,
+    actionDim: config.actionDim,
+    ropeTheta: config.ropeTheta,
+    rmsEpsilon: config.rmsNormEps,
+    layerNormEpsilon: vision.layerNormEps,
+    maxBatch,
+    maxImages: Math.max(1, config.cameraSlots.length) * maxBatch,
+    maxPrefix: Math.max(maxPrefixLength(config), perImage),
+    tokenBuckets: tokenBuckets(config),
+  }
+}

@@ -1,0 +1,111 @@
+import { closeSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { Checkpoint } from '../../src/families/pi0/checkpoint.js'
+import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
+import { EMBEDDING, expectedTensors, PREFIX, VISION } from '../../src/families/pi0/tensors.js'
+import type { BackendOptions } from '../../src/runtime/backend.js'
+import { createCudaRuntime, probeCuda } from '../../src/runtime/cuda/create.js'
+import { nativeModel } from '../../src/runtime/cuda/native-model.js'
+import { nativeWeights, type WeightPiece, weightNames } from '../../src/runtime/cuda/weights.js'
+import type { NativeAddon } from '../../src/runtime/gpu/addon.js'
+import { toFloat32 } from '../../src/storage/dtype.js'
+
+const golden = (name: string) =>
+  readModelDirectory(new URL(`../golden/model_${name}_tiny`, import.meta.url).pathname)
+
+/** Of the prefix's last layer nothing but keys and values is used. */
+const unusedOf = (depth: number) =>
+  ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj']
+    .concat('post_attention_layernorm')
+    .map(name => `${PREFIX}.layers.${depth - 1}.${name}.weight`)
+
+for (const name of ['pi05', 'pi0'])
+  t.test(`the stages are given every tensor of ${name} that the network uses, once`, async t => {
+    const { config } = golden(name)
+    const given = [...weightNames(config).values()].flat()
+    t.equal(new Set(given).size, given.length)
+    const unused = unusedOf(config.prefix.depth)
+    t.same(new Set([...given, ...unused]), new Set(expectedTensors(config).keys()))
+    t.notOk(given.some(tensor => unused.includes(tensor)))
+  })
+
+function elementsAt({ file, offset, elements, type }: WeightPiece): Float32Array {
+  const bytes = new Uint8Array(elements * (type === 'F32' ? 4 : 2))
+  const descriptor = openSync(file, 'r')
+  readSync(descriptor, bytes, 0, bytes.length, offset)
+  closeSync(descriptor)
+  return toFloat32(type, bytes)
+}
+
+t.test('a weight is where its tensors lie in the file, in the order in which they are packed', async t => {
+  const { config, weightsPath } = golden('pi05')
+  const weights = new Map(nativeWeights(weightsPath, config).map(({ name, pieces }) => [name, pieces]))
+  const checkpoint = Checkpoint.open(weightsPath, config)
+  t.teardown(() => checkpoint.close())
+  const same = (name: string, tensors: string[]) =>
+    t.same(
+      weights.get(name)!.map(elementsAt),
+      tensors.map(tensor => checkpoint.float32(tensor)),
+      name,
+    )
+  same('prefix.embedding', [EMBEDDING])
+  same(
+    'vision.0.qkv.weight',
+    ['q', 'k', 'v'].map(part => `${VISION}.encoder.layers.0.self_attn.${part}_proj.weight`),
+  )
+  same(
+    'prefix.0.gate_up',
+    ['gate', 'up'].map(part => `${PREFIX}.layers.0.mlp.${part}_proj.weight`),
+  )
+})
+
+t.test('an image of kernels and a card of compute capability 8.0 are what it needs', async t => {
+  const addon = (found: object) => ({ probe: async () => found }) as unknown as NativeAddon
+  const kernels = new URL(import.meta.url).pathname
+  const card = { device: 'a card', computeCapability: '9.0', driver: '580' }
+  t.match(await probeCuda(addon({ reason: 'no driver', hint: 'install it' }), kernels), {
+    available: false,
+    reason: 'no driver',
+    hint: 'install it',
+  })
+  t.match(await probeCuda(addon({ ...card, computeCapability: '7.5' }), kernels), {
+    available: false,
+    reason: /compute capability 7\.5; the kernels need 8\.0/,
+  })
+  t.match(await probeCuda(addon(card), join(kernels, 'missing')), {
+    available: false,
+    reason: /kernels are not there/,
+  })
+  t.match(await probeCuda(addon({ ...card, reason: 'no TensorRT' }), kernels), { available: true })
+})
+
+t.test('what it cannot read in place is refused by name', async t => {
+  const { config, weightsPath } = golden('pi05')
+  const addon = { probe: async () => ({ device: 'a card', computeCapability: '9.0' }) }
+  const options = { weightsPath, config, precision: 'bf16', lanes: 1, maxBatch: 1, cache: t.testdir() }
+  const open = (more: object) =>
+    createCudaRuntime({
+      ...(options as unknown as BackendOptions),
+      addon: addon as unknown as NativeAddon,
+      kernels: new URL(import.meta.url).pathname,
+      ...more,
+    })
+  await t.rejects(open({ adapterPath: '/adapters/pick' }), {
+    code: 'RUNTIME_UNAVAILABLE',
+    message: /\/adapters\/pick is an adapter/,
+  })
+  await t.rejects(open({ weightsPath: t.testdir() }), { message: /is a JAX checkpoint/ })
+})
+
+t.test('sizes are those of the config', async t => {
+  const { config } = golden('pi0')
+  t.match(nativeModel(config, 'fp32', 4), {
+    pi05: false,
+    given: false,
+    element: 'float32',
+    horizon: config.actionHorizon,
+    maxImages: 4 * config.cameraSlots.length,
+    vision: { headDim: config.vision.width / config.vision.heads },
+  })
+})
