@@ -53,8 +53,10 @@ export async function run(argv: string[]): Promise<number> {
 
 function report(results: readonly CheckResult[], wrong: number): string {
   const width = Math.max(...results.map(result => result.name.length))
+  const indent = `\n${' '.repeat(width + 11)}`
   const lines = results.map(
-    ({ name, status, detail }) => `${name.padEnd(width)}  ${MARKS[status].padEnd(7)}  ${detail}`,
+    ({ name, status, detail }) =>
+      `${name.padEnd(width)}  ${MARKS[status].padEnd(7)}  ${detail.replaceAll('\n', indent)}`,
   )
   const verdict =
     wrong === 0 ? 'Nothing wrong was found.' : `${wrong} of ${results.length} checks found something wrong.`

@@ -180,7 +180,8 @@ function base64(text: string, pointer: string): Buffer {
     !/^data:[\w.+-]+\/[\w.+-]+(;[\w=.+-]+)*;base64$/.test(text.slice(0, Math.max(comma, 0)))
   )
     throw invalid(pointer, 'must be a data: URL of the form data:image/…;base64,…', 'IMAGE_INVALID')
-  const payload = comma < 0 ? text : text.slice(comma + 1)
+  // Line breaks as Python's base64.encodebytes and MIME set them.
+  const payload = (comma < 0 ? text : text.slice(comma + 1)).replaceAll(/[\r\n]/g, '')
   const bytes = Buffer.from(payload, 'base64')
   // Buffer.from skips what is not base64: the length tells.
   const digits = payload.length - (payload.endsWith('==') ? 2 : payload.endsWith('=') ? 1 : 0)

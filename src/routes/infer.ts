@@ -3,10 +3,19 @@ import { CALLER_LEFT, Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
 import { decodeMsgpack, encodeMsgpack } from '../contract/msgpack.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
+import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
 import { Turns } from './event-loop-turns.js'
 
 const MSGPACK = 'application/msgpack'
+
+function refuseCompressed(encoding: string | undefined): void {
+  if (encoding === undefined || encoding === 'identity') return
+  throw new TurboPiError(
+    'CONTENT_TYPE_UNSUPPORTED',
+    `The body is compressed (content-encoding: ${encoding}), which this server does not read: pictures gain nothing by it. Send it as it is, without that header.`,
+  )
+}
 
 /** POST /infer: one observation in, one action chunk out, as JSON or in openpi's msgpack-numpy. */
 export function inferRoute(
@@ -54,7 +63,10 @@ export function inferRoute(
         },
       },
       // Bodies are read by turns, too: a crowd of them would keep other requests waiting.
-      onRequest: () => bodyTurns.next(),
+      onRequest: async ({ headers }) => {
+        refuseCompressed(headers['content-encoding'])
+        await bodyTurns.next()
+      },
       preHandler: () => turns.next(),
       // RequestParser validates both wires, the sockets' too: one place, one form of error.
       validatorCompiler: () => () => true,

@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
 import type { Content } from './content.js'
 import { DTYPE_BYTES, type Dtype, isDtype, toFloat32 } from './dtype.js'
+import { requireGivenFile } from './given-file.js'
 import { isJsonObject, readJsonObject } from './json-file.js'
 import type { TensorStore } from './tensor-source.js'
 
@@ -70,7 +71,8 @@ export class Safetensors implements TensorStore {
   }
 
   private addFile(path: string): void {
-    const descriptor = openFile(path)
+    requireGivenFile(path, 'CHECKPOINT_INVALID')
+    const descriptor = openSync(path, 'r')
     const index = this.descriptors.push(descriptor) - 1
     this.paths.push(path)
     const header = readHeader(descriptor, path, fstatSync(descriptor).size)
@@ -120,14 +122,6 @@ export class Safetensors implements TensorStore {
 
   close(): void {
     for (const descriptor of this.descriptors.splice(0)) closeSync(descriptor)
-  }
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'r')
-  } catch (error) {
-    throw invalid(path, `cannot be opened: ${reasonOf(error)}`)
   }
 }
 

@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { TurboPiError } from '../../errors.js'
+import { readJson } from '../../storage/json-file.js'
 import type { TensorStore } from '../../storage/tensor-source.js'
 import { type ModelConfig, parseModelConfig } from './config.js'
 import { jaxModelConfig } from './jax/config.js'
@@ -8,6 +9,7 @@ import { JaxTensors } from './jax/tensors.js'
 import { openTensors, WEIGHTS, weightsIn } from './open-tensors.js'
 import { PeftTensors } from './peft/tensors.js'
 import { sizesFromTensors } from './tensor-sizes.js'
+import { wrapperPrefix } from './tensors.js'
 
 /** The network of a checkpoint, as its files say. */
 export interface StoredModel {
@@ -26,14 +28,20 @@ export function readStoredModel(store: TensorStore, configPath: string): StoredM
   const weights = store instanceof PeftTensors ? store.base : store
   if (weights instanceof JaxTensors)
     return { config: jaxModelConfig(weights.leaves, weights.path), horizonIsKnown: false }
+  refuseWrapped(weights)
   if (!existsSync(configPath)) return { config: sizesFromTensors(weights), horizonIsKnown: false }
-  let json: unknown
-  try {
-    json = JSON.parse(readFileSync(configPath, 'utf8'))
-  } catch (error) {
-    throw new TurboPiError('CHECKPOINT_INVALID', `${configPath}: cannot be read as JSON: ${reasonOf(error)}`)
-  }
+  const json = readJson(configPath, 'CHECKPOINT_INVALID')
   return { config: parseModelConfig(json, configPath, weights.tensors.keys()), horizonIsKnown: true }
+}
+
+function refuseWrapped(store: TensorStore): void {
+  const prefix = wrapperPrefix(store.tensors.keys())
+  if (prefix === undefined) return
+  throw new TurboPiError(
+    'CHECKPOINT_INVALID',
+    `${store.path}: every tensor's name begins with "${prefix}": the state of a wrapper (DistributedDataParallel's "module.", torch.compile's "_orig_mod."), not of the model.\n` +
+      `Save the model inside it, or take "${prefix}" off the names and save again.`,
+  )
 }
 
 /** Reads a directory that holds weights, without loading them. Throws CHECKPOINT_INVALID. */

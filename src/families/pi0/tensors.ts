@@ -17,6 +17,8 @@ export const UNUSED: ReadonlySet<string> = new Set([
   TIED_EMBEDDING,
 ])
 const ROOTS = ['paligemma_with_expert.', 'action_', 'time_mlp_', 'state_proj', 'proprio_history_proj']
+/** A root of a name, behind a whole part of it. */
+const WRAPPED = /(?<=\.)(?:model\.)?(?:paligemma_with_expert\.|action_|time_mlp_|state_proj)/
 const FLAT_VISION = 'paligemma_with_expert.paligemma.model.vision_tower.'
 
 /**
@@ -29,6 +31,14 @@ export function canonicalName(name: string): string {
   return bare.startsWith(FLAT_VISION) && !bare.startsWith(`${VISION}.`)
     ? `${VISION}.${bare.slice(FLAT_VISION.length)}`
     : bare
+}
+
+/** What a wrapper of the network, for training or compiling, put before every name of a file; undefined without one. */
+export function wrapperPrefix(names: Iterable<string>): string | undefined {
+  const all = [...names]
+  const at = all[0] === undefined ? -1 : canonicalName(all[0]).search(WRAPPED)
+  const prefix = at > 0 ? canonicalName(all[0]!).slice(0, at) : undefined
+  return prefix !== undefined && all.every(name => name.startsWith(prefix)) ? prefix : undefined
 }
 
 type Shapes = Map<string, readonly number[]>

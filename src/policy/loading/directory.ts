@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import { TurboPiError } from '../../errors.js'
 import { WEIGHTS, weightsIn } from '../../families/pi0/open-tensors.js'
+import { requireGivenFile } from '../../storage/given-file.js'
 import { type JsonObject, readJsonObject } from '../../storage/json-file.js'
+import { fileInside } from './files.js'
 import { type Manifest, readManifest } from './manifest.js'
+import { recogniseDirectory, recognisePath } from './recognise.js'
 
 /** A policy directory and where its parts lie. */
 export interface PolicySource {
@@ -46,23 +49,32 @@ export function readSource(path: string, adapter?: string): PolicySource {
 
 function readDirectory(path: string): PolicySource {
   const directory = resolve(path)
-  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory())
-    throw refuse(`${directory} is not a directory; expected a policy directory or a checkpoint directory.`)
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+    const [what, todo] = recognisePath(path) ?? [
+      'is not a directory; expected a policy directory or a checkpoint directory.',
+      'Check the path.',
+    ]
+    throw refuse(`${path} ${what}\n${todo}`)
+  }
   const name = basename(directory)
   const manifestPath = join(directory, 'policy.json')
   if (existsSync(manifestPath)) {
     const manifest = readManifest(manifestPath)
-    const configPath = join(directory, manifest.modelConfig ?? 'config.json')
-    const weightsPath = manifest.weights ? join(directory, manifest.weights) : requireWeights(directory)
+    const named = (field: 'modelConfig' | 'weights', otherwise: () => string) => {
+      const file = manifest[field]
+      return file === undefined ? otherwise() : fileInside(directory, file, `policy.json: ${field}`)
+    }
+    const configPath = named('modelConfig', () => join(directory, 'config.json'))
+    const weightsPath = named('weights', () => requireWeights(directory))
     const layout = isLerobot(configPath) ? 'lerobot' : 'manifest'
     return { layout, directory, name, manifest, configPath, weightsPath }
   }
   const configPath = join(directory, 'config.json')
   if (!existsSync(configPath) && !weightsIn(directory))
-    throw refuse(
-      `${directory} has neither policy.json nor config.json nor weights; expected a policy directory, an openpi checkpoint ` +
-        `(a JAX one with its params folder, or model.safetensors) or a LeRobot one.${jaxHint(directory)}`,
-    )
+    throw notFound(directory, [
+      'has neither policy.json nor config.json nor weights.',
+      'Give a policy directory, an openpi checkpoint (a JAX one with its params folder, or model.safetensors) or a LeRobot one.',
+    ])
   const layout = isLerobot(configPath) ? 'lerobot' : 'openpi'
   return { layout, directory, name, configPath, weightsPath: requireWeights(directory) }
 }
@@ -77,29 +89,24 @@ export const readConfig = (path: string): JsonObject => readJsonObject(path, 'PO
 function requireWeights(directory: string): string {
   const found = weightsIn(directory)
   if (found) return found
-  throw refuse(
-    `${directory} has no weights; expected ${WEIGHTS.join(' or ')}. Copy the weights there.${jaxHint(directory)}`,
-  )
+  throw notFound(directory, [`has no weights; expected ${WEIGHTS.join(' or ')}.`, 'Copy the weights there.'])
 }
 
-/** What else of a JAX checkpoint a directory may be. */
-function jaxHint(directory: string): string {
-  if (existsSync(join(directory, '_METADATA')))
-    return ` This is the inside of a JAX checkpoint: give ${dirname(directory)}.`
-  const unfinished = readdirSync(directory).find(name => name.startsWith('params.orbax-checkpoint-tmp'))
-  return unfinished
-    ? ` ${unfinished} is a JAX checkpoint that was not saved to its end: take another step.`
-    : ''
+/** What was found in place of a policy, else `otherwise`. */
+function notFound(directory: string, otherwise: readonly [what: string, todo: string]): TurboPiError {
+  const [what, todo] = recogniseDirectory(directory) ?? otherwise
+  return refuse(`${directory} ${what}\n${todo}`)
 }
 
 /** Compares the files that the manifest lists with their digests. Throws POLICY_INVALID. */
 export function checkDigests({ directory, manifest }: PolicySource): number {
   const digests = Object.entries(manifest?.digests ?? {})
   for (const [file, expected] of digests) {
-    const digest = sha256(join(directory, file))
+    const path = fileInside(directory, file, 'policy.json: digests')
+    const digest = sha256(path)
     if (digest !== expected.toLowerCase())
       throw refuse(
-        `${join(directory, file)} has SHA-256 ${digest}, policy.json expects ${expected}. The file was changed or damaged: copy it again, or correct policy.json.`,
+        `${path} has SHA-256 ${digest}, policy.json expects ${expected}. The file was changed or damaged: copy it again, or correct policy.json.`,
       )
   }
   return digests.length
@@ -108,12 +115,8 @@ export function checkDigests({ directory, manifest }: PolicySource): number {
 function sha256(path: string): string {
   const hash = createHash('sha256')
   const buffer = Buffer.allocUnsafe(1 << 22)
-  let descriptor: number
-  try {
-    descriptor = openSync(path, 'r')
-  } catch (error) {
-    throw refuse(`${path} is listed under "digests" and cannot be read: ${reasonOf(error)}`)
-  }
+  requireGivenFile(path, 'POLICY_INVALID')
+  const descriptor = openSync(path, 'r')
   try {
     for (let count = 1; count > 0; ) {
       count = readSync(descriptor, buffer)

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { variantOf } from '../../families/pi0/variant.js'
@@ -32,7 +33,8 @@ export function inspectPolicy(
 ): PolicyParts | undefined {
   const source = checks.run('directory', [], () => {
     const source = readSource(directory, options.adapter)
-    return found(source, `${LAYOUTS[source.layout]}: ${source.directory}`)
+    const jax = basename(source.weightsPath) === 'params' ? ' with JAX (Orbax) weights' : ''
+    return found(source, `${LAYOUTS[source.layout]}${jax}: ${source.directory}`)
   })
   checks.run('digests', [source], source => {
     const count = checkDigests(source)

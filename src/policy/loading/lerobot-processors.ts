@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import type { ModelType } from '../../families/pi0/variant.js'
 import { readConfig } from './directory.js'
+import { fileInside } from './files.js'
 
 export type Json = Record<string, unknown>
 
@@ -72,7 +73,7 @@ export class SavedProcessors {
     if (!existsSync(this.path))
       throw new TurboPiError(
         'NORM_STATS_INVALID',
-        `${this.path} is missing; it holds the normalisation of a LeRobot checkpoint, without which every action would be wrong. Copy the policy's whole folder.`,
+        `${this.path} is missing; it holds the normalisation of a LeRobot checkpoint, without which every action would be wrong.\nCopy the policy's whole folder; LeRobot writes the file for checkpoints of before its processors: python src/lerobot/processor/migrate_policy_normalization.py --pretrained-path FOLDER`,
       )
     const { steps } = readConfig(this.path)
     if (!Array.isArray(steps)) throw refuse(`${this.path}: expected a list "steps".`)
@@ -129,8 +130,11 @@ export class SavedProcessors {
   /** Path of a step's tensors. */
   stateFile(step: string): string {
     const file = this.#steps.get(step)?.stateFile
-    if (file !== undefined) return join(this.#directory, file)
-    throw new TurboPiError('NORM_STATS_INVALID', `${this.path}: the step ${step} has no state file.`)
+    if (file !== undefined) return fileInside(this.#directory, file, `${this.path}: state_file`)
+    throw new TurboPiError(
+      'NORM_STATS_INVALID',
+      `${this.path}: the step ${step} has no state file: a base checkpoint, which holds no robot's statistics.\nFine-tune it on the robot's data; LeRobot saves the statistics with the result.`,
+    )
   }
 }
 

@@ -7,7 +7,8 @@ import { type PolicySource, readConfig } from './directory.js'
 import { contradictions } from './lerobot-contradictions.js'
 import { lerobotEmbodiment } from './lerobot-features.js'
 import { type Json, readPostprocessor, readPreprocessor, record, refuse } from './lerobot-processors.js'
-import { type PolicyOptions, type Profile, tokenizerPath } from './openpi.js'
+import type { PolicyOptions, Profile } from './openpi.js'
+import { tokenizerPath } from './tokenizer-file.js'
 
 const KINDS: Readonly<Record<string, Normalisation>> = { QUANTILES: 'quantile', MEAN_STD: 'zscore' }
 

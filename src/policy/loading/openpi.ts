@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { type ModelType, variantOf } from '../../families/pi0/variant.js'
@@ -9,8 +9,11 @@ import { type NormStats, readNormStats } from '../norm-stats.js'
 import type { Normalisation, NormalisationConvention } from '../normalise.js'
 import type { PromptForm } from '../prompt.js'
 import type { PolicySource } from './directory.js'
+import { fileInside } from './files.js'
+import { fittingPresets, statsIn } from './fitting.js'
 import type { Manifest } from './manifest.js'
 import { type LoraRanks, type Preset, presetOf } from './presets.js'
+import { tokenizerPath } from './tokenizer-file.js'
 
 /** What a caller may choose when loading a policy. */
 export interface PolicyOptions {
@@ -74,15 +77,18 @@ const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 export function openpiProfile(source: PolicySource, options: PolicyOptions): Profile {
   const { directory, manifest } = source
   const presetName = options.config ?? manifest?.config
-  const preset = presetName === undefined ? undefined : presetOf(presetName)
+  const preset = presetName === undefined ? undefined : presetOf(presetName, () => fittingPresets(source))
   if (options.config && manifest?.config && options.config !== manifest.config)
     throw refuse(
       `${directory}: policy.json is made for config ${manifest.config}, --config asks for ${options.config}. Leave --config out.`,
     )
-  if (!manifest && !preset)
+  if (!manifest && !preset) {
+    const fit = fittingPresets(source)
     throw refuse(
-      `${directory} does not say how it was trained; name its openpi config, for example --config pi05_libero, or write a policy.json.`,
+      `${directory} does not say how it was trained; name its openpi config, for example --config ${fit[0] ?? 'pi05_libero'}, or write a policy.json.` +
+        (fit.length ? `\nBy its horizon, statistics and assets it may be of ${fit.join(', ')}.` : ''),
     )
+  }
   if (manifest) checkAgainstPreset(manifest, preset, presetName)
   if (manifest?.paddedPromptState !== undefined)
     throw refuse(`${directory}: policy.json: "paddedPromptState" is for LeRobot checkpoints; leave it out.`)
@@ -127,38 +133,35 @@ function embodimentOf({ directory, manifest }: PolicySource, preset: Preset | un
   if (named !== undefined)
     return Object.hasOwn(EMBODIMENTS, named)
       ? EMBODIMENTS[named as EmbodimentName]
-      : readEmbodiment(join(directory, named))
+      : readEmbodiment(fileInside(directory, named, 'policy.json: embodiment'))
   if (!preset)
     throw refuse(`${directory}: policy.json names neither "config" nor "embodiment"; one of them is needed.`)
   return { ...EMBODIMENTS[preset.embodiment], ...(preset.deltaMask && { deltaMask: preset.deltaMask }) }
 }
 
-function normStatsPath(
-  { directory, manifest }: PolicySource,
-  options: PolicyOptions,
-  preset: Preset | undefined,
-): string {
-  if (options.normStats) return resolve(options.normStats)
-  if (manifest?.normStats) return join(directory, manifest.normStats)
+function normStatsPath(source: PolicySource, options: PolicyOptions, preset: Preset | undefined): string {
+  const { directory, manifest } = source
+  if (options.normStats) {
+    const path = resolve(options.normStats)
+    const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+    return isFolder ? join(path, 'norm_stats.json') : path
+  }
+  if (manifest?.normStats) return fileInside(directory, manifest.normStats, 'policy.json: normStats')
   const path = preset && join(directory, 'assets', preset.assetId, 'norm_stats.json')
   if (path && existsSync(path)) return path
   throw new TurboPiError(
     'NORM_STATS_INVALID',
     `${directory} has no normalisation statistics${path ? ` (expected ${path})` : ''}; without them every action would be wrong. ` +
-      "openpi's converter leaves them out when it does not find the assets folder: give the original checkpoint's norm_stats.json with --norm-stats.",
+      (others(source) ||
+        "openpi's converter leaves them out when it does not find the assets folder: give the original checkpoint's norm_stats.json with --norm-stats."),
   )
 }
 
-const TOKENIZER_FILES = ['paligemma_tokenizer.model', 'tokenizer.model', 'tokenizer.json']
-
-/** The tokenizer that the caller, the manifest or the directory names. Throws TOKENIZER_INVALID when there is none. */
-export function tokenizerPath({ directory, manifest }: PolicySource, options: PolicyOptions): string {
-  if (options.tokenizer) return resolve(options.tokenizer)
-  if (manifest?.tokenizer) return join(directory, manifest.tokenizer)
-  const path = TOKENIZER_FILES.map(file => join(directory, file)).find(existsSync)
-  if (path) return path
-  throw new TurboPiError(
-    'TOKENIZER_INVALID',
-    `${directory} has no tokenizer (${TOKENIZER_FILES.join(', ')}); copy PaliGemma's there or give it with --tokenizer.`,
-  )
+/** What there is in place of the statistics that a preset asks for. */
+function others(source: PolicySource): string {
+  const found = statsIn(source.directory)
+  if (found.length === 0) return ''
+  const fit = fittingPresets(source)
+  const config = fit.length ? `, or name the config that they fit: --config ${fit.join(' or ')}` : ''
+  return `it has ${found.join(', ')}.\nIf these are this robot's, give them: --norm-stats ${join(source.directory, found[0]!)}${config}.`
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { reasonOf, TurboPiError } from '../../../errors.js'
+import { readJsonObject } from '../../../storage/json-file.js'
 
 /** What an `adapter_config.json` of PEFT says of its adapters. */
 export interface AdapterConfig {
@@ -9,8 +9,6 @@ export interface AdapterConfig {
   /** Modules that were trained whole, by the ends of their names. */
   modulesToSave: readonly string[]
 }
-
-type Json = Record<string, unknown>
 
 /** Settings under which the tensors mean something else than W + scale · B·A on the weights of the base. */
 const OTHER_MEANINGS: readonly [field: string, usual: readonly unknown[]][] = [
@@ -32,12 +30,7 @@ const OTHER_MEANINGS: readonly [field: string, usual: readonly unknown[]][] = [
 /** Reads an `adapter_config.json`. Throws CHECKPOINT_INVALID for anything that is no plain LoRA. */
 export function readAdapterConfig(path: string): AdapterConfig {
   const fail = (detail: string) => new TurboPiError('CHECKPOINT_INVALID', `${path}: ${detail}`)
-  let json: Json
-  try {
-    json = JSON.parse(readFileSync(path, 'utf8')) as Json
-  } catch (error) {
-    throw fail(`cannot be read as JSON: ${reasonOf(error)}`)
-  }
+  const json = readJsonObject(path, 'CHECKPOINT_INVALID')
   for (const [field, usual] of OTHER_MEANINGS) {
     const value = json[field] ?? (field === 'peft_type' ? undefined : null)
     if (value !== null && !usual.includes(value) && !isEmpty(value))

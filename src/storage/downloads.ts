@@ -1,0 +1,32 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Where openpi keeps what it downloads: `gs://BUCKET/PATH` lies at BUCKET/PATH below. */
+export const openpiCache = (env: Environment = process.env): string =>
+  env['OPENPI_DATA_HOME'] || join(homedir(), '.cache', 'openpi')
+
+/** Where Hugging Face's clients keep repositories, by the environment variables that they read. */
+export function huggingFaceCache(env: Environment = process.env): string {
+  const home = env['HF_HOME'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'huggingface')
+  return env['HF_HUB_CACHE'] || env['HUGGINGFACE_HUB_CACHE'] || join(home, 'hub')
+}
+
+/** The folder of a repository in Hugging Face's cache. */
+export const repositoryFolder = (id: string, cache = huggingFaceCache()): string =>
+  join(cache, `models--${id.replace('/', '--')}`)
+
+/** The snapshot of a repository in Hugging Face's cache: of a branch, a tag or a commit. Undefined when it is not there. */
+export function cachedSnapshot(
+  id: string,
+  revision = 'main',
+  cache = huggingFaceCache(),
+): string | undefined {
+  const folder = repositoryFolder(id, cache)
+  const ref = join(folder, 'refs', revision)
+  const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : revision
+  const snapshot = join(folder, 'snapshots', commit)
+  return existsSync(snapshot) ? snapshot : undefined
+}
