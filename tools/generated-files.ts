@@ -3,10 +3,12 @@ import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
+import { checkPolicy } from '../src/policy/loading/load.js'
 import { createServer } from '../src/server/standalone.js'
 import { Metrics } from '../src/service/metrics.js'
 import { Served } from '../src/service/served.js'
 import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
+import { GIVEN } from '../test/support/given-directories.js'
 
 /** The documents show LIBERO: a server generates its own from the policy that it serves. */
 const LIBERO: ServiceMetadata = {
@@ -27,6 +29,7 @@ export async function generatedFiles(): Promise<Record<string, string>> {
     'openapi/asyncapi.json': `${JSON.stringify(asyncApiDocument(LIBERO.observation, LIBERO.shape), null, 2)}\n`,
     'docs/reference/errors.md': errors(),
     'docs/reference/config.md': settings(),
+    'docs/reference/doctor.md': doctor(),
   }
 }
 
@@ -67,5 +70,27 @@ function settings(): string {
 A flag wins over its environment variable, and that over the default.
 
 ${markdownTable(['flag', 'environment', 'default', 'meaning'], rows)}
+`
+}
+
+function doctor(): string {
+  const rows = GIVEN.map(({ what, make, options }) => {
+    const undo: (() => unknown)[] = []
+    const directory = make({ teardown: handler => undo.push(handler) })
+    const first = checkPolicy(directory, options).find(({ status }) => status === 'failed')
+    for (const handler of undo) handler()
+    const root = directory.replace(/(turbo-pi-test-\w+).*/, '$1')
+    const [is = '', todo = ''] = (first?.detail ?? 'Nothing wrong was found.')
+      .replaceAll(root, 'DIR')
+      .split('\n')
+    return [what, first?.name ?? '', is, todo].map(cell => cell.replaceAll('|', '\\|'))
+  })
+  return `# What the doctor says
+
+\`turbo-pi doctor DIR\` and the server's start run the same checks. What people give in place of a checkpoint, the check that
+refuses it first, and the two lines that it says: what it is, and what to do. The inputs are those of
+\`test/support/given-directories.ts\`; this page is what the checks answer (\`npm run generate\`).
+
+${markdownTable(['given', 'check', 'what it is', 'what to do'], rows)}
 `
 }

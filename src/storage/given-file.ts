@@ -42,7 +42,7 @@ export function requireGivenFile(path: string, code: ErrorCode): number {
   let descriptor: number | undefined
   try {
     const stats = statSync(path)
-    if (!stats.isFile()) throw fail(`is ${kindOf(stats)}, not a file.`)
+    if (!stats.isFile()) throw fail(`is ${kindOf(stats)}, not a file.\nPut a regular file there.`)
     descriptor = openSync(path, 'r')
     const head = Buffer.alloc(HEAD)
     readSync(descriptor, head)

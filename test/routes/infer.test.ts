@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { gzipSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import { decodeMsgpack, encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
@@ -51,6 +52,7 @@ t.test('images may come as data: URLs, PNG, WebP and raw pixels', async t => {
   const raw = { raw: { width: 224, height: 224, channels: 3 as const } }
   const forms = {
     'data: URL': `data:image/jpeg;base64,${good['observation/image']}`,
+    'base64 with line breaks': good['observation/image'].replace(/.{76}/g, '$&\r\n'),
     PNG: (await sharp(pixels, raw).png().toBuffer()).toString('base64'),
     WebP: (await sharp(pixels, raw).webp({ lossless: true }).toBuffer()).toString('base64'),
     raw: { data: pixels.toString('base64'), encoding: 'rgb8', width: 224, height: 224 },
@@ -59,6 +61,17 @@ t.test('images may come as data: URLs, PNG, WebP and raw pixels', async t => {
   const expected = (await post({ ...good, options })).body.actions
   for (const [form, image] of Object.entries(forms))
     t.strictSame((await post({ ...good, 'observation/image': image, options })).body.actions, expected, form)
+})
+
+t.test('a compressed body is refused by name', async t => {
+  const response = await app.inject({
+    method: 'POST',
+    url: '/infer',
+    headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' },
+    payload: gzipSync(JSON.stringify(good)),
+  })
+  t.equal(response.statusCode, 415)
+  t.match(response.json(), { code: 'CONTENT_TYPE_UNSUPPORTED', detail: /content-encoding: gzip/ })
 })
 
 t.test('client bytes and given noise reproduce the reference, on both wires', async t => {

@@ -12,14 +12,14 @@ export const bundled = join(root, 'policies', 'tiny-libero')
 export const golden = (path: string) => join(root, 'test', 'golden', path)
 
 /** An empty folder for this test. */
-export function scratch(t: Test): string {
+export function scratch(t: Pick<Test, 'teardown'>): string {
   const directory = mkdtempSync(join(tmpdir(), 'turbo-pi-test-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   return directory
 }
 
 /** An openpi checkpoint directory as its converter writes it, with a tokenizer: a copy that a test may damage. */
-export function openpiCheckpoint(t: Test): string {
+export function openpiCheckpoint(t: Pick<Test, 'teardown'>): string {
   const directory = scratch(t)
   for (const file of ['model.safetensors', 'config.json', 'tokenizer.model', 'assets'])
     cpSync(join(bundled, file), join(directory, file), { recursive: true })
@@ -97,7 +97,10 @@ export const byteLength = (dtype: Dtype, shape: readonly number[]) =>
   shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype])
 
 /** A LeRobot pi05 checkpoint of the bundled weights, as its save_pretrained writes it. */
-export function lerobotCheckpoint(t: Test, mode: 'QUANTILES' | 'MEAN_STD' = 'QUANTILES'): string {
+export function lerobotCheckpoint(
+  t: Pick<Test, 'teardown'>,
+  mode: 'QUANTILES' | 'MEAN_STD' = 'QUANTILES',
+): string {
   const directory = openpiCheckpoint(t)
   const stats = readJson(join(directory, 'assets/physical-intelligence/libero/norm_stats.json'))
   rmSync(join(directory, 'assets'), { recursive: true })

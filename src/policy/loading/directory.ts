@@ -115,6 +115,8 @@ export function checkDigests({ directory, manifest }: PolicySource): number {
 function sha256(path: string): string {
   const hash = createHash('sha256')
   const buffer = Buffer.allocUnsafe(1 << 22)
+  if (!existsSync(path))
+    throw refuse(`${path} is listed under "digests" and cannot be read: there is no such file.`)
   requireGivenFile(path, 'POLICY_INVALID')
   const descriptor = openSync(path, 'r')
   try {

@@ -151,9 +151,9 @@ function normStatsPath(source: PolicySource, options: PolicyOptions, preset: Pre
   if (path && existsSync(path)) return path
   throw new TurboPiError(
     'NORM_STATS_INVALID',
-    `${directory} has no normalisation statistics${path ? ` (expected ${path})` : ''}; without them every action would be wrong. ` +
+    `${directory} has no normalisation statistics${path ? ` (expected ${path})` : ''}; without them every action would be wrong.` +
       (others(source) ||
-        "openpi's converter leaves them out when it does not find the assets folder: give the original checkpoint's norm_stats.json with --norm-stats."),
+        "\nopenpi's converter leaves them out when it does not find the assets folder: give the original checkpoint's norm_stats.json with --norm-stats."),
   )
 }
 
@@ -163,5 +163,5 @@ function others(source: PolicySource): string {
   if (found.length === 0) return ''
   const fit = fittingPresets(source)
   const config = fit.length ? `, or name the config that they fit: --config ${fit.join(' or ')}` : ''
-  return `it has ${found.join(', ')}.\nIf these are this robot's, give them: --norm-stats ${join(source.directory, found[0]!)}${config}.`
+  return ` It has ${found.join(', ')}.\nIf these are this robot's, give them: --norm-stats ${join(source.directory, found[0]!)}${config}.`
 }
