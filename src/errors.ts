@@ -35,6 +35,7 @@ export const ERRORS = {
   CHECKPOINT_INVALID: { status: 500, title: 'The checkpoint is not valid' },
   NORM_STATS_INVALID: { status: 500, title: 'The normalisation statistics are not valid' },
   TOKENIZER_INVALID: { status: 500, title: 'The tokenizer is not valid' },
+  DOWNLOAD_FAILED: { status: 500, title: 'The download failed' },
   CACHE_FAILED: { status: 500, title: 'The model cache could not be written' },
   RUNTIME_UNAVAILABLE: { status: 500, title: 'The requested runtime is not available' },
 } as const satisfies Record<string, { status: number; title: string }>

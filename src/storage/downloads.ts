@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
@@ -29,4 +29,28 @@ export function cachedSnapshot(
   const commit = existsSync(ref) ? readFileSync(ref, 'utf8').trim() : revision
   const snapshot = join(folder, 'snapshots', commit)
   return existsSync(snapshot) ? snapshot : undefined
+}
+
+/** A checkpoint elsewhere: a repository on Hugging Face, or a folder or file of a public bucket of Google Cloud Storage. */
+export type Remote =
+  | { kind: 'hub'; id: string; revision: string }
+  | { kind: 'bucket'; bucket: string; path: string }
+
+const HUB = /^(?:hf:\/\/)?([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w][\w./-]*))?$/
+const BUCKET = /^gs:\/\/([\w.-]+)\/(.+?)\/*$/
+
+/** Reads `hf://owner/name@revision`, `owner/name` or `gs://bucket/path`; undefined for anything else. */
+export function parseRemote(text: string): Remote | undefined {
+  const [, bucket, path] = BUCKET.exec(text) ?? []
+  if (bucket && path && !path.split('/').includes('..')) return { kind: 'bucket', bucket, path }
+  const [, id, revision = 'main'] = HUB.exec(text) ?? []
+  return id && !revision.includes('..') ? { kind: 'hub', id, revision } : undefined
+}
+
+/** Where a checkpoint elsewhere lies in the caches of this machine; undefined for a path and for what is not there. */
+export function cachedDirectory(text: string): string | undefined {
+  const remote = statSync(text, { throwIfNoEntry: false }) ? undefined : parseRemote(text)
+  if (remote?.kind === 'hub') return cachedSnapshot(remote.id, remote.revision)
+  const folder = remote && join(openpiCache(), remote.bucket, remote.path)
+  return folder && existsSync(folder) ? folder : undefined
 }

@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { WEIGHTS, weightsIn } from '../../families/pi0/open-tensors.js'
+import { cachedDirectory } from '../../storage/downloads.js'
 import { requireGivenFile } from '../../storage/given-file.js'
 import { type JsonObject, readJsonObject } from '../../storage/json-file.js'
 import { fileInside } from './files.js'
@@ -48,7 +49,7 @@ export function readSource(path: string, adapter?: string): PolicySource {
 }
 
 function readDirectory(path: string): PolicySource {
-  const directory = resolve(path)
+  const directory = cachedDirectory(path) ?? resolve(path)
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
     const [what, todo] = recognisePath(path) ?? [
       'is not a directory; expected a policy directory or a checkpoint directory.',

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { weightsIn } from '../../families/pi0/open-tensors.js'
+import { parseRemote } from '../../storage/downloads.js'
 import { readJsonObject } from '../../storage/json-file.js'
 
 /** How far below and above a folder a policy is looked for, and how many folders are opened for it. */
@@ -12,7 +13,6 @@ const PARTS = new Set(['assets', 'params', 'train_state', 'training_state', 'nod
 
 const UNFINISHED = /\.(incomplete|part|partial|crdownload|aria2|download)$/
 const PICKLE = /\.(bin|pt|pth|ckpt|pkl)$/
-const HUB_ID = /^(?:hf:\/\/)?[\w-][\w.-]*\/[\w-][\w.-]*(?:@[\w./-]+)?$/
 
 /** Two lines: what something is, and what to do. */
 type Recognised = readonly [what: string, todo: string] | undefined
@@ -28,14 +28,15 @@ export function recognisePath(path: string): Recognised {
       ? ['is not a directory but a file of one.', `Did you mean ${dirname(resolve(path))}?`]
       : ['is not a directory but a file.', 'Unpack it, if it is an archive, and give the folder.']
   if (stats) return undefined
-  if (/^(gs|https?):\/\//.test(path))
-    return ['is not a directory but an address.', `Download it and give the folder.`]
-  if (HUB_ID.test(path))
-    return [
-      'is not a directory here; it looks like the id of a repository on Hugging Face.',
-      `Download it and give the folder: hf download ${path.replace(/^hf:\/\//, '').replace('@', ' --revision ')}`,
-    ]
-  return undefined
+  if (/^https?:\/\//.test(path))
+    return ['is not a directory but an address.', 'Download and unpack it, and give the folder.']
+  const remote = parseRemote(path)
+  if (!remote) return undefined
+  const where = remote.kind === 'hub' ? 'a repository on Hugging Face' : 'a folder of Google Cloud Storage'
+  return [
+    `is not a directory here, but may be ${where}; it was not downloaded.`,
+    `Run: turbo-pi pull ${path}`,
+  ]
 }
 
 /** What a directory is in which no weights were found. */

@@ -32,6 +32,6 @@ export function tokenizerPath(
   throw new TurboPiError(
     'TOKENIZER_INVALID',
     `${directory} has no tokenizer (${FILES.join(', ')}, there or in tokenizer/; nor ${cached}; nor ${REPOSITORY} in ${huggingFaceCache()}): give PaliGemma's with --tokenizer.\n` +
-      `To get it: curl --create-dirs -o ${cached} https://storage.googleapis.com/${OPENPI_FILE}`,
+      'To get it run: turbo-pi pull tokenizer',
   )
 }

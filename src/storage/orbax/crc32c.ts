@@ -5,9 +5,9 @@ const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
   return remainder
 })
 
-/** CRC-32C of some bytes, as an unsigned 32-bit number. */
-export function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff
+/** CRC-32C of some bytes, as an unsigned 32-bit number; `before` is that of the bytes before them. */
+export function crc32c(bytes: Uint8Array, before = 0): number {
+  let crc = before ^ 0xffffffff
   for (const byte of bytes) crc = (crc >>> 8) ^ REMAINDERS[(crc ^ byte) & 0xff]!
   return (crc ^ 0xffffffff) >>> 0
 }

@@ -28,10 +28,10 @@ for (const { what, make, options = {}, check, says, todo } of GIVEN)
   })
 
 for (const [id, todo] of [
-  ['hf://lerobot/pi05_base', /hf download lerobot\/pi05_base/],
-  ['lerobot/pi05_base', /hf download lerobot\/pi05_base/],
-  ['lerobot/pi05_base@v2', /hf download lerobot\/pi05_base --revision v2/],
-  ['gs://openpi-assets/checkpoints/pi05_libero', /Download it/],
+  ['hf://lerobot/pi05_base', /turbo-pi pull hf:\/\/lerobot\/pi05_base/],
+  ['lerobot/pi05_base', /turbo-pi pull lerobot\/pi05_base/],
+  ['lerobot/pi05_base@v2', /turbo-pi pull lerobot\/pi05_base@v2/],
+  ['gs://openpi-assets/checkpoints/pi05_libero', /turbo-pi pull gs:/],
 ] as const)
   t.test(`${id} is no directory, but somebody's name for one`, t =>
     refused(t, id, {}, 'directory', 'POLICY_INVALID', todo),
@@ -49,7 +49,7 @@ t.test('the tokenizer is found where openpi and Hugging Face keep it', async t =
     /has no tokenizer .*tokenizer\.json, there or in tokenizer\//,
     `${openpi}/big_vision/paligemma_tokenizer.model`,
     `google/paligemma-3b-pt-224 in ${hub}`,
-    /storage\.googleapis\.com\/big_vision\/paligemma_tokenizer\.model/,
+    /turbo-pi pull tokenizer/,
   ]
   await refused(t, directory, config, 'config', 'TOKENIZER_INVALID', ...message)
   const snapshot = join(hub, 'models--google--paligemma-3b-pt-224/snapshots/0123')
