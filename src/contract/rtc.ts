@@ -1,6 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { invalid, numbers } from './fields.js'
-import { NdArray } from './msgpack.js'
+import { NdArray } from './numpy.js'
 import { NdArraySchema } from './ndarray-schema.js'
 import type { ActionShape, Wire } from './wire.js'
 

@@ -3,7 +3,7 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import { oneOf, wholeNumber } from '../../setting.js'
 
 /** One option of a command: what it is without being given, and how its text is read. */
-interface Option<T> {
+export interface Option<T> {
   type: 'string' | 'boolean'
   multiple?: true
   otherwise: T
