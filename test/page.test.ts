@@ -149,11 +149,7 @@ t.test('in a browser', { skip, timeout: 100_000 }, async t => {
 
   await t.test('the bundled policy solves a task on the page', t =>
     visit(t, browser, url, {}, async page => {
-      const first = new Promise<SentObservation>(resolve =>
-        page.on('websocket', socket =>
-          socket.once('framesent', ({ payload }) => resolve(JSON.parse(payload as string))),
-        ),
-      )
+      const first = new Promise<SentObservation>(resolve => observations(page, resolve))
       await page.goto(url)
       await page.getByLabel('Speed').selectOption('0')
       const { observation, options } = await first
@@ -195,9 +191,7 @@ t.test('in a browser', { skip, timeout: 100_000 }, async t => {
   await t.test('the keyboard does all, and calm is kept for those who ask for it', t =>
     visit(t, browser, url, calm, async page => {
       const sent: SentObservation[] = []
-      page.on('websocket', socket =>
-        socket.on('framesent', ({ payload }) => sent.push(JSON.parse(payload as string))),
-      )
+      observations(page, observation => sent.push(observation))
       await page.goto(url)
       const step = page.locator('[data-part="step"]')
       const pause = page.locator('#pause')
@@ -307,6 +301,16 @@ type Camera = 'observation/image' | 'observation/wrist_image'
 interface SentObservation {
   observation: Record<Camera, { data: string }> & { 'observation/state': number[] }
   options: { num_steps: number }
+}
+
+/** Tells of every observation that the page sends, among its other messages. */
+function observations(page: Page, tell: (observation: SentObservation) => void): void {
+  page.on('websocket', socket =>
+    socket.on('framesent', ({ payload }) => {
+      const message = JSON.parse(payload as string)
+      if (message.type === 'observation') tell(message)
+    }),
+  )
 }
 
 interface Visit extends BrowserContextOptions {
