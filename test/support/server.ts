@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
 import { SETTINGS } from '../../src/config.js'
-import { modelIdentity } from '../../src/policy/identity.js'
 import type { Policy } from '../../src/policy/policy.js'
 import { createServer, type ServerConfig } from '../../src/server/standalone.js'
 import { Served } from '../../src/service/served.js'
@@ -18,9 +17,6 @@ export interface TestServer {
   /** For example `http://127.0.0.1:41234`. */
   url: string
 }
-
-/** `model` of what startServer serves. */
-export const SERVED_MODEL = modelIdentity('fake', 'test')
 
 const closers: (() => Promise<void>)[] = []
 
