@@ -128,15 +128,6 @@ t.test('sessions are watched only when asked for', async t => {
   }
 })
 
-/** Hears the observations that a page sends, beside its greetings. */
-const onObservation = (page: Page, hear: (sent: SentObservation) => void) =>
-  page.on('websocket', socket =>
-    socket.on('framesent', ({ payload }) => {
-      const message = JSON.parse(payload as string) as SentObservation & { type: string }
-      if (message.type === 'observation') hear(message)
-    }),
-  )
-
 t.test('in a browser', { skip, timeout: 100_000 }, async t => {
   const browser = await chromium.launch({
     executablePath: CHROMIUM,
@@ -158,7 +149,7 @@ t.test('in a browser', { skip, timeout: 100_000 }, async t => {
 
   await t.test('the bundled policy solves a task on the page', t =>
     visit(t, browser, url, {}, async page => {
-      const first = new Promise<SentObservation>(resolve => onObservation(page, resolve))
+      const first = new Promise<SentObservation>(resolve => observations(page, resolve))
       await page.goto(url)
       await page.getByLabel('Speed').selectOption('0')
       const { observation, options } = await first
@@ -200,7 +191,7 @@ t.test('in a browser', { skip, timeout: 100_000 }, async t => {
   await t.test('the keyboard does all, and calm is kept for those who ask for it', t =>
     visit(t, browser, url, calm, async page => {
       const sent: SentObservation[] = []
-      onObservation(page, observation => sent.push(observation))
+      observations(page, observation => sent.push(observation))
       await page.goto(url)
       const step = page.locator('[data-part="step"]')
       const pause = page.locator('#pause')
@@ -310,6 +301,16 @@ type Camera = 'observation/image' | 'observation/wrist_image'
 interface SentObservation {
   observation: Record<Camera, { data: string }> & { 'observation/state': number[] }
   options: { num_steps: number }
+}
+
+/** Tells of every observation that the page sends, among its other messages. */
+function observations(page: Page, tell: (observation: SentObservation) => void): void {
+  page.on('websocket', socket =>
+    socket.on('framesent', ({ payload }) => {
+      const message = JSON.parse(payload as string)
+      if (message.type === 'observation') tell(message)
+    }),
+  )
 }
 
 interface Visit extends BrowserContextOptions {

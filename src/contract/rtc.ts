@@ -1,7 +1,7 @@
 import { type TSchema, Type } from 'typebox'
 import { invalid, numbers } from './fields.js'
-import { NdArray } from './msgpack.js'
 import { NdArraySchema } from './ndarray-schema.js'
+import { NdArray } from './numpy.js'
 import type { ActionShape, Wire } from './wire.js'
 
 export const RTC_MODES = ['guided', 'trained'] as const

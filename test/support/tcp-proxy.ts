@@ -59,7 +59,8 @@ export class TcpProxy {
       from.on('error', end)
       from.on('close', () => {
         this.#sockets.delete(from)
-        end()
+        // A network that swallows all does not tell of an end either.
+        if (this.weather.kind !== 'swallow') end()
       })
     }
     if (this.weather.kind === 'drop') end()

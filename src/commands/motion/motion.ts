@@ -89,7 +89,7 @@ function strategyOf(name: string): Strategy {
 
 function report(cells: readonly Cell[], server: string, episodes: number): string {
   return [
-    `${server}; ${episodes} episodes each; distances in table units (a step is at most 0.05 in each direction)`,
+    `${server}; ${episodes} episodes each; distances in table units (a step is at most 0.04 in x and y)`,
     machineLine(),
     '',
     alignedTable(
