@@ -6,8 +6,7 @@ import { createRuntime, loadPolicy, PolicyService, turboPi } from '../src/index.
 
 const file = (name: string) => readFile(new URL(name, import.meta.url))
 const policy = await loadPolicy(new URL('../policies/tabletop', import.meta.url).pathname)
-const RUNTIME = { runtime: 'cpu', precision: 'fp32', pipeline: 'off', threads: 0, maxBatch: 1 } as const
-await using service = new PolicyService({ policy, runtime: createRuntime(policy, RUNTIME) })
+await using service = new PolicyService({ policy, runtime: createRuntime(policy, { runtime: 'cpu' }) })
 await service.start()
 
 // In process: no HTTP, no JSON.

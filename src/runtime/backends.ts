@@ -134,9 +134,15 @@ export async function requireRuntime(settings: Choices): Promise<string> {
   return backend.name
 }
 
+/** What `serve` takes where nothing is said. */
+const DEFAULTS: RuntimeSettings = { runtime: 'auto', precision: 'auto', pipeline: 'auto', maxBatch: 8 }
+
 /** Makes the runtime that the settings ask for, and no other: CONFIG_INVALID or RUNTIME_UNAVAILABLE say why it cannot be had. */
-export async function createRuntime(model: RuntimeModel, settings: RuntimeSettings): Promise<Runtime> {
-  const asked = resolved(settings)
+export async function createRuntime(
+  model: RuntimeModel,
+  settings: Partial<RuntimeSettings> = {},
+): Promise<Runtime> {
+  const asked = resolved({ ...DEFAULTS, ...settings })
   const { backend, because, detail } = await choose(rowsOf(asked.runtime), asked, model)
   if (asked.runtime !== 'auto') return backend.open(optionsOf(backend, model, asked))
   // The detail may name paths: it is for the log alone.
