@@ -134,6 +134,11 @@ function lerobotDirectory(t: Test, modelType: ModelType): string {
       dtype: 'float32',
     })
   })
+  if (modelType === 'pi0')
+    editJson(join(directory, 'policy_preprocessor.json'), ({ steps }) => {
+      const prompt = (steps as Json[]).find(step => String(step['registry_name']).startsWith('pi05_'))!
+      prompt['registry_name'] = 'pi0_new_line_processor'
+    })
   return directory
 }
 

@@ -265,6 +265,6 @@ t.test('what is not known is refused by name', async t => {
   })
   t.throws(() => loadTokenizer('/nowhere.model'), {
     code: 'TOKENIZER_INVALID',
-    message: /nowhere\.model: cannot be read/,
+    message: /nowhere\.model: cannot be opened/,
   })
 })
