@@ -11,7 +11,7 @@ import { type Manifest, readManifest } from './manifest.js'
 import { recogniseDirectory, recognisePath } from './recognise.js'
 
 /** A policy directory and where its parts lie. */
-export interface PolicySource {
+export interface PolicyDirectory {
   /** A manifest beside a LeRobot checkpoint refines it, and the layout stays LeRobot's. */
   layout: 'manifest' | 'openpi' | 'lerobot'
   directory: string
@@ -31,7 +31,7 @@ const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
  * Recognises a policy directory: our manifest, an openpi checkpoint (JAX or PyTorch) or a LeRobot one. A PEFT adapter that
  * carries LeRobot's processors was trained with them: they count, and the directory gives the weights. Throws POLICY_INVALID.
  */
-export function readSource(path: string, adapter?: string): PolicySource {
+export function readPolicyDirectory(path: string, adapter?: string): PolicyDirectory {
   const base = readDirectory(path)
   if (adapter === undefined) return base
   const adapterPath = resolve(adapter)
@@ -48,7 +48,7 @@ export function readSource(path: string, adapter?: string): PolicySource {
   }
 }
 
-function readDirectory(path: string): PolicySource {
+function readDirectory(path: string): PolicyDirectory {
   const directory = cachedDirectory(path) ?? resolve(path)
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
     const [what, todo] = recognisePath(path) ?? [
@@ -100,7 +100,7 @@ function notFound(directory: string, otherwise: readonly [what: string, todo: st
 }
 
 /** Compares the files that the manifest lists with their digests. Throws POLICY_INVALID. */
-export function checkDigests({ directory, manifest }: PolicySource): number {
+export function checkDigests({ directory, manifest }: PolicyDirectory): number {
   const digests = Object.entries(manifest?.digests ?? {})
   for (const [file, expected] of digests) {
     const path = fileInside(directory, file, 'policy.json: digests')

@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { EMBODIMENTS, stateSizeOf } from '../embodiment.js'
 import { readNormStats } from '../norm-stats.js'
-import { type PolicySource, readConfig } from './directory.js'
+import { type PolicyDirectory, readConfig } from './directory.js'
 import { PRESETS, type Preset } from './presets.js'
 
 /** An asset id has at most two parts, as a repository on Hugging Face. */
@@ -24,7 +24,7 @@ export function statsIn(directory: string): string[] {
 }
 
 /** The presets whose horizon, assets and statistics are those of a checkpoint. */
-export function fittingPresets({ directory, configPath }: PolicySource): string[] {
+export function fittingPresets({ directory, configPath }: PolicyDirectory): string[] {
   const config = existsSync(configPath) ? readConfig(configPath) : {}
   const stated = (field: string, value: unknown) => (config[field] ?? value) === value
   return Object.entries(PRESETS)

@@ -13,10 +13,10 @@ import type { PolicyParts } from '../parts.js'
 import type { PromptForm } from '../prompt.js'
 import { loadTokenizer } from '../tokenizer/load.js'
 import { type Checks, found } from './checklist.js'
-import { checkDigests, readSource } from './directory.js'
-import { lerobotProfile } from './lerobot.js'
+import { checkDigests, readPolicyDirectory } from './directory.js'
+import { lerobotConventions } from './lerobot.js'
 import { inspectNetwork } from './network.js'
-import { openpiProfile, type PolicyOptions, type Profile } from './openpi.js'
+import { openpiConventions, type PolicyOptions, type TrainingConventions } from './openpi.js'
 
 const MAX_IMAGE_PIXELS = 16_777_216
 
@@ -32,7 +32,7 @@ export function inspectPolicy(
   checks: Checks,
 ): PolicyParts | undefined {
   const source = checks.run('directory', [], () => {
-    const source = readSource(directory, options.adapter)
+    const source = readPolicyDirectory(directory, options.adapter)
     const jax = basename(source.weightsPath) === 'params' ? ' with JAX (Orbax) weights' : ''
     return found(source, `${LAYOUTS[source.layout]}${jax}: ${source.directory}`)
   })
@@ -42,7 +42,7 @@ export function inspectPolicy(
   })
   const profile = checks.run('config', [source], source => {
     const profile =
-      source.layout === 'lerobot' ? lerobotProfile(source, options) : openpiProfile(source, options)
+      source.layout === 'lerobot' ? lerobotConventions(source, options) : openpiConventions(source, options)
     return found(profile, `${profile.name}, embodiment ${profile.embodiment.name}`)
   })
   for (const note of profile?.notes ?? []) {
@@ -124,7 +124,7 @@ const PROMPT_FORMS: Readonly<Record<PromptForm, string>> = {
 const LAYOUTS = { manifest: 'policy.json', openpi: 'openpi checkpoint', lerobot: 'LeRobot checkpoint' }
 
 function inspectStats(
-  profile: Profile | undefined,
+  profile: TrainingConventions | undefined,
   model: ModelConfig | undefined,
   normalisation: { state: Normalisation; actions: Normalisation } | undefined,
   checks: Checks,

@@ -3,11 +3,11 @@ import { isModelType, MODEL_TYPES, variantOf } from '../../families/pi0/variant.
 import { Safetensors } from '../../storage/safetensors.js'
 import { checkFeatureStats, type FeatureStats } from '../norm-stats.js'
 import type { Normalisation } from '../normalise.js'
-import { type PolicySource, readConfig } from './directory.js'
+import { type PolicyDirectory, readConfig } from './directory.js'
 import { contradictions } from './lerobot-contradictions.js'
 import { lerobotEmbodiment } from './lerobot-features.js'
 import { type Json, readPostprocessor, readPreprocessor, record, refuse } from './lerobot-processors.js'
-import type { PolicyOptions, Profile } from './openpi.js'
+import type { PolicyOptions, TrainingConventions } from './openpi.js'
 import { tokenizerPath } from './tokenizer-file.js'
 
 const KINDS: Readonly<Record<string, Normalisation>> = { QUANTILES: 'quantile', MEAN_STD: 'zscore' }
@@ -16,7 +16,7 @@ const KINDS: Readonly<Record<string, Normalisation>> = { QUANTILES: 'quantile', 
  * How a LeRobot pi05 or pi0 checkpoint was trained, from its own files (network §2.3). What the saved processors say counts,
  * as in LeRobot's inference; where config.json says something else, a note names it. Throws POLICY_INVALID and its kin.
  */
-export function lerobotProfile(source: PolicySource, options: PolicyOptions): Profile {
+export function lerobotConventions(source: PolicyDirectory, options: PolicyOptions): TrainingConventions {
   const { directory, configPath, manifest } = source
   refuseOpenpiOptions(source, options)
   const config = readConfig(configPath)
@@ -70,7 +70,7 @@ export function lerobotProfile(source: PolicySource, options: PolicyOptions): Pr
 }
 
 /** A LeRobot checkpoint says itself how it was trained; openpi's presets and statistics are others. */
-function refuseOpenpiOptions({ directory, manifest }: PolicySource, options: PolicyOptions): void {
+function refuseOpenpiOptions({ directory, manifest }: PolicyDirectory, options: PolicyOptions): void {
   const config = options.config ?? manifest?.config
   if (config)
     throw refuse(

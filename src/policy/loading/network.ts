@@ -8,16 +8,16 @@ import { openTensors, storesOf } from '../../families/pi0/open-tensors.js'
 import { PeftTensors } from '../../families/pi0/peft/tensors.js'
 import type { TensorStore } from '../../storage/tensor-source.js'
 import { type Checks, found } from './checklist.js'
-import type { PolicySource } from './directory.js'
-import type { PolicyOptions, Profile } from './openpi.js'
+import type { PolicyDirectory } from './directory.js'
+import type { PolicyOptions, TrainingConventions } from './openpi.js'
 import { checkEmbeddings, checkValues } from './weights.js'
 
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 
 /** The checkpoint: its config, and that its tensors are exactly those of that network. */
 export function inspectNetwork(
-  source: PolicySource | undefined,
-  profile: Profile | undefined,
+  source: PolicyDirectory | undefined,
+  profile: TrainingConventions | undefined,
   options: PolicyOptions,
   checks: Checks,
 ): ModelConfig | undefined {
@@ -65,8 +65,8 @@ export function inspectNetwork(
 /** Says what was merged. Throws POLICY_INVALID when the config trains adapters and there are none. */
 function checkAdapters(
   store: TensorStore,
-  { configPath, weightsPath }: PolicySource,
-  { name, lora }: Profile,
+  { configPath, weightsPath }: PolicyDirectory,
+  { name, lora }: TrainingConventions,
 ): string {
   if (store instanceof PeftTensors) return `${store.changed} tensors changed by ${store.directory}`
   if (store instanceof JaxTensors) {
@@ -88,8 +88,8 @@ function checkAdapters(
 
 /** The network with the horizon and the token length that it is served with. */
 function served(
-  source: PolicySource,
-  profile: Profile,
+  source: PolicyDirectory,
+  profile: TrainingConventions,
   { config, horizonIsKnown }: StoredModel,
 ): ModelConfig {
   const { name, modelType, actionHorizon } = profile

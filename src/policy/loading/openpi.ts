@@ -8,7 +8,7 @@ import type { ResizeMethod } from '../images/resize.js'
 import { type NormStats, readNormStats } from '../norm-stats.js'
 import type { Normalisation, NormalisationConvention } from '../normalise.js'
 import type { PromptForm } from '../prompt.js'
-import type { PolicySource } from './directory.js'
+import type { PolicyDirectory } from './directory.js'
 import { fileInside } from './files.js'
 import { fittingPresets, statsIn } from './fitting.js'
 import type { Manifest } from './manifest.js'
@@ -43,7 +43,7 @@ export interface PolicyOptions {
 }
 
 /** How a checkpoint must be served, as its directory and the caller say. */
-export interface Profile {
+export interface TrainingConventions {
   name: string
   /** What the profile is for; undefined takes the checkpoint's. */
   modelType?: ModelType
@@ -74,7 +74,7 @@ export interface Profile {
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 
 /** The profile of our own manifest or of an openpi checkpoint with a preset. Throws POLICY_INVALID and its kin. */
-export function openpiProfile(source: PolicySource, options: PolicyOptions): Profile {
+export function openpiConventions(source: PolicyDirectory, options: PolicyOptions): TrainingConventions {
   const { directory, manifest } = source
   const presetName = options.config ?? manifest?.config
   const preset = presetName === undefined ? undefined : presetOf(presetName, () => fittingPresets(source))
@@ -127,7 +127,7 @@ function checkAgainstPreset(manifest: Manifest, preset: Preset | undefined, name
     )
 }
 
-function embodimentOf({ directory, manifest }: PolicySource, preset: Preset | undefined): Embodiment {
+function embodimentOf({ directory, manifest }: PolicyDirectory, preset: Preset | undefined): Embodiment {
   const named = manifest?.embodiment
   if (typeof named === 'object') return named
   if (named !== undefined)
@@ -139,7 +139,7 @@ function embodimentOf({ directory, manifest }: PolicySource, preset: Preset | un
   return { ...EMBODIMENTS[preset.embodiment], ...(preset.deltaMask && { deltaMask: preset.deltaMask }) }
 }
 
-function normStatsPath(source: PolicySource, options: PolicyOptions, preset: Preset | undefined): string {
+function normStatsPath(source: PolicyDirectory, options: PolicyOptions, preset: Preset | undefined): string {
   const { directory, manifest } = source
   if (options.normStats) {
     const path = resolve(options.normStats)
@@ -158,7 +158,7 @@ function normStatsPath(source: PolicySource, options: PolicyOptions, preset: Pre
 }
 
 /** What there is in place of the statistics that a preset asks for. */
-function others(source: PolicySource): string {
+function others(source: PolicyDirectory): string {
   const found = statsIn(source.directory)
   if (found.length === 0) return ''
   const fit = fittingPresets(source)

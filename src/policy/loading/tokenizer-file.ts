@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { cachedSnapshot, huggingFaceCache, openpiCache } from '../../storage/downloads.js'
-import type { PolicySource } from './directory.js'
+import type { PolicyDirectory } from './directory.js'
 import { fileInside } from './files.js'
 
 const FILES = ['paligemma_tokenizer.model', 'tokenizer.model', 'tokenizer.json']
@@ -15,7 +15,7 @@ const REPOSITORY = 'google/paligemma-3b-pt-224'
  * and Hugging Face. Throws TOKENIZER_INVALID when there is none.
  */
 export function tokenizerPath(
-  { directory, manifest }: PolicySource,
+  { directory, manifest }: PolicyDirectory,
   options: { readonly tokenizer?: string },
 ): string {
   if (options.tokenizer) return resolve(options.tokenizer)
