@@ -52,7 +52,12 @@ const mutations: Mutation[] = [
   {
     name: "pi0's state token sees the actions",
     file: 'src/families/pi0/graphs/denoise.ts',
-    edits: [['pi05 ? (logits: Value) => logits : blockCausal(site, offsets)', '(logits: Value) => logits']],
+    edits: [
+      [
+        'variant.stateToken ? blockCausal(site, offsets) : (logits: Value) => logits',
+        '(logits: Value) => logits',
+      ],
+    ],
     test: NETWORK,
   },
   {
