@@ -178,15 +178,38 @@ void Session::setModulation(int steps, const std::vector<float>& table) {
   requireCount(table.size(), rows * stages_->modulationInput(), "modulation");
   if (tables_.count(steps) != 0) return;
   auto made = std::make_unique<StepTable>(driver_, rows, shape().modulation);
+  if (stages_->modulates())
+    makeRows(*made, rows, table);
+  else
+    uploadRows(*made, rows, table);
+  tables_[steps] = std::move(made);
+}
+
+void Session::uploadRows(const StepTable& made, int64_t rows, const std::vector<float>& table) {
+  const auto width = static_cast<size_t>(shape().modulation);
+  const cuda::PinnedBuffer staging(driver_, made.block.bytes());
+  std::memset(staging.as<char>(), 0, staging.bytes());
+  for (size_t row = 0; row < static_cast<size_t>(rows); ++row)
+    std::memcpy(staging.as<char>() + row * made.stride, table.data() + row * width, width * sizeof(float));
+  actStream().upload(made.block.address(), staging.as<char>(), staging.bytes());
+  actStream().synchronize();
+}
+
+void Session::makeRows(const StepTable& made, int64_t rows, const std::vector<float>& table) {
   const size_t size = table.size() * sizeof(float);
   const cuda::PinnedBuffer staging(driver_, size);
   const cuda::DeviceBuffer input(driver_, size);
   staging.fill(table.data(), size);
-  actStream().clear(made->block.address(), made->block.bytes());
-  actStream().upload(input.address(), staging.as<char>(), size);
-  stages_->modulate(actStream(), static_cast<int>(rows), input.address(), made->block.address(), made->stride);
+  try {
+    actStream().clear(made.block.address(), made.block.bytes());
+    actStream().upload(input.address(), staging.as<char>(), size);
+    stages_->modulate(actStream(), static_cast<int>(rows), input.address(), made.block.address(), made.stride);
+  } catch (...) {
+    // What was started still reads and writes these blocks.
+    driver_->streamSynchronize(actStream().raw());
+    throw;
+  }
   actStream().synchronize();
-  tables_[steps] = std::move(made);
 }
 
 void Session::check(const PerceiveInput& input) const {

@@ -104,6 +104,8 @@ class Session {
  private:
   struct Slot;
   struct StepTable;
+  void uploadRows(const StepTable& made, int64_t rows, const std::vector<float>& table);
+  void makeRows(const StepTable& made, int64_t rows, const std::vector<float>& table);
 
   Slot& slotAt(int slot);
   const Slot& slotAt(int slot) const;

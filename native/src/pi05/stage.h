@@ -77,13 +77,10 @@ class StageMaker {
   virtual std::unique_ptr<Stage> denoise(const DenoiseCall& call, const cuda::Stream& stream, Scratch scratch) = 0;
   /// Floats a step that Session::setModulation is given: the constants themselves, or what `modulate` makes them from.
   virtual int64_t modulationInput() const { return shape().modulation; }
+  /// Whether `modulate` makes the constants; otherwise they are given.
+  virtual bool modulates() const { return false; }
   /// Makes the constants of `steps` steps, one row each `stride` bytes, from input [steps, modulationInput].
-  virtual void modulate(const cuda::Stream& stream, int steps, cuda::DevicePtr input, cuda::DevicePtr rows,
-                        size_t stride) {
-    const auto bytes = static_cast<size_t>(shape().modulation) * sizeof(float);
-    for (int step = 0; step < steps; ++step)
-      stream.copy(rows + static_cast<size_t>(step) * stride, input + static_cast<size_t>(step) * bytes, bytes);
-  }
+  virtual void modulate(const cuda::Stream&, int, cuda::DevicePtr, cuda::DevicePtr, size_t) {}
 };
 
 }  // namespace turbopi::pi05
