@@ -70,7 +70,8 @@ inline void denoise(const pi05::ModelShape& shape, int64_t batch, int64_t prefix
       const int64_t at = row * shape.horizon * shape.actionDim + i;
       const float* factors = update + 3 * (at / shape.actionDim);
       const bool stays = given != nullptr && factors[1] == 0.0f && factors[2] == 0.0f;
-      v[at] = velocity(x[at], (stays ? given : modulation)[i % shape.modulation], mean,
+      const float* const constants = stays ? given : modulation;
+      v[at] = velocity(x[at], constants[i % shape.modulation], mean,
                        state == nullptr ? 0.0f : state[row * shape.actionDim + i % shape.actionDim]);
       next[at] = factors[0] * x[at] + factors[1] * v[at] + factors[2] * target[at];
     }

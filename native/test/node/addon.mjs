@@ -70,7 +70,7 @@ await assert.rejects(
 assert.throws(() => addon.openSession({ lanes: 2 }), /stages is not an object/)
 assert.throws(
   () => addon.openSession({ stages: { kind: 'toy' }, lanes: 2, slots: 2, device: 0 }),
-  /kind is toy, expected one of tensorrt/,
+  /kind is toy, expected one of cuda, tensorrt/,
 )
 ok('a session that can not open says why')
 
