@@ -172,7 +172,8 @@ function digestOf(bytes: Uint8Array): FileDigest {
   return hasher.end()
 }
 
-const sealed = (model: LoweredModel) =>
+/** What model.json holds: the model and a digest of it. */
+export const sealed = (model: LoweredModel) =>
   `${JSON.stringify({ ...model, sha256: sha256(JSON.stringify(model)) }, null, 2)}\n`
 
 /** The model that lies in a directory. Throws when there is none, or model.json is not as it was written. */

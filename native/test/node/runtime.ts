@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { type LoweredModel, sealed } from '../../../src/families/lowered-model.js'
 import type { ModelConfig } from '../../../src/families/pi0/config.js'
 import type { BuildProgress } from '../../../src/runtime/backend.js'
 import { loadAddon, type NativeAddon, probe } from '../../../src/runtime/gpu/addon.js'
@@ -54,12 +55,12 @@ const inputs = {
 const directory = process.env['TOY_MODEL']!
 writeFileSync(
   path.join(directory, 'model.json'),
-  JSON.stringify({
-    fingerprint: 'toy',
+  sealed({
+    key: 'toy',
     graphs: Object.fromEntries(
       Object.entries(inputs).map(([name, list]) => [name, { inputs: list, outputs: [] }]),
     ),
-  }),
+  } as unknown as LoweredModel),
 )
 
 const ok = (what: string) => console.log(`ok   ${what}`)
@@ -94,7 +95,7 @@ const info = {
   maxBatch: 2,
   lanes: 2,
   prefixSlots: 2,
-  fingerprint: 'toy',
+  weights: 'toy',
   config,
 } as const
 const session = await addon.openSession({
@@ -103,7 +104,7 @@ const session = await addon.openSession({
   slots: 2,
   device: 0,
 })
-const runtime = new GpuRuntime(info, 'TensorRT', session, async () => table)
+const runtime = new GpuRuntime(info, 'TensorRT', session, async () => table, () => {})
 const picture = (value: number) =>
   Uint8Array.from({ length: 48 }, (_, i) => (i % 2 ? value >> 8 : value & 255))
 const noise = Float32Array.of(0, 1, 2, 3, 4, 5)
