@@ -2,7 +2,7 @@ import t from 'tap'
 import { MOST_FINDINGS } from '../../../src/contract/guard.js'
 import type { ObservationImage } from '../../../src/contract/observation.js'
 import { checkEmbodiment, EMBODIMENTS, type Embodiment } from '../../../src/policy/embodiment.js'
-import { blackCamera } from '../../../src/policy/guard/cameras.js'
+import { blackCamera, FrozenCameras } from '../../../src/policy/guard/cameras.js'
 import { Guard } from '../../../src/policy/guard/guard.js'
 import { DEFAULT_GUARD, type GuardMode } from '../../../src/policy/guard/settings.js'
 import type { FeatureStats, NormStats } from '../../../src/policy/norm-stats.js'
@@ -149,6 +149,20 @@ t.test('a frozen camera', async t => {
   const refusing = robotWatch('refuse')
   refusing([0, 0], 0, 7)
   t.throws(() => refusing([0, 0], 3000, 7), { code: 'OBSERVATION_INVALID', message: /^camera: the picture/ })
+})
+
+t.test('a camera that moves in a corner of its picture is not frozen', async t => {
+  const cameras = new FrozenCameras()
+  const see = (changed: number, at: number) => {
+    const data = new Uint8Array(64 * 32 * 3)
+    data[changed] = 255
+    return cameras.see({ camera: { kind: 'array', dtype: 'uint8', shape: [64, 32, 3], data } }, at)
+  }
+  t.same(see(12, 0), [])
+  t.same(see(24, 1500), [])
+  t.same(see(36, 3000), [])
+  t.same(see(36, 4900), [])
+  t.match(see(36, 5000), [{ kind: 'camera_frozen', value: 2 }])
 })
 
 t.test('a black camera', async t => {
