@@ -11,6 +11,9 @@ export const BLACK = 8
 const SAMPLES = 512
 const GLANCES = 16
 
+/** Milliseconds between two looks at all samples: often enough for what is told after seconds. */
+const LOOK_EVERY = 100
+
 const bytesOf = (image: ObservationImage): Uint8Array => {
   const { buffer, byteOffset, byteLength } = image.kind === 'encoded' ? image.bytes : image.data
   return new Uint8Array(buffer, byteOffset, byteLength)
@@ -37,16 +40,22 @@ class Shown {
   readonly #glance = new Uint8Array(GLANCES)
   readonly #samples = new Uint8Array(SAMPLES)
   #length = -1
-  #sampled = false
   #since = 0
+  /** When all samples were last looked at; undefined while none are held. */
+  #looked: number | undefined
 
   /** Milliseconds for which the picture has been the same, up to the one seen `at`. */
   see(bytes: Uint8Array, at: number): number {
     const alike = sameSamples(bytes, this.#glance) && bytes.length === this.#length
-    const changed = alike ? !sameSamples(bytes, this.#samples) && this.#sampled : true
-    if (changed) this.#since = at
-    this.#sampled = alike
     this.#length = bytes.length
+    if (!alike) {
+      this.#since = at
+      this.#looked = undefined
+    } else if (this.#looked === undefined || at - this.#looked >= LOOK_EVERY) {
+      const changed = !sameSamples(bytes, this.#samples) && this.#looked !== undefined
+      if (changed) this.#since = at
+      this.#looked = at
+    }
     return at - this.#since
   }
 }
