@@ -11,14 +11,14 @@ from turbo_pi_client.openpi import WebsocketClientPolicy
 
 from .support import TcpProxy, observation, server_port
 
-SCHEDULES = 60
+SCHEDULES = 200
 AT_ONCE = 20
 LIMIT_S = 1
 """A call without an answer is to end this long after its deadline."""
 
 
 def port():
-    return server_port("--heartbeat", "300")
+    return server_port("--heartbeat", "1000")
 
 
 def weather_of(rng):
@@ -71,9 +71,11 @@ async def live(seed, lag):
         client = await tp.AsyncTurboPiClient.connect(
             f"127.0.0.1:{proxy.port}",
             robot=f"robot-{seed}",
-            backoff_ms=(10, 100),
-            connect_timeout_ms=500,
-            ready_timeout_ms=500,
+            # Attempts of many robots at once delay each other: were they given up before they can succeed, and begun again at
+            # once, a loaded machine would do nothing else.
+            backoff_ms=(10, 1000),
+            connect_timeout_ms=2000,
+            ready_timeout_ms=2000,
         )
         async with client:
             # Some calls wait for each other, as those of several tasks of one robot do.

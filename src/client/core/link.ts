@@ -11,7 +11,7 @@ export interface LinkOptions {
   expectedModel?: string | undefined
   /** Milliseconds that opening a connection may take. Default 10 000. */
   connectTimeoutMs?: number | undefined
-  /** Milliseconds that an open connection may stay silent before its `ready` has come. Default 40 000. */
+  /** Milliseconds that an open connection may take to its `ready`. Default 40 000. */
   readyTimeoutMs?: number | undefined
   /** First and longest pause before a new attempt, in milliseconds; each pause is twice the last, ± 20 %. */
   backoffMs?: readonly [first: number, longest: number] | undefined
@@ -42,8 +42,9 @@ export class Link {
   readonly #options: LinkOptions
   readonly #effects: LinkEffects
   #state: State = 'idle'
-  #heardAt = 0
-  /** When the state ends by itself, unless something is heard (`opened` to `ready`). */
+  /** When the state began; of `ready`: when the server was last heard. */
+  #since = 0
+  /** When the state ends by itself. */
   #limitMs = FOREVER
   #pauseMs: number
   #ready: Ready | undefined
@@ -77,9 +78,12 @@ export class Link {
     if (this.#state === 'connecting') this.#enter('opened', this.#options.readyTimeoutMs ?? 40_000, now)
   }
 
-  /** Anything at all has come from the server. */
+  /**
+   * Anything at all has come from the server. Until the link is ready that is not enough: pings of a server whose `welcome`
+   * has been lost would keep it waiting for good.
+   */
   heard(now: number): void {
-    if (this.#state !== 'connecting' && this.#state !== 'pausing') this.#heardAt = now
+    if (this.#state === 'ready') this.#since = now
   }
 
   /** The server is ready; or, on a connection that is ready, has exchanged its policy. */
@@ -144,19 +148,21 @@ export class Link {
 
   /** When `tick` has something to do. */
   get wakeAt(): number {
-    return this.#heardAt + this.#limitMs
+    return this.#since + this.#limitMs
   }
 
   tick(now: number): void {
     if (now < this.wakeAt) return
     if (this.#state === 'pausing') this.start(now)
     else if (this.#state === 'connecting') this.lose(lost(`No connection within ${this.#limitMs} ms.`), now)
-    else this.lose(lost(`Nothing was heard from the server for ${this.#limitMs} ms.`), now)
+    else if (this.#state === 'ready')
+      this.lose(lost(`Nothing was heard from the server for ${this.#limitMs} ms.`), now)
+    else this.lose(lost(`The connection was open, but not ready within ${this.#limitMs} ms.`), now)
   }
 
   #enter(state: State, limitMs: number, now: number): void {
     this.#state = state
-    this.#heardAt = now
+    this.#since = now
     this.#limitMs = limitMs
   }
 }

@@ -26,7 +26,7 @@ class LinkOptions:
     connect_timeout_ms: float = 10_000
     """How long opening a connection may take."""
     ready_timeout_ms: float = 40_000
-    """How long an open connection may stay silent before its `ready` has come."""
+    """How long an open connection may take to its `ready`."""
     backoff_ms: tuple[float, float] = (250, 5000)
     """First and longest pause before a new attempt; each pause is twice the last, ± 20 %."""
 
@@ -53,9 +53,10 @@ class Link:
     def __init__(self, options: LinkOptions, effects: LinkEffects) -> None:
         self._options = options
         self._effects = effects
-        self._heard_at = 0.0
+        self._since = 0.0
+        """When the state began; of `ready`: when the server was last heard."""
         self._limit_ms = math.inf
-        """When the state ends by itself, unless something is heard (`opened` to `ready`)."""
+        """When the state ends by itself."""
         self._pause_ms = options.backoff_ms[0]
         self._silence_ms = math.inf
         self.state: State = "idle"
@@ -71,9 +72,12 @@ class Link:
             self._enter("opened", self._options.ready_timeout_ms, now)
 
     def heard(self, now: float) -> None:
-        """Anything at all has come from the server."""
-        if self.state not in ("connecting", "pausing"):
-            self._heard_at = now
+        """
+        Anything at all has come from the server. Until the link is ready that is not enough: heartbeats of a server whose
+        `welcome` has been lost would keep it waiting for good.
+        """
+        if self.state == "ready":
+            self._since = now
 
     def ready(self, message: Message, generation: int, now: float) -> None:
         """The server is ready; or, on a connection that is ready, has exchanged its policy."""
@@ -141,7 +145,7 @@ class Link:
     @property
     def wake_at(self) -> float:
         """When `tick` has something to do."""
-        return self._heard_at + self._limit_ms
+        return self._since + self._limit_ms
 
     def tick(self, now: float) -> None:
         if now < self.wake_at:
@@ -150,12 +154,14 @@ class Link:
             self.start(now)
         elif self.state == "connecting":
             self.lose(_lost(f"No connection within {self._limit_ms:g} ms."), now)
-        else:
+        elif self.state == "ready":
             self.lose(_lost(f"Nothing was heard from the server for {self._limit_ms:g} ms."), now)
+        else:
+            self.lose(_lost(f"The connection was open, but not ready within {self._limit_ms:g} ms."), now)
 
     def _enter(self, state: State, limit_ms: float, now: float) -> None:
         self.state = state
-        self._heard_at = now
+        self._since = now
         self._limit_ms = limit_ms
 
 
