@@ -89,11 +89,11 @@ export class RequestParser {
   openpiObservation(value: unknown): { observation: Observation; passedOver: readonly string[] } {
     const nested = this.#forms.nested(value)
     const { roots } = this.#forms
-    const passedOver: string[] = []
-    const known: Record<string, unknown> = {}
-    for (const [key, field] of Object.entries(Object(nested)))
-      if (roots.has(key)) known[key] = field
-      else passedOver.push(key)
+    const passedOver = Object.keys(Object(nested)).filter(key => !roots.has(key))
+    const known =
+      passedOver.length === 0
+        ? nested
+        : Object.fromEntries(Object.entries(Object(nested)).filter(([key]) => roots.has(key)))
     return { observation: this.observation(known, 'msgpack'), passedOver }
   }
 

@@ -158,21 +158,23 @@ export class PolicyService {
       this.events.emit('accepted', { session, at: start, observation: request.observation, sampling })
       const answered = await (shared ? shared.join(caller, deadline) : inference.wait(caller, deadline))
       const end = performance.now()
-      const late = deadline !== undefined && end > deadline
-      const coalesced = shared !== undefined
-      // Field by field: an object that is spread and then changed is slow to make.
-      const { actions, horizon, actionSize, seed, truncated, served, model, stages } = answered
-      const guard = odd.length > 0 ? withFindings(answered.guard, odd) : answered.guard
-      const timing = { ...stages, totalMs: end - start }
-      const shares = { actions, horizon, actionSize, seed, truncated, guard, served, model }
-      const answer = { ...shares, coalesced, late, rtc, timing }
-      this.events.emit('answered', {
-        session,
-        at: end,
-        observation: request.observation,
-        sampling,
-        answer,
-      })
+      const { decodeMs, queueMs, visionMs, prefixMs, denoiseMs } = answered.stages
+      // Field by field: objects that are spread are slow to make.
+      const answer: InferenceAnswer = {
+        actions: answered.actions,
+        horizon: answered.horizon,
+        actionSize: answered.actionSize,
+        seed: answered.seed,
+        coalesced: shared !== undefined,
+        late: deadline !== undefined && end > deadline,
+        truncated: answered.truncated,
+        guard: odd.length > 0 ? withFindings(answered.guard, odd) : answered.guard,
+        rtc,
+        served: answered.served,
+        model: answered.model,
+        timing: { decodeMs, queueMs, visionMs, prefixMs, denoiseMs, totalMs: end - start },
+      }
+      this.events.emit('answered', { session, at: end, observation: request.observation, sampling, answer })
       return answer
     } catch (error) {
       this.events.emit('failed', { session, at: performance.now(), observation, error })
