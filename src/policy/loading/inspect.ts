@@ -24,7 +24,7 @@ const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 
 /**
  * Reads a policy directory and checks everything that could make it serve wrong actions in silence (design §4,
- * pi05-spec §7). Gives undefined when a check failed and `checks` goes on.
+ * network §7). Gives undefined when a check failed and `checks` goes on.
  */
 export function inspectPolicy(
   directory: string,
