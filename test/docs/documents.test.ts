@@ -47,7 +47,7 @@ function sectionsOf(path: string): Set<string> {
 function* sources(): Generator<string> {
   for (const folder of ['src', 'native', 'test', 'tools', 'loadtest', 'clients'])
     for (const file of readdirSync(repositoryPath(folder), { recursive: true }) as string[])
-      if (/\.(?:ts|mjs|cjs|cc|h|cu|cuh|py)$/.test(file) && !/node_modules|(?:^|\/)build/.test(file))
+      if (/\.(?:ts|mjs|cjs|cc|h|cu|cuh|py)$/.test(file) && !/node_modules|^build[\w-]*\//.test(file))
         yield `${folder}/${file}`
 }
 
@@ -62,7 +62,8 @@ t.test('every section of a reference that a comment cites is there', async t => 
     const text = readFileSync(repositoryPath(path), 'utf8')
     for (const [, name, list] of text.matchAll(/\b([\w-]+),? (§\d[\d.]*(?:, §\d[\d.]*)*)/g)) {
       const sections = references[name as keyof typeof references]
-      if (/^\d+$/.test(name!)) continue // of an RFC
+      // Ours are written small; others are standards.
+      if (!/^[a-z]/.test(name!)) continue
       if (!sections) problems.push(`${path}: "${name} ${list}" cites a document that is not there`)
       else
         for (const [, number] of list!.matchAll(/§(\d+(?:\.\d+)*)/g)) {
@@ -72,6 +73,31 @@ t.test('every section of a reference that a comment cites is there', async t => 
     }
   }
   t.ok(cited > 50, `${cited} citations`)
+  t.same(problems, [])
+})
+
+t.test('every file and every name of code that the architecture speaks of exists', async t => {
+  const problems: string[] = []
+  const files = [...sources(), ...all.map(({ path }) => path)]
+  const words = new Set(
+    files.flatMap(path =>
+      /\.md$/.test(path) ? [] : (readFileSync(repositoryPath(path), 'utf8').match(/\w+/g) ?? []),
+    ),
+  )
+  const { spans } = readDocument('docs/reference/architecture.md')
+  const isThere = (path: string) =>
+    existsSync(repositoryPath(path)) ||
+    existsSync(repositoryPath(`src/${path}`)) ||
+    files.some(file => file.endsWith(`/${path}`) || file.includes(`/${path.replace(/\/?$/, '/')}`))
+  for (const span of spans) {
+    if (/NAME|\*|^[-/]| /.test(span)) continue
+    if (/\/|\.(?:ts|mjs|cjs|cc|h)$/.test(span)) {
+      if (!isThere(span)) problems.push(`there is no file ${span}`)
+    } else if (/^[A-Za-z]\w*(?:\.[A-Za-z]\w*)*$/.test(span))
+      for (const name of span.split('.'))
+        if (!words.has(name) && !isThere(span)) problems.push(`no code says ${name}`)
+  }
+  t.ok(spans.length > 150, `${spans.length} names`)
   t.same(problems, [])
 })
 
