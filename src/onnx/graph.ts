@@ -224,7 +224,7 @@ export class GraphBuilder {
   cos = (value: Value) => this.apply('Cos', [value])
   swish = (value: Value) => this.multiply(value, this.apply('Sigmoid', [value]))
 
-  /** GELU in its tanh approximation (pi05-spec §3.2). */
+  /** GELU in its tanh approximation (network §3.2). */
   gelu = (value: Value) => this.apply('Gelu', [value], { approximate: { text: 'tanh' } })
 
   /** x rounded to x / step + zero, in uint8. */

@@ -30,7 +30,7 @@ export class Lowering {
 
   /**
    * The matrix [inputs, sum of outputs] of projections that read the same input. `rmsNorm` names the weight of the
-   * norm before them; its factor (1 + w) is folded into the rows (pi05-spec §6.4, §6.5).
+   * norm before them; its factor (1 + w) is folded into the rows (network §6.4, §6.5).
    */
   matrix(name: string, type: FloatType, projections: readonly Projection[], rmsNorm?: string): Weight {
     return once(name, type, this.sizeOf(projections), () => this.pack(projections, rmsNorm))
@@ -109,7 +109,7 @@ export class Lowering {
     })
   }
 
-  /** The token embedding times √width (pi05-spec §3.3), row by row: it is the largest tensor of all. */
+  /** The token embedding times √width (network §3.3), row by row: it is the largest tensor of all. */
   embedding(name: string, type: FloatType, tensor: string): Weight {
     const [rows, width] = this.tensors.shape(tensor) as [number, number]
     const rowsAtOnce = Math.max(1, Math.floor(2 ** 24 / width))

@@ -89,7 +89,7 @@ const camera = (key: string, slot: string | null, description: string, more: obj
 const format = 'turbo-pi.embodiment/1'
 const aloha = { layout: 'chw' as const }
 
-/** The robots of pi05-spec §4.5. */
+/** The robots of network §4.5. */
 export const EMBODIMENTS = {
   libero: {
     format,

@@ -12,7 +12,7 @@ const FLIP = [1, -1, -1, 1, 1, 1, 1, 1, -1, -1, 1, 1, 1, 1]
 const GRIPPERS = [6, 13]
 
 /**
- * ALOHA's linear gripper opening to the encoder angle of the pi models, 0…1 (pi05-spec §4.5): the linkage has an arm of
+ * ALOHA's linear gripper opening to the encoder angle of the pi models, 0…1 (network §4.5): the linkage has an arm of
  * 36 mm and a horn of 22 mm.
  */
 function gripperToAngle(opening: number): number {

@@ -18,7 +18,7 @@ export interface NormStats {
   actions: FeatureStats
 }
 
-/** Reads openpi's norm_stats.json (pi05-spec §2.3). Throws NORM_STATS_INVALID with the file and field. */
+/** Reads openpi's norm_stats.json (network §2.3). Throws NORM_STATS_INVALID with the file and field. */
 export function readNormStats(path: string): NormStats {
   if (path.endsWith('.safetensors')) throw lerobotStats(path)
   const parsed = readJson(path, 'NORM_STATS_INVALID')

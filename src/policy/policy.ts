@@ -31,7 +31,7 @@ export interface ActionChunk {
 
 /**
  * A loaded policy: what an observation means to the network and what its output means to the robot.
- * Pre- and post-processing are openpi's (pi05-spec §4), bit for bit.
+ * Pre- and post-processing are openpi's (network §4), bit for bit.
  */
 export interface Policy {
   readonly name: string

@@ -1,5 +1,5 @@
 /**
- * How a prompt becomes text for the tokenizer (pi05-spec §4.2). `plain` is the pi0 form (also pi05_libero's);
+ * How a prompt becomes text for the tokenizer (network §4.2). `plain` is the pi0 form (also pi05_libero's);
  * `state` writes the normalised state into the prompt in 256 bins; `line` is LeRobot's pi0, which leaves the prompt as it is.
  */
 export type PromptForm = 'plain' | 'state' | 'line'

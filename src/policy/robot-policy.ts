@@ -115,7 +115,7 @@ export class RobotPolicy implements Policy {
     return this.#decoder.close()
   }
 
-  /** Offsets become absolute in training joint space, then the joints are the robot's (pi05-spec §4.4). */
+  /** Offsets become absolute in training joint space, then the joints are the robot's (network §4.4). */
   #toRobot(chunk: Float64Array, state: Float64Array): void {
     const { deltaMask } = this.#parts.embodiment
     if (!deltaMask && !this.#joints) return

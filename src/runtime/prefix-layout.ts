@@ -52,7 +52,7 @@ function checkRow(row: PerceiveRow, index: number, config: ModelConfig): void {
     )
 }
 
-/** Lays observations out for the graphs (pi05-spec §3.10). Throws RUNTIME_FAILED when a row does not fit the config. */
+/** Lays observations out for the graphs (network §3.10). Throws RUNTIME_FAILED when a row does not fit the config. */
 export function layOut(rows: readonly PerceiveRow[], config: ModelConfig): PrefixLayout {
   for (const [index, row] of rows.entries()) checkRow(row, index, config)
   const perImage = tokensPerImage(config)

@@ -1,5 +1,5 @@
 /**
- * The network in plain float64, written from pi05-spec §3 and for reading: no packing, no folding, nothing dropped. Masked
+ * The network in plain float64, written from network §3 and for reading: no packing, no folding, nothing dropped. Masked
  * cameras and padding stay in the sequence and are masked, as in the official implementations. Shares no code with src/.
  */
 import type { ModelConfig } from '../../src/families/pi0/config.js'

@@ -104,7 +104,13 @@ const session = await addon.openSession({
   slots: 2,
   device: 0,
 })
-const runtime = new GpuRuntime(info, 'TensorRT', session, async () => table, () => {})
+const runtime = new GpuRuntime(
+  info,
+  'TensorRT',
+  session,
+  async () => table,
+  () => {},
+)
 const picture = (value: number) =>
   Uint8Array.from({ length: 48 }, (_, i) => (i % 2 ? value >> 8 : value & 255))
 const noise = Float32Array.of(0, 1, 2, 3, 4, 5)

@@ -103,7 +103,7 @@ export function residual(g: GraphBuilder, x: Value, y: Value): Value {
   return g.add(x, g.cast(y, 'float32'))
 }
 
-/** x / √(mean(x²) + ε) over the last axis, in float32; the factor (1 + w) is in the weights that follow (pi05-spec §3.3). */
+/** x / √(mean(x²) + ε) over the last axis, in float32; the factor (1 + w) is in the weights that follow (network §3.3). */
 export function rmsNorm({ g, config }: Site, x: Value, width: number): Value {
   const variance = g.add(g.meanSquare(x, width), g.floats('float32', config.rmsNormEps))
   return g.multiply(x, g.reciprocal(g.sqrt(variance)))
@@ -118,7 +118,7 @@ export const foldedNorm = (weight: string): NormedInput => ({
   channelSizes: rmsNormSizes(weight),
 })
 
-/** down(gelu(gate(h)) ⊙ up(h)), gate and up in one product (pi05-spec §3.3). */
+/** down(gelu(gate(h)) ⊙ up(h)), gate and up in one product (network §3.3). */
 export function gatedMlp(site: Site, h: Value, layer: string, mlpDim: number, input: NormedInput): Value {
   const { g } = site
   const up = `${layer}.mlp.up_proj.weight`
@@ -136,7 +136,7 @@ export interface RopeTables {
   sin: Value
 }
 
-/** cos and sin of position·θ^(−2i/d), [rows, positions, 1, d/2] in float32, of int64 positions [rows, positions] (pi05-spec §3.4). */
+/** cos and sin of position·θ^(−2i/d), [rows, positions, 1, d/2] in float32, of int64 positions [rows, positions] (network §3.4). */
 export function ropeTables(g: GraphBuilder, positions: Value, headDim: number, theta: number): RopeTables {
   const frequencies = Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim))
   const angles = g.multiply(
@@ -167,7 +167,7 @@ export const headsFirst = (g: GraphBuilder, x: Value) => g.transpose(x, [0, 2, 1
 
 /**
  * Queries, keys and values of normalised tokens, in one product. Queries carry the scale d^−½, and the heads that share a
- * key/value head are folded into rows: [rows, kvHeads, (heads/kvHeads)·positions, d] (pi05-spec §3.5).
+ * key/value head are folded into rows: [rows, kvHeads, (heads/kvHeads)·positions, d] (network §3.5).
  */
 export function queriesKeysValues(
   site: Site,

@@ -1,7 +1,7 @@
 import { TurboPiError } from '../../errors.js'
 import { isModelType, MODEL_TYPES, type ModelType, variantOf } from './variant.js'
 
-/** SigLIP vision tower (pi05-spec §1). */
+/** SigLIP vision tower (network §1). */
 export interface VisionConfig {
   width: number
   depth: number
@@ -13,7 +13,7 @@ export interface VisionConfig {
   layerNormEps: number
 }
 
-/** One Gemma transformer; prefix and expert share depth, heads, kvHeads and headDim (pi05-spec §1). */
+/** One Gemma transformer; prefix and expert share depth, heads, kvHeads and headDim (network §1). */
 export interface GemmaConfig {
   width: number
   depth: number
@@ -78,7 +78,7 @@ const GEMMA_VARIANTS: Readonly<Record<string, GemmaConfig>> = {
   gemma_2b: GEMMA_2B,
 }
 
-/** What openpi's converter leaves out of its config.json: the released models' values (pi05-spec §1, §2.3). */
+/** What openpi's converter leaves out of its config.json: the released models' values (network §1, §2.3). */
 const RELEASED = {
   vocabSize: 257_152,
   cameraSlots: ['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb'],
@@ -182,7 +182,7 @@ const visionConfig = (fields: Fields): VisionConfig => ({
 
 /**
  * Reads a config.json: a full description with its own sizes, openpi's converter's (variants by name) or LeRobot's.
- * `tensorNames` says what the file leaves open: a checkpoint with `time_mlp_in` is pi05 (pi05-spec §2.3).
+ * `tensorNames` says what the file leaves open: a checkpoint with `time_mlp_in` is pi05 (network §2.3).
  * Throws CHECKPOINT_INVALID.
  */
 export function parseModelConfig(json: unknown, path: string, tensorNames: Iterable<string>): ModelConfig {

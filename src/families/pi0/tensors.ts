@@ -1,7 +1,7 @@
 import type { GemmaConfig, ModelConfig } from './config.js'
 import { variantOf } from './variant.js'
 
-/** Prefixes of the canonical names: those of an openpi checkpoint (pi05-spec §2.1). */
+/** Prefixes of the canonical names: those of an openpi checkpoint (network §2.1). */
 export const VISION = 'paligemma_with_expert.paligemma.model.vision_tower.vision_model'
 export const PROJECTOR = 'paligemma_with_expert.paligemma.model.multi_modal_projector.linear'
 export const PREFIX = 'paligemma_with_expert.paligemma.model.language_model'
@@ -23,7 +23,7 @@ const FLAT_VISION = 'paligemma_with_expert.paligemma.model.vision_tower.'
 
 /**
  * The canonical name of a tensor in a file: without LeRobot's leading `model.`, and with the `vision_model` level that
- * transformers ≥ 5.6 leaves out (pi05-spec §2.2).
+ * transformers ≥ 5.6 leaves out (network §2.2).
  */
 export function canonicalName(name: string): string {
   const bare =
@@ -69,7 +69,7 @@ function addNorm(shapes: Shapes, name: string, width: number, adaptive: boolean)
   else shapes.set(`${name}.weight`, [width])
 }
 
-/** Every tensor that the network uses, by canonical name, with its shape (pi05-spec §2.1). */
+/** Every tensor that the network uses, by canonical name, with its shape (network §2.1). */
 export function expectedTensors(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
   const { vision, prefix, expert, actionDim } = config
   const { adaptiveNorms: adaptive, stateToken } = variantOf(config)

@@ -1,6 +1,6 @@
 import type { ModelConfig, TimeGrid } from './config.js'
 
-/** Times from 1 down at which a sampler of `steps` steps evaluates the velocity (pi05-spec §3.7). */
+/** Times from 1 down at which a sampler of `steps` steps evaluates the velocity (network §3.7). */
 export function timeGrid(steps: number, grid: TimeGrid): number[] {
   if (grid === 'lerobot') return Array.from({ length: steps }, (_, k) => 1 + k * (-1 / steps))
   const dt = Math.fround(-1 / steps)
@@ -15,7 +15,7 @@ export function modulatedTimes(config: ModelConfig, steps: number): number[] {
   return config.trainedDelay > 0 ? [...times, 0] : times
 }
 
-/** [times, expert width]: sine and cosine embeddings of the times in float32, computed in float64 (pi05-spec §3.6). */
+/** [times, expert width]: sine and cosine embeddings of the times in float32, computed in float64 (network §3.6). */
 export function timeEmbeddings(config: ModelConfig, times: readonly number[]): Float32Array {
   const { timeMinPeriod, timeMaxPeriod, expert } = config
   const half = expert.width / 2

@@ -16,7 +16,7 @@ export function boundsOf({ q01, q99, min, max }: FeatureStats, margin: number): 
   const from = q01 && q99 ? 'percentiles' : 'extremes'
   const [low, high] = from === 'percentiles' ? [q01, q99] : [min, max]
   if (!low || !high) return undefined
-  // With the 1e-6 of the normalisation (pi05-spec §4.3), so that a dimension that never moves has a margin too.
+  // With the 1e-6 of the normalisation (network §4.3), so that a dimension that never moves has a margin too.
   const reach = high.map((value, i) => (value - low[i]! + 1e-6) * margin)
   return {
     from,

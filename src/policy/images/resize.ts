@@ -20,7 +20,7 @@ const PRECISION_BITS = 22
 const HALF = 1 << (PRECISION_BITS - 1)
 
 /**
- * Fits an image into a black square, keeping its proportions (pi05-spec §4.1). `pillow` is bit-exact with
+ * Fits an image into a black square, keeping its proportions (network §4.1). `pillow` is bit-exact with
  * Pillow's BILINEAR through openpi's resize_with_pad; inner sizes are truncated, so 225 wide becomes 223.
  * An image of the right size is returned as it is.
  */

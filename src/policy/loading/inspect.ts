@@ -23,8 +23,8 @@ const MAX_IMAGE_PIXELS = 16_777_216
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 
 /**
- * Reads a policy directory and checks everything that could make it serve wrong actions in silence (design §4,
- * pi05-spec §7). Gives undefined when a check failed and `checks` goes on.
+ * Reads a policy directory and checks everything that could make it serve wrong actions in silence (network §7). Gives
+ * undefined when a check failed and `checks` goes on.
  */
 export function inspectPolicy(
   directory: string,

@@ -8,7 +8,7 @@ export interface LoraRanks {
   expert: number
 }
 
-/** One training config of openpi: how its checkpoints must be served (pi05-spec §4.6). */
+/** One training config of openpi: how its checkpoints must be served (network §4.6). */
 export interface Preset {
   modelType: ModelType
   actionHorizon: number

@@ -12,7 +12,7 @@ import { Inbox } from './frame-inbox.js'
 /** Requests of one client that may wait before its socket is no longer read. */
 const MAX_WAITING_FRAMES = 8
 
-/** WS /: openpi's protocol, byte for byte (pi05-spec §5), so that its clients work unmodified. */
+/** WS /: openpi's protocol, byte for byte (network §5), so that its clients work unmodified. */
 export function openpiRoute(
   app: FastifyInstance,
   served: Served,

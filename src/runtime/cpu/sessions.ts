@@ -140,7 +140,7 @@ export class Sessions {
 
   /**
    * What the denoise graph takes of the time, for each step and, where rows may be given, for theirs; computed once a
-   * step count (pi05-spec §6.1).
+   * step count (network §6.1).
    */
   private async modulation(steps: number): Promise<Float32Array[]> {
     const kept = this.modulations.get(steps)

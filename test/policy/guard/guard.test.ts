@@ -14,7 +14,7 @@ const robot: Embodiment = {
   state: [{ key: 'state', size: 2, description: '' }],
   actionSize: 2,
 }
-// The width of a dimension is q99 − q01 + 1e-6, as in normalising (pi05-spec §4.3).
+// The width of a dimension is q99 − q01 + 1e-6, as in normalising (network §4.3).
 const low = Float64Array.of(-1, 0)
 const high = Float64Array.of(1 - 1e-6, 10 - 1e-6)
 const zscore: FeatureStats = { mean: low, std: high }

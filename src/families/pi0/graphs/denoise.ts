@@ -29,7 +29,7 @@ interface Norm {
 
 /**
  * One denoise step: x → velocity, and the next x as the sum of x, velocity and target, each times its factor of the row
- * (pi05-spec §3.6, §3.7; `stepUpdates` makes the factors). A row that stays where it is, with factors 1, 0, 0, is given:
+ * (network §3.6, §3.7; `stepUpdates` makes the factors). A row that stays where it is, with factors 1, 0, 0, is given:
  * its time is 0, for checkpoints that were trained so.
  */
 export function denoiseGraph(site: Site): void {
@@ -129,7 +129,7 @@ function folded(site: Site): Norm[] {
   }))
 }
 
-/** pi0's suffix: the state token, then one token an action row with the time mixed in (pi05-spec §1). */
+/** pi0's suffix: the state token, then one token an action row with the time mixed in (network §1). */
 function stateAndActions(site: Site, x: Value, modulation: Value): Value {
   const { g, config } = site
   const { width } = config.expert

@@ -21,10 +21,10 @@ export function modulationSize(config: ModelConfig): number {
 
 /**
  * Time embeddings [N, width] → what the denoise graph takes of the time, [N, modulation size], all in float32. It
- * depends on the number of steps alone, so it is computed once for each (pi05-spec §6.1).
+ * depends on the number of steps alone, so it is computed once for each (network §6.1).
  *
  * pi05: per norm (1 + scale), shift and gate, from swish(W₂·swish(W₁·e + b₁) + b₂). pi0: the time's part of
- * action_time_mlp_in, with its bias (pi05-spec §3.6).
+ * action_time_mlp_in, with its bias (network §3.6).
  */
 export function modulationGraph(site: Site): void {
   const { g, config } = site

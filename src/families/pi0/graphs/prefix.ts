@@ -19,9 +19,9 @@ import { tokensPerImage } from '../config.js'
 import { EMBEDDING, PREFIX } from '../tensors.js'
 
 /**
- * Image embeddings and prompt tokens → K and V of every layer, K after RoPE (pi05-spec §3.3).
+ * Image embeddings and prompt tokens → K and V of every layer, K after RoPE (network §3.3).
  *
- * Masked cameras and prompt padding never enter (pi05-spec §3.10): `source` [B, P] says for each prefix position which
+ * Masked cameras and prompt padding never enter (network §3.10): `source` [B, P] says for each prefix position which
  * row of [all image embeddings ‖ all token embeddings] stands there, `lengths` [B] how many positions of a row are valid.
  */
 export function prefixGraph(site: Site): void {
@@ -69,7 +69,7 @@ function gemmaBlock(site: Site, x: Value, index: number, rope: RopeTables, paddi
   return { keys, values, x: residual(g, middle, mlp) }
 }
 
-/** The last layer: nothing but its keys and values is ever used (pi05-spec §6.2). */
+/** The last layer: nothing but its keys and values is ever used (network §6.2). */
 function keysAndValues(site: Site, x: Value, index: number, rope: RopeTables) {
   const { g, config } = site
   const { width, kvHeads, headDim } = config.prefix

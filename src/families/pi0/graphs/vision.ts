@@ -4,7 +4,7 @@ import { attend, dense, headsFirst, linear, residual, type Site } from '../block
 import { tokensPerImage } from '../config.js'
 import { PROJECTOR, VISION } from '../tensors.js'
 
-/** u8 images [n, size, size, 3] → image embeddings [n, tokens, prefix width] (pi05-spec §3.2). */
+/** u8 images [n, size, size, 3] → image embeddings [n, tokens, prefix width] (network §3.2). */
 export function visionGraph(site: Site): void {
   const { g, config } = site
   const { depth, imageSize } = config.vision
