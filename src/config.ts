@@ -114,8 +114,8 @@ export const SETTINGS = {
   guard: choice(
     'TURBO_PI_GUARD',
     'auto',
-    ['auto', 'report', 'clamp', 'refuse'],
-    'what to do with actions outside the bounds of the norm stats; auto is what policy.json says, else report',
+    ['auto', 'report', 'clamp', 'refuse', 'hold'],
+    'what to do with what the guards find; hold refuses until the robot is cleared; auto is what policy.json says, else report',
   ),
   guardMargin: integer(
     'TURBO_PI_GUARD_MARGIN',

@@ -29,6 +29,8 @@ export interface ActionChunk {
   truncated: boolean
   /** What the guard saw, as the server tells it. */
   guard: ActionsMessage['guard']
+  /** What became of `rtc`, as the server tells it: a lowered guidance weight, for example. Undefined when it was not asked for. */
+  rtc: ActionsMessage['rtc']
   /** Digest of the policy that acts. */
   model: string
   /** Milliseconds of each stage on the server. */
@@ -62,6 +64,7 @@ export function chunkOf(
     coalesced: message.coalesced,
     truncated: message.truncated,
     guard: message.guard,
+    rtc: message.rtc,
     model: message.model,
     serverTiming: message.server_timing,
   }

@@ -177,6 +177,14 @@ export class PolicyClient implements AsyncDisposable {
     this.#driver.tell(core => core.reset())
   }
 
+  /**
+   * Lets this robot go on that a guard of the server has stopped (RemoteError, ROBOT_HELD), once somebody has looked at it.
+   * False when there is no connection, or a server that holds no robots.
+   */
+  clearHold(): boolean {
+    return this.#driver.tell(core => core.clearHold())
+  }
+
   /** One exchange of time stamps with the server. Rejects when there is no connection, or a server without `time`. */
   async measureLink(timeoutMs = 1000): Promise<TimeSample> {
     let stop = () => {}

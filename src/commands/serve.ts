@@ -4,6 +4,7 @@ import { type Config, loadConfig, servedName, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { requireRuntime } from '../runtime/backends.js'
 import { createServer, type Policies } from '../server/standalone.js'
+import { HeldRobots } from '../service/held-robots.js'
 import { Metrics } from '../service/metrics.js'
 import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
@@ -69,12 +70,13 @@ export async function run(argv: string[]): Promise<number> {
 /** One for each policy that the settings name; the engines load in the background. */
 async function servedPolicies(config: Config, hooks: ServiceHooks): Promise<Policies> {
   const served: Served[] = []
+  const held = new HeldRobots()
   const named = config.policy.length > 0 ? config.policy : [{ name: undefined, directory: undefined }]
   for (const { name, directory } of named) {
     const parts = await configuredService(config, hooks, directory)
     const metrics = new Metrics(named.length > 1 ? name : undefined)
     served.push(
-      new Served(new PolicyService({ ...parts, metrics }), {
+      new Served(new PolicyService({ ...parts, metrics, held }), {
         name: name ?? servedName(parts.policy.name),
         maxImages: config.maxImages,
       }),

@@ -3,6 +3,7 @@ import type { ObservationSpec } from './observation.js'
 import type { ActionShape } from './schemas.js'
 import {
   actionsMessage,
+  ClearMessage,
   ErrorMessage,
   HeartbeatMessage,
   HelloMessage,
@@ -34,6 +35,7 @@ export function asyncApiDocument(spec: ObservationSpec, shape: ActionShape) {
       payload: observationMessageSchema(spec, shape, 'msgpack'),
     },
     reset: json(ResetMessage, 'Starts over, for example with a new episode.'),
+    clear: json(ClearMessage, 'Lets the robot go on that a guard has stopped.'),
     hello: json(HelloMessage, 'Names the robot and asks for answers with generations; once, after ready.'),
     time_request: json(TimeRequest, 'Asks for the server’s time.'),
   }

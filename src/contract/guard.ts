@@ -6,15 +6,18 @@ export const FINDING_KINDS = [
   'joint_position',
   'joint_step',
   'first_action',
+  'seam',
   'state_bounds',
   'state_jump',
+  'state_stuck',
+  'joints_swapped',
   'camera_frozen',
   'camera_black',
 ] as const
 
 const closed = { additionalProperties: false } as const
 
-const GuardFindingSchema = Type.Object(
+export const GuardFindingSchema = Type.Object(
   {
     kind: Type.Union(FINDING_KINDS.map(kind => Type.Literal(kind))),
     joint: Type.String({

@@ -14,6 +14,8 @@ export interface ServedChunk {
   /** What its offsets are from: the un-normalised state in training joint space. */
   readonly state: Float64Array
   readonly prompt: string | undefined
+  /** Row-major [horizon, actionSize], as it was answered. */
+  readonly rows: Float64Array
 }
 
 /** The chunk that is being executed. */

@@ -17,9 +17,10 @@ export const STREAM_PROTOCOLS: Readonly<Record<string, Wire>> = {
 
 /**
  * What a server takes and sends beyond the first messages of version 1, as `ready` lists it. `hello`: the message, its
- * `welcome`, and `generation` in every answer; `time`: its message; `heartbeat`: the server's, after a hello.
+ * `welcome`, and `generation` in every answer; `time`: its message; `heartbeat`: the server's, after a hello; `clear`: its
+ * message.
  */
-export const STREAM_FEATURES = ['hello', 'time', 'heartbeat'] as const
+export const STREAM_FEATURES = ['hello', 'time', 'heartbeat', 'clear'] as const
 
 const closed = { additionalProperties: false } as const
 const Seq = Type.Integer({
@@ -80,6 +81,17 @@ export const ResetMessage = Type.Object(
     title: 'reset',
     description:
       'Starts the next generation: no field is carried over any longer; unanswered observations are skipped.',
+  },
+)
+
+/** Lets the robot of this connection go on that a guard has stopped. */
+export const ClearMessage = Type.Object(
+  { type: Type.Literal('clear') },
+  {
+    ...closed,
+    title: 'clear',
+    description:
+      'Lets the robot that this connection has named go on, which a guard in mode hold has stopped. Somebody is to have looked at it.',
   },
 )
 
@@ -231,6 +243,7 @@ export interface ObservationMessage {
 export type ClientMessage =
   | ObservationMessage
   | Static<typeof ResetMessage>
+  | Static<typeof ClearMessage>
   | Static<typeof HelloMessage>
   | Static<typeof TimeRequest>
 

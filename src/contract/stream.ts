@@ -8,6 +8,7 @@ import type { RequestParser } from './parse.js'
 import type { SamplingOptions } from './sampling.js'
 import type { ActionShape, Wire } from './schemas.js'
 import {
+  ClearMessage,
   type ClientMessage,
   HelloMessage,
   type ObservationMessage,
@@ -35,6 +36,7 @@ export class StreamProtocol {
     const check = (wire: Wire) => ({
       observation: compileCheck(observationMessage(fields, shape, wire), 'BODY_MALFORMED'),
       reset: compileCheck(ResetMessage, 'BODY_MALFORMED'),
+      clear: compileCheck(ClearMessage, 'BODY_MALFORMED'),
       hello: compileCheck(HelloMessage, 'BODY_MALFORMED'),
       time: compileCheck(TimeRequest, 'BODY_MALFORMED'),
     })

@@ -47,6 +47,18 @@ const Joint = Type.Object(
         description: 'most from the state of the same index to the first row',
       }),
     ),
+    seam: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        description: 'most from the action of the chunk before that was due to the first row',
+      }),
+    ),
+    moves: Type.Optional(
+      Type.Union([Type.Literal('by'), Type.Literal('to')], {
+        description:
+          'what the action does to the state of the same index: moves it by so much, or to that value; a joint that it should move and that stands still is stuck',
+      }),
+    ),
   },
   closed,
 )
@@ -88,6 +100,18 @@ const camera = (key: string, slot: string | null, description: string, more: obj
 
 const format = 'turbo-pi.embodiment/1'
 const aloha = { layout: 'chw' as const }
+const moves = <M extends 'by' | 'to'>(how: M, names: readonly string[], unit?: string) =>
+  names.map(name => ({ name, ...(unit !== undefined && { unit }), moves: how }))
+const alohaArm = (side: string) => [
+  ...moves(
+    'to',
+    ['waist', 'shoulder', 'elbow', 'forearm roll', 'wrist angle', 'wrist rotate'].map(
+      name => `${side} ${name}`,
+    ),
+    'rad',
+  ),
+  { name: `${side} gripper` },
+]
 
 /** The robots of network §4.5. */
 export const EMBODIMENTS = {
@@ -107,6 +131,7 @@ export const EMBODIMENTS = {
     ],
     promptKey: 'prompt',
     actionSize: 7,
+    joints: [...moves('by', ['x', 'y', 'z', 'roll', 'pitch', 'yaw']), { name: 'gripper' }],
   },
   droid: {
     format,
@@ -139,6 +164,7 @@ export const EMBODIMENTS = {
     ],
     promptKey: 'prompt',
     actionSize: 14,
+    joints: [...alohaArm('left'), ...alohaArm('right')],
     jointTransform: 'aloha',
   },
 } as const satisfies Record<string, Embodiment>
@@ -202,9 +228,10 @@ function checkJoints(
     throw refuse(
       `"first" compares action and state, whose units differ under jointTransform ${jointTransform}.`,
     )
-  const beyond = joints.findIndex(({ first }, i) => first !== undefined && i >= stateSize)
-  if (beyond >= 0)
-    throw refuse(`joint ${joints[beyond]!.name} has "first", but the state has ${stateSize} numbers.`)
+  for (const [i, joint] of joints.entries())
+    for (const field of ['first', 'moves'] as const)
+      if (joint[field] !== undefined && i >= stateSize)
+        throw refuse(`joint ${joint.name} has "${field}", but the state has ${stateSize} numbers.`)
 }
 
 /** The observation schema's source; a LeRobot policy also takes the forms of LeRobot's batches. */

@@ -2,7 +2,7 @@ import type { GuardFinding, GuardReport } from '../contract/guard.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
-import type { ObservationWatch } from './guard/observation-watch.js'
+import type { RobotWatch } from './guard/robot-watch.js'
 import type { PreviousChunks } from './previous-chunk.js'
 
 /** An observation made ready for the network, and what `finish` needs of it later. */
@@ -58,8 +58,8 @@ export interface Policy {
   state(observation: Observation): Float64Array
   /** Brings what is left of a chunk back into the network's space, for real-time chunking. */
   readonly previousChunks: PreviousChunks
-  /** A guard for the observations of one robot. */
-  watch(): ObservationWatch
+  /** A guard for the observations and chunks of one robot. */
+  watch(): RobotWatch
   /** Un-normalises [actionHorizon, actionDim] and guards it. Throws ACTIONS_NOT_FINITE or ACTIONS_OUT_OF_BOUNDS. */
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk
   close(): Promise<void>

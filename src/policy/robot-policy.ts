@@ -6,7 +6,7 @@ import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
 import { blackCamera } from './guard/cameras.js'
 import { Guard } from './guard/guard.js'
-import type { ObservationWatch } from './guard/observation-watch.js'
+import { type RobotWatch, requirePassed } from './guard/robot-watch.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
 import { JOINT_TRANSFORMS, type JointTransform } from './joint-transform.js'
@@ -84,6 +84,7 @@ export class RobotPolicy implements Policy {
     const prepared = performance.now()
     const images = await this.#images(observation, wanted)
     const findings = images.flatMap((image, i) => (image && blackCamera(this.#slots[i]!.key, image)) ?? [])
+    requirePassed(findings, this.#parts.guard.mode)
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
     const row = {
       images,
@@ -107,7 +108,7 @@ export class RobotPolicy implements Policy {
     return { actions: chunk, guard }
   }
 
-  watch(): ObservationWatch {
+  watch(): RobotWatch {
     return this.#guard.watch(observation => this.state(observation))
   }
 

@@ -85,10 +85,11 @@ export function inferRoute(
       reply.raw.once('close', onClose)
       const answer = await service.infer(observation, sampling, {
         session: robot?.name ?? `${request.ip}:${request.socket.remotePort}`,
+        robot: robot?.name,
         signal: gone,
         deadlineMs,
       })
-      robot?.answered(performance.now() - arrived)
+      robot?.answered(served.name, performance.now() - arrived)
       if (wire === 'json') return jsonReply(answer)
       return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))
     },

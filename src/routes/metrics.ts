@@ -2,12 +2,16 @@ import type { FastifyInstance } from 'fastify'
 import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client'
 import { Type } from 'typebox'
 import type { Served } from '../service/served.js'
+import type { Robots } from './robots.js'
 
 /** GET /metrics: counters, queue and stage times of all policies, the robots' and the process's, in Prometheus' text format. */
-export function metricsRoute(app: FastifyInstance, policies: readonly Served[], robots: Registry): void {
+export function metricsRoute(app: FastifyInstance, policies: readonly Served[], robots: Robots): void {
   const processMetrics = new Registry()
   collectDefaultMetrics({ register: processMetrics })
-  const registries = [processMetrics, robots, ...policies.map(({ metrics }) => metrics.registry)]
+  // Policies of one server share their list of held robots.
+  const held = new Set(policies.map(({ current }) => current.service.held))
+  const numbered = [robots, ...held, ...policies.map(({ metrics }) => metrics)]
+  const registries = [processMetrics, ...numbered.map(({ registry }) => registry)]
   app.get(
     '/metrics',
     {

@@ -29,22 +29,24 @@ declare module 'fastify' {
   }
 }
 
-/** Lets requests name their robot. To be added after the hook that asks for keys: strangers fill no list. */
-export function robotNames(app: FastifyInstance, robots: Robots): void {
+/**
+ * Lets requests for a policy name their robot. To be added after the hook that asks for keys: strangers fill no list.
+ */
+export function robotNames(app: FastifyInstance, robots: Robots, policy: string): void {
   app.decorateRequest('robot', undefined)
   app.addHook('onRequest', async request => {
     request.robot = robots.of(request)
     if (request.ws && request.robot) robots.admit(request.robot)
   })
-  app.addHook('onError', async ({ robot }) => robot?.failed())
+  app.addHook('onError', async ({ robot }) => robot?.failed(policy))
 }
 
-/** A robot that has named itself. */
+/** A robot that has named itself. `policy`: the name under which what it asked is served. */
 export interface Robot {
   readonly name: string
-  answered(ageMs: number): void
-  skipped(reason: SkipReason): void
-  failed(): void
+  answered(policy: string, ageMs: number): void
+  skipped(policy: string, reason: SkipReason): void
+  failed(policy: string): void
 }
 
 interface Known extends Robot {
@@ -53,51 +55,53 @@ interface Known extends Robot {
 }
 
 /**
- * The robots that have named themselves, and their numbers. Each name costs memory and lines of /metrics, so their number
- * is bounded; one that has been away for a while makes room for another. A name is no proof of identity.
+ * The robots that have named themselves, and their numbers, by the policy that they ask. Each name costs memory and lines of
+ * /metrics, so their number is bounded; one that has been away for a while makes room for another. A name is no proof of identity.
  */
 export class Robots {
   readonly registry = new Registry()
   readonly #known = new Map<string, Known>()
+  /** Names of policies that robots have asked: as many as are served. */
+  readonly #policies = new Set<string>()
   readonly #limits: RobotLimits
-  readonly #answers: Counter<'robot'>
-  readonly #errors: Counter<'robot'>
-  readonly #skipped: Counter<'robot' | 'reason'>
-  readonly #connections: Gauge<'robot'>
-  readonly #age: Gauge<'robot'>
+  readonly #answers: Counter<'robot' | 'policy'>
+  readonly #errors: Counter<'robot' | 'policy'>
+  readonly #skipped: Counter<'robot' | 'policy' | 'reason'>
+  readonly #connections: Gauge<'robot' | 'policy'>
+  readonly #age: Gauge<'robot' | 'policy'>
 
   constructor(limits: RobotLimits) {
     this.#limits = limits
     const registers = [this.registry]
-    const labelNames = ['robot'] as const
+    const labelNames = ['robot', 'policy'] as const
     const name = (of: string) => `turbo_pi_robot_${of}`
     this.#answers = new Counter({
       name: name('answers_total'),
-      help: 'Action chunks answered, by robot.',
+      help: 'Action chunks answered, by robot and policy.',
       labelNames,
       registers,
     })
     this.#errors = new Counter({
       name: name('errors_total'),
-      help: 'Requests that ended in an error, by robot.',
+      help: 'Requests that ended in an error, by robot and policy.',
       labelNames,
       registers,
     })
     this.#skipped = new Counter({
       name: name('skipped_total'),
-      help: 'Observations skipped, by robot and reason.',
-      labelNames: ['robot', 'reason'],
+      help: 'Observations skipped, by robot, policy and reason.',
+      labelNames: [...labelNames, 'reason'],
       registers,
     })
     this.#connections = new Gauge({
       name: name('connections'),
-      help: 'Open WebSocket connections, by robot.',
+      help: 'Open WebSocket connections, by robot and policy.',
       labelNames,
       registers,
     })
     this.#age = new Gauge({
       name: name('observation_age_seconds'),
-      help: 'Age of the last answered observation when its answer left, by robot.',
+      help: 'Age of the last answered observation when its answer left, by robot and policy.',
       labelNames,
       registers,
     })
@@ -114,14 +118,20 @@ export class Robots {
 
   /** Throws ROBOT_INVALID for what is no name, and TOO_MANY_ROBOTS. */
   named(name: unknown): Robot {
+    const valid = this.checked(name)
+    const known = this.#known.get(valid) ?? this.#add(valid)
+    known.seenAt = performance.now()
+    return known
+  }
+
+  /** Throws ROBOT_INVALID for what is no name. */
+  checked(name: unknown): string {
     if (typeof name !== 'string' || !NAME.test(name))
       throw new TurboPiError(
         'ROBOT_INVALID',
         `A robot's name has 1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit; got ${JSON.stringify(name)}.`,
       )
-    const known = this.#known.get(name) ?? this.#add(name)
-    known.seenAt = performance.now()
-    return known
+    return name
   }
 
   /** Throws TOO_MANY_CONNECTIONS. */
@@ -134,14 +144,16 @@ export class Robots {
     )
   }
 
-  /** Counts a connection of a robot; returns what to call when it ends. Throws TOO_MANY_CONNECTIONS. */
-  connected({ name }: Robot): () => void {
+  /** Counts a connection of a robot to a policy; returns what to call when it ends. Throws TOO_MANY_CONNECTIONS. */
+  connected({ name }: Robot, policy: string): () => void {
     const robot = this.#known.get(name) ?? this.#add(name)
     this.admit(robot)
-    this.#connections.set({ robot: name }, ++robot.connections)
+    robot.connections += 1
+    this.#connections.inc(this.#labels(name, policy))
     return () => {
       robot.seenAt = performance.now()
-      this.#connections.set({ robot: name }, --robot.connections)
+      robot.connections -= 1
+      this.#connections.dec(this.#labels(name, policy))
     }
   }
 
@@ -157,12 +169,13 @@ export class Robots {
       name,
       connections: 0,
       seenAt: performance.now(),
-      answered: ageMs => {
-        this.#answers.inc({ robot: name })
-        this.#age.set({ robot: name }, ageMs / 1000)
+      answered: (policy, ageMs) => {
+        const labels = this.#labels(name, policy)
+        this.#answers.inc(labels)
+        this.#age.set(labels, ageMs / 1000)
       },
-      skipped: reason => this.#skipped.inc({ robot: name, reason }),
-      failed: () => this.#errors.inc({ robot: name }),
+      skipped: (policy, reason) => this.#skipped.inc({ ...this.#labels(name, policy), reason }),
+      failed: policy => this.#errors.inc(this.#labels(name, policy)),
     }
     this.#known.set(name, robot)
     return robot
@@ -173,9 +186,17 @@ export class Robots {
     for (const [name, { connections, seenAt }] of this.#known) {
       if (connections > 0 || seenAt > before) continue
       this.#known.delete(name)
-      for (const metric of [this.#answers, this.#errors, this.#connections, this.#age])
-        metric.remove({ robot: name })
-      for (const reason of ['superseded', 'expired', 'reset']) this.#skipped.remove({ robot: name, reason })
+      for (const policy of this.#policies) {
+        const labels = { robot: name, policy }
+        for (const metric of [this.#answers, this.#errors, this.#connections, this.#age])
+          metric.remove(labels)
+        for (const reason of ['superseded', 'expired', 'reset']) this.#skipped.remove({ ...labels, reason })
+      }
     }
+  }
+
+  #labels(robot: string, policy: string) {
+    this.#policies.add(policy)
+    return { robot, policy }
   }
 }

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { SETTINGS } from '../config.js'
 import { Turns } from '../routes/event-loop-turns.js'
 import { type Readiness, readyRoute } from '../routes/health.js'
+import { heldRoutes } from '../routes/held.js'
 import { inferRoute } from '../routes/infer.js'
 import { metadataRoute } from '../routes/metadata.js'
 import { errorReplies } from '../routes/problems.js'
@@ -76,7 +77,7 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
     async routes => {
       errorReplies(routes)
       sameOriginSockets(routes)
-      robotNames(routes, sockets.robots)
+      robotNames(routes, sockets.robots, served.name)
       if (options.logged)
         routes.setChildLoggerFactory((logger, bindings, childOptions) =>
           logger.child({ ...bindings, policy: served.name }, childOptions),
@@ -87,6 +88,7 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
         })
       metadataRoute(routes, served)
       readyRoute(routes, () => readiness ?? served.current.service)
+      heldRoutes(routes, served, sockets.robots)
       inferRoute(routes, served, { turns, bodyLimit })
       streamRoute(routes, served, { sockets, turns })
       openpiRoute(routes, served, { sockets, turns, home })

@@ -66,7 +66,7 @@ export async function createServer(
   await app.register(async routes => {
     healthRoute(routes)
     policiesRoutes(routes, policies, swap)
-    metricsRoute(routes, policies, app.turboPi!.sockets.robots.registry)
+    metricsRoute(routes, policies, app.turboPi!.sockets.robots)
     pageRoutes(routes, policies, config)
   })
   return app

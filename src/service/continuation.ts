@@ -87,3 +87,12 @@ function refuse(field: string, detail: string): TurboPiError {
   const pointer = `/options/rtc/${field}`
   return new TurboPiError('OPTIONS_INVALID', `${pointer} ${detail}`, { fields: [{ pointer, detail }] })
 }
+
+/** The row of the chunk being executed that was due when the observation was taken, as the caller says; undefined without. */
+export function executedRow(rtc: RtcOptions | undefined, actionSize: number): Float64Array | undefined {
+  if (!rtc || 'chunkId' in rtc.previous) return undefined
+  const { previous } = rtc
+  const [rows, from] = 'rows' in previous ? [previous.rows, 0] : [previous.served.rows, previous.consumed]
+  const row = rows.subarray(from * actionSize, (from + 1) * actionSize)
+  return row.length === actionSize ? row : undefined
+}

@@ -14,6 +14,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1
 export interface Caller {
   /** The queue is fair between sessions: one a WebSocket connection, one an HTTP client. */
   session: string
+  /** The robot's name, where it has one: what a guard holds it by. */
+  robot?: string | undefined
   /** Aborted when the caller goes away. */
   signal?: AbortSignal
   /** Milliseconds from now after which an answer is of no use; work past it is not started. */
@@ -155,6 +157,7 @@ export class Inference {
         actions: result.actions,
         state: prepared.state,
         prompt: this.request.observation.prompt,
+        rows: actions,
       },
       truncated,
       model,

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { TurboPiError } from '../errors.js'
+import { GuardRefusal } from '../policy/guard/refusal.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
 import type { Answered, Failed, ServiceListener } from './events.js'
 
@@ -21,7 +22,7 @@ export class Metrics implements ServiceListener {
   )
   readonly #findings = new Counter({
     name: 'turbo_pi_guard_findings_total',
-    help: 'Answers in which a guard found something, by its kind.',
+    help: 'Answers and refusals in which a guard found something, by its kind.',
     labelNames: ['kind'],
     registers: [this.registry],
   })
@@ -142,6 +143,7 @@ export class Metrics implements ServiceListener {
     // Callers that go away, or send something newer, are no fault; `dropped` counts the work.
     if (error instanceof TurboPiError && error.code === 'REQUEST_CANCELLED') return
     this.#errors.inc({ code: error instanceof TurboPiError ? error.code : 'INTERNAL' })
+    if (error instanceof GuardRefusal) this.#findings.inc({ kind: error.finding.kind })
   }
 
   superseded(): void {

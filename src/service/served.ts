@@ -71,7 +71,8 @@ export class Served {
    * observations or gives other actions, and whatever keeps the next one from starting; the old one then goes on.
    */
   async swap(parts: ServiceParts, { anyShape = false }: SwapOptions = {}): Promise<void> {
-    const next = new PolicyService({ ...parts, metrics: this.metrics })
+    const { held } = this.#current.service
+    const next = new PolicyService({ ...parts, metrics: this.metrics, held })
     try {
       this.#requireFree()
       if (!anyShape) requireSameShape(this.#current.service.metadata(), next.metadata())

@@ -1,22 +1,23 @@
 import { LRUCache } from 'lru-cache'
 import { CALLER_LEFT } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
-import { type GuardFinding, type GuardReport, MOST_FINDINGS } from '../contract/guard.js'
 import type { Observation, ObservationSpec } from '../contract/observation.js'
 import type { RtcReport } from '../contract/rtc.js'
 import type { SamplingOptions } from '../contract/sampling.js'
 import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { drawn } from '../families/pi0/sampling.js'
-import type { ObservationWatch } from '../policy/guard/observation-watch.js'
+import { GuardRefusal } from '../policy/guard/refusal.js'
+import type { RobotWatch } from '../policy/guard/robot-watch.js'
 import { modelIdentity } from '../policy/identity.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
 import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
-import { continued } from './continuation.js'
+import { continued, executedRow } from './continuation.js'
 import { ServiceEvents } from './events.js'
+import { HeldRobots } from './held-robots.js'
 import { type Caller, type Engine, Inference } from './inference.js'
 import { Metrics } from './metrics.js'
 import { type InferenceRequest, inferenceKey } from './same-inference.js'
@@ -52,6 +53,8 @@ export interface ServiceParts {
   warn?: (message: string, error: unknown) => void
   /** Where to count; a service that takes another's place goes on with its counters. Default: counters of its own. */
   metrics?: Metrics
+  /** The robots that guards have stopped; services of one server share it. Default: a list of its own. */
+  held?: HeldRobots
 }
 
 /** Sessions whose last observations are remembered by the guard. */
@@ -66,9 +69,10 @@ const LOGGED_ONE_IN = 1000
 export class PolicyService {
   readonly metrics: Metrics
   readonly events: ServiceEvents
+  readonly held: HeldRobots
   readonly #parts: ServiceParts
   readonly #coalescer = new Coalescer()
-  readonly #watches = new LRUCache<string, ObservationWatch>({ max: WATCHED_SESSIONS })
+  readonly #watches = new LRUCache<string, RobotWatch>({ max: WATCHED_SESSIONS })
   #engine: Engine | undefined
   #listenerErrors = 0
   #starting: Promise<void> | undefined
@@ -78,6 +82,7 @@ export class PolicyService {
   constructor(parts: ServiceParts) {
     this.#parts = parts
     this.metrics = parts.metrics ?? new Metrics()
+    this.held = parts.held ?? new HeldRobots()
     this.events = new ServiceEvents(error => this.#listenerFailed(error))
     this.events.listen(this.metrics)
     // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
@@ -114,8 +119,8 @@ export class PolicyService {
         undefined,
       )
     } catch (error) {
-      // What a real policy makes of a black picture may well leave its bounds; the stages ran all the same.
-      if (!(error instanceof TurboPiError && error.code === 'ACTIONS_OUT_OF_BOUNDS')) throw error
+      // What a real policy makes of a grey picture may well leave its bounds; the stages ran all the same.
+      if (!(error instanceof GuardRefusal)) throw error
     }
     if (this.#phase === 'starting') this.#phase = 'ready'
   }
@@ -140,16 +145,18 @@ export class PolicyService {
 
   /**
    * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
-   * REQUEST_CANCELLED, and the errors of the policy, the queue and the runtime.
+   * REQUEST_CANCELLED, ROBOT_HELD, and the errors of the policy, the queue and the runtime.
    */
   async infer(observation: Observation, options: SamplingOptions, caller: Caller): Promise<InferenceAnswer> {
     const start = performance.now()
-    const { session } = caller
+    const { session, robot } = caller
+    const watch = this.#watchOf(session)
     try {
       const engine = this.#readyEngine()
       if (caller.signal?.aborted) throw CALLER_LEFT
       const { request, rtc } = this.#resolved(observation, options)
-      const odd = this.#watchOf(session).see(request.observation, start)
+      if (watch.mode === 'hold') this.held.requireFree(robot)
+      const odd = watch.see(request.observation, start)
       const deadline = caller.deadlineMs === undefined ? undefined : start + caller.deadlineMs
       const key = inferenceKey(request)
       const shared = this.#coalescer.find(request, key)
@@ -157,20 +164,23 @@ export class PolicyService {
       const { sampling } = inference
       this.events.emit('accepted', { session, at: start, observation: request.observation, sampling })
       const answered = await (shared ? shared.join(caller, deadline) : inference.wait(caller, deadline))
+      if (watch.mode === 'hold') this.held.requireFree(robot)
       const end = performance.now()
+      const { actionSize } = answered
+      const { actions, guard } = watch.answer(answered, odd, executedRow(options.rtc, actionSize), end)
       const { decodeMs, queueMs, visionMs, prefixMs, denoiseMs } = answered.stages
       // Field by field: objects that are spread are slow to make.
       const answer: InferenceAnswer = {
-        actions: answered.actions,
+        actions,
         horizon: answered.horizon,
-        actionSize: answered.actionSize,
+        actionSize,
         seed: answered.seed,
         coalesced: shared !== undefined,
         late: deadline !== undefined && end > deadline,
         truncated: answered.truncated,
-        guard: odd.length > 0 ? withFindings(answered.guard, odd) : answered.guard,
+        guard,
         rtc,
-        served: answered.served,
+        served: actions === answered.actions ? answered.served : { ...answered.served, rows: actions },
         model: answered.model,
         timing: { decodeMs, queueMs, visionMs, prefixMs, denoiseMs, totalMs: end - start },
       }
@@ -178,8 +188,16 @@ export class PolicyService {
       return answer
     } catch (error) {
       this.events.emit('failed', { session, at: performance.now(), observation, error })
-      throw error
+      if (watch.mode !== 'hold' || robot === undefined || !(error instanceof GuardRefusal)) throw error
+      // What the robot does next is no continuation of what was seen before.
+      this.#watches.delete(session)
+      throw this.held.hold(robot, error.finding)
     }
+  }
+
+  /** An episode of a session begins, and its robot may stand elsewhere. */
+  startOver(session: string): void {
+    this.#watches.get(session)?.startOver()
   }
 
   /** A newer observation of `session` takes the place of one that waited, whose caller has left. */
@@ -230,7 +248,7 @@ export class PolicyService {
   }
 
   /** What watches the observations of a session. */
-  #watchOf(session: string): ObservationWatch {
+  #watchOf(session: string): RobotWatch {
     const known = this.#watches.get(session)
     if (known) return known
     const watch = this.#parts.policy.watch()
@@ -264,12 +282,6 @@ export class PolicyService {
     )
   }
 }
-
-/** A shared report with what was odd about this caller's own observations. */
-const withFindings = (guard: GuardReport, odd: readonly GuardFinding[]): GuardReport => ({
-  ...guard,
-  findings: [...odd, ...guard.findings].slice(0, MOST_FINDINGS),
-})
 
 function described({
   backend,

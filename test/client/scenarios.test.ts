@@ -113,6 +113,7 @@ class Stage {
       abort: () =>
         core.cancel(this.calls.get(value as string)!, Object.assign(new Error(), { code: 'ABORTED' }), now),
       reset: () => core.reset(),
+      clear: () => core.clearHold(),
       close: () => core.close(now),
     }
     acts[verb]?.()

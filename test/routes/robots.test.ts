@@ -32,13 +32,13 @@ t.test('a robot names itself in hello, query or header, and has numbers of its o
   openpi.send(encodeMsgpack(observation(4)))
   await openpi.frame()
   const metrics = await metricsOf(url)
-  t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-1"\} 2$/m)
-  t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-2"\} 2$/m)
-  t.match(metrics, /^turbo_pi_robot_errors_total\{robot="arm-1"\} 1$/m)
-  t.match(metrics, /^turbo_pi_robot_connections\{robot="arm-1"\} 1$/m)
-  t.match(metrics, /^turbo_pi_robot_observation_age_seconds\{robot="arm-1"\} 0\.\d+/m)
+  t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-1",policy="default"\} 2$/m)
+  t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-2",policy="default"\} 2$/m)
+  t.match(metrics, /^turbo_pi_robot_errors_total\{robot="arm-1",policy="default"\} 1$/m)
+  t.match(metrics, /^turbo_pi_robot_connections\{robot="arm-1",policy="default"\} 1$/m)
+  t.match(metrics, /^turbo_pi_robot_observation_age_seconds\{robot="arm-1",policy="default"\} 0\.\d+/m)
   openpi.socket.terminate()
-  const closed = /^turbo_pi_robot_connections\{robot="arm-2"\} 0$/m
+  const closed = /^turbo_pi_robot_connections\{robot="arm-2",policy="default"\} 0$/m
   let seen = ''
   void metricsOf(url)
   for (let tries = 0; tries < 100 && !closed.test(seen); tries += 1) seen = await metricsOf(url)

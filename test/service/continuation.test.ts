@@ -12,6 +12,7 @@ const served: ServedChunk = {
   actions: Float32Array.of(1, 2, 3, 4, 5, 6),
   state: Float64Array.of(0, 0),
   prompt: observation.prompt,
+  rows: Float64Array.of(1, 2, 4, 5),
 }
 const ask = (rtc: Partial<RtcOptions> = {}, steps = 10, model = tinyModel) =>
   continued(

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ObservationWatch } from '../../src/policy/guard/observation-watch.js'
+import { RobotWatch } from '../../src/policy/guard/robot-watch.js'
 import { StateWatch } from '../../src/policy/guard/state-watch.js'
 import { fakeObservation } from '../support/fake-policy.js'
 import { startServer, stopServers } from '../support/server.js'
@@ -10,7 +10,7 @@ const stateOf = ({ state }: ReturnType<typeof fakeObservation>) => state['observ
 const bounds = { from: 'percentiles', low: Float64Array.of(0, 0), high: Float64Array.of(9, 9) } as const
 
 async function serve(mode: 'report' | 'refuse') {
-  const watch = () => new ObservationWatch(mode, new StateWatch(bounds, ['lift', 'grip']), stateOf)
+  const watch = () => new RobotWatch(mode, stateOf, { states: new StateWatch(bounds, ['lift', 'grip']) })
   const server = await startServer({ runtime: { milliseconds: 1 }, policy: { watch } })
   const infer = (token: number) =>
     server.service.infer(fakeObservation(token), { noise: 1 }, { session: 'a' })
@@ -35,7 +35,7 @@ t.test('what a guard finds is in the answer and in the metrics', async t => {
 
 t.test('a guard that refuses costs no inference', async t => {
   const { runtime, infer } = await serve('refuse')
-  await t.rejects(infer(1e6), { code: 'OBSERVATION_INVALID', message: /^lift: far outside/ })
+  await t.rejects(infer(1e6), { code: 'OBSERVATION_INVALID', message: /^lift is 1000000, far outside/ })
   t.equal(runtime.calls.length, 0)
   t.ok(await infer(4))
 })

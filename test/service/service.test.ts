@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Observation } from '../../src/contract/observation.js'
 import type { SamplingOptions } from '../../src/contract/sampling.js'
 import { TurboPiError } from '../../src/errors.js'
+import { GuardRefusal } from '../../src/policy/guard/refusal.js'
 import type { Policy } from '../../src/policy/policy.js'
 import type { Caller } from '../../src/service/inference.js'
 import { inferenceKey, isSameInference } from '../../src/service/same-inference.js'
@@ -78,11 +79,12 @@ t.test('the self-test', async t => {
     {},
     {
       finish: () => {
-        throw new TurboPiError('ACTIONS_OUT_OF_BOUNDS', 'too far')
+        const finding = { kind: 'action_bounds', joint: 'lift', row: 0, value: 9, limit: 1 } as const
+        throw new GuardRefusal('ACTIONS_OUT_OF_BOUNDS', finding, 'too far')
       },
     },
   )
-  t.ok(guarded.ready, 'a guard that refuses what the policy makes of a black picture is no fault')
+  t.ok(guarded.ready, 'a guard that refuses what the policy makes of a grey picture is no fault')
 })
 
 t.test('an answer', async t => {

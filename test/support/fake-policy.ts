@@ -1,5 +1,5 @@
 import type { Observation } from '../../src/contract/observation.js'
-import { ObservationWatch } from '../../src/policy/guard/observation-watch.js'
+import { RobotWatch } from '../../src/policy/guard/robot-watch.js'
 import { modelIdentity } from '../../src/policy/identity.js'
 import { Normaliser } from '../../src/policy/normalise.js'
 import type { ActionChunk, Policy, PreparedObservation } from '../../src/policy/policy.js'
@@ -36,8 +36,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
     prepared: 0,
     closed: false,
     state: (observation: Observation) => observation.state['observation/state']!,
-    watch: () =>
-      new ObservationWatch('report', undefined, observation => observation.state['observation/state']!),
+    watch: () => new RobotWatch('report', observation => observation.state['observation/state']!, {}),
     previousChunks: new PreviousChunks({
       actionSize: 2,
       actionDim: tinyModel.actionDim,

@@ -112,6 +112,9 @@ class Stage:
     def do_reset(self, _):
         self.core.reset()
 
+    def do_clear(self, _):
+        self.core.clear_hold()
+
     def do_close(self, _):
         self.core.close(self.now)
 

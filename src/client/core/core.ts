@@ -183,6 +183,13 @@ export class ClientCore {
     if (this.ready) this.#effects.send({ type: 'reset' })
   }
 
+  /** Lets a robot go on that a guard of the server has stopped; false when the server cannot be told. */
+  clearHold(): boolean {
+    if (!this.ready || !this.#link.server?.features?.includes('clear')) return false
+    this.#effects.send({ type: 'clear' })
+    return true
+  }
+
   close(now: number): void {
     this.#end(new ConnectionError('CONNECTION_CLOSED', 'This client is closed.'))
     this.#link.close(now)

@@ -7,14 +7,18 @@ import type { NormStats } from '../norm-stats.js'
 import { requireFinite, watchBounds } from './action-bounds.js'
 import { type Bounds, boundsOf } from './bounds.js'
 import { Findings } from './findings.js'
-import { jointNames, watchJoints } from './joint-limits.js'
-import { ObservationWatch } from './observation-watch.js'
+import { hasLimits, jointNames, watchJoints } from './joint-limits.js'
+import { type MovedJoint, movedJoints } from './moved-joints.js'
+import { RobotWatch } from './robot-watch.js'
+import { SeamWatch } from './seam-watch.js'
 import type { GuardSettings } from './settings.js'
 import { StateWatch } from './state-watch.js'
+import { StuckWatch } from './stuck-watch.js'
+import { SwapWatch } from './swap-watch.js'
 
 /**
  * Watches what goes into a policy and what comes out of it. It is no emergency stop: it knows nothing of the world, and what
- * moves a robot must have its own. Throws POLICY_INVALID when it is to clamp or refuse and nothing gives it a limit.
+ * moves a robot must have its own. Throws POLICY_INVALID when it is to do more than report and nothing gives it a limit.
  */
 export class Guard {
   readonly #settings: GuardSettings
@@ -23,6 +27,7 @@ export class Guard {
   readonly #state: Bounds | undefined
   readonly #names: readonly string[]
   readonly #stateNames: readonly string[]
+  readonly #moved: readonly MovedJoint[]
 
   constructor(stats: NormStats, settings: GuardSettings, embodiment: Embodiment) {
     this.#settings = settings
@@ -30,10 +35,12 @@ export class Guard {
     this.#actions = boundsOf(stats.actions, settings.margin)
     this.#state = boundsOf(stats.state, settings.stateMargin)
     this.#names = jointNames(embodiment)
-    this.#stateNames = embodiment.state.flatMap(({ key, size }) =>
-      Array.from({ length: size }, (_, i) => `${key}[${i}]`),
-    )
-    if (settings.mode !== 'report' && !this.#actions && !embodiment.joints)
+    const { joints = [] } = embodiment
+    this.#moved = movedJoints(joints, this.#names, stats.state, stats.actions)
+    this.#stateNames = embodiment.state
+      .flatMap(({ key, size }) => Array.from({ length: size }, (_, i) => `${key}[${i}]`))
+      .map((place, i) => (joints[i]?.moves ? this.#names[i]! : place))
+    if (settings.mode !== 'report' && !this.#actions && !hasLimits(joints))
       throw new TurboPiError(
         'POLICY_INVALID',
         `The guard is to ${settings.mode}, but the norm stats have neither q01 and q99 nor min and max, and embodiment ${embodiment.name} has no limits of joints. Give one of them, or leave the guard at report.`,
@@ -47,13 +54,17 @@ export class Guard {
     const bounds = this.#actions
       ? `bounds from ${from[this.#actions.from]}`
       : 'no bounds, since the statistics have neither percentiles nor extremes'
-    return `${mode}: ${bounds}${this.#embodiment.joints ? ', limits of joints' : ''}`
+    return `${mode}: ${bounds}${hasLimits(this.#embodiment.joints ?? []) ? ', limits of joints' : ''}`
   }
 
   /** For one robot; `state` gives an observation's, in training joint space. */
-  watch(state: (observation: Observation) => Float64Array): ObservationWatch {
-    const states = this.#state && new StateWatch(this.#state, this.#stateNames)
-    return new ObservationWatch(this.#settings.mode, states, state)
+  watch(state: (observation: Observation) => Float64Array): RobotWatch {
+    const { joints } = this.#embodiment
+    return new RobotWatch(this.#settings.mode, state, {
+      states: this.#state && new StateWatch(this.#state, this.#stateNames),
+      moving: this.#moved.length > 0 ? [new StuckWatch(this.#moved), new SwapWatch(this.#moved)] : [],
+      seams: joints?.some(({ seam }) => seam !== undefined) ? new SeamWatch(joints, this.#names) : undefined,
+    })
   }
 
   /**

@@ -11,6 +11,10 @@ export const jointNames = ({ joints, actionSize }: Pick<Embodiment, 'joints' | '
     return joint.unit === undefined ? joint.name : `${joint.name} (${joint.unit})`
   })
 
+/** Whether a joint has any limit, or only names. */
+export const hasLimits = (joints: JointLimits): boolean =>
+  joints.some(({ name, unit, moves, ...limits }) => Object.values(limits).some(limit => limit !== undefined))
+
 /**
  * Watches rows [rows, joints] of robot actions against the limits of each joint: its position, the distance of the first row
  * from the state, and the step from row to row. Rows are changed in place when clamping; `state` is the robot's.

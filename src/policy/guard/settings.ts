@@ -1,7 +1,12 @@
-/** What happens to what a guard finds: it is reported; brought to the limit; or nothing is sent. */
-export const GUARD_MODES = ['report', 'clamp', 'refuse'] as const
+/**
+ * What happens to what a guard finds: it is reported; brought to the limit; nothing is sent; or nothing is sent, now and
+ * later, until somebody lets the robot go on.
+ */
+export const GUARD_MODES = ['report', 'clamp', 'refuse', 'hold'] as const
 
 export type GuardMode = (typeof GUARD_MODES)[number]
+
+export const refuses = (mode: GuardMode): boolean => mode === 'refuse' || mode === 'hold'
 
 export interface GuardSettings {
   mode: GuardMode

@@ -38,4 +38,8 @@ export class StateWatch {
     if (!outside) this.#last = { state, at }
     return findings.slice(0, MOST_FINDINGS)
   }
+
+  startOver(): void {
+    this.#last = undefined
+  }
 }

@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { compileCheck } from '../../contract/validate.js'
 import { readChecked } from '../checked-json.js'
 import { EmbodimentSchema } from '../embodiment.js'
+import { GUARD_MODES } from '../guard/settings.js'
 
 const File = (description: string) =>
   Type.String({ minLength: 1, description: `${description}; relative to the folder` })
@@ -39,9 +40,7 @@ export const ManifestSchema = Type.Object(
     guard: Type.Optional(
       Type.Object(
         {
-          mode: Type.Optional(
-            Type.Union([Type.Literal('report'), Type.Literal('clamp'), Type.Literal('refuse')]),
-          ),
+          mode: Type.Optional(Type.Union(GUARD_MODES.map(mode => Type.Literal(mode)))),
           margin: Type.Optional(Type.Number({ minimum: 0, description: 'share of q99 − q01' })),
           stateMargin: Type.Optional(Type.Number({ minimum: 0, description: 'the same for the state' })),
         },

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { WebSocket } from 'ws'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
-import type { Metrics } from '../../service/metrics.js'
+import type { Served } from '../../service/served.js'
 import { type Robot, type RobotLimits, Robots } from '../robots.js'
 
 export interface SocketLimits {
@@ -29,9 +29,10 @@ export class Sockets {
     }, limits.heartbeatMs).unref()
   }
 
-  /** `metrics` counts the connection. */
-  open(socket: WebSocket, protocol: string, metrics: Metrics, robot: Robot | undefined): Connection {
-    const connection = new Connection(socket, this.limits.sendBufferBytes, this.robots)
+  /** `served` counts the connection. */
+  open(socket: WebSocket, protocol: string, served: Served, robot: Robot | undefined): Connection {
+    const { metrics } = served
+    const connection = new Connection(socket, this.limits.sendBufferBytes, this.robots, served.name)
     if (robot) connection.belongTo(robot)
     this.#connections.add(connection)
     metrics.connected(protocol)
@@ -62,13 +63,16 @@ export class Connection {
   #idle: (() => void) | undefined
   #alive = true
   readonly #robots: Robots
+  /** The name under which is served what it is for. */
+  readonly #policy: string
   #robot: Robot | undefined
   #leave: (() => void) | undefined
   /** Called with every ping. */
   onBeat: (() => void) | undefined
 
-  constructor(socket: WebSocket, sendBufferBytes: number, robots: Robots) {
+  constructor(socket: WebSocket, sendBufferBytes: number, robots: Robots, policy: string) {
     this.#socket = socket
+    this.#policy = policy
     this.#robots = robots
     this.#sendBufferBytes = sendBufferBytes
     this.#closed = new Promise(resolve => {
@@ -98,7 +102,7 @@ export class Connection {
   /** Throws TOO_MANY_CONNECTIONS. */
   belongTo(robot: Robot): void {
     if (this.#robot?.name === robot.name) return
-    const left = this.#robots.connected(robot)
+    const left = this.#robots.connected(robot, this.#policy)
     this.#leave?.()
     this.#leave = left
     this.#robot = robot

@@ -25,7 +25,7 @@ export function openpiRoute(
     schema: { hide: true },
     handler: home,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, 'openpi', served.metrics, request.robot)
+      const connection = sockets.open(socket, 'openpi', served, request.robot)
       const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
       const session = new OpenpiSession(served, connection, {
         failed: error => request.log.error({ err: error }, 'A request of an openpi client failed'),
@@ -101,7 +101,7 @@ class OpenpiSession {
     const answer = await service.infer(
       observation,
       {},
-      { session: this.connection.caller, signal: this.#request },
+      { session: this.connection.caller, robot: this.connection.robot?.name, signal: this.#request },
     )
     const { visionMs, prefixMs, denoiseMs } = answer.timing
     this.connection.send(
@@ -115,7 +115,7 @@ class OpenpiSession {
       }),
     )
     const end = performance.now()
-    this.connection.robot?.answered(end - start)
+    this.connection.robot?.answered(this.served.name, end - start)
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end
   }
@@ -139,7 +139,7 @@ class OpenpiSession {
     this.#failed = true
     if (this.connection.gone.aborted) return
     const { title, code, status, detail } = problemOf(error)
-    this.connection.robot?.failed()
+    this.connection.robot?.failed(this.served.name)
     if (status >= 500) this.log.failed(error)
     this.connection.send(`${title} (${code})\n${detail}`)
     this.connection.close(1011, 'The previous frame says why.')

@@ -139,6 +139,8 @@ export class StreamSession {
           return this.#observe(message)
         case 'reset':
           return this.#reset()
+        case 'clear':
+          return this.#clear()
         case 'time':
           return this.#greeting.time(message, receivedAt)
         case 'hello':
@@ -173,6 +175,7 @@ export class StreamSession {
     const serving = this.#serving
     const inference = serving.service.infer(observation, sampling, {
       session: this.#connection.caller,
+      robot: this.#connection.robot?.name,
       signal: pending.cancellation,
       deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - age,
       acceptsLate: true,
@@ -201,7 +204,7 @@ export class StreamSession {
             obs_age_ms: age + performance.now() - arrived,
             valid_until: validUntil,
           }
-          this.#connection.robot?.answered(envelope.obs_age_ms)
+          this.#connection.robot?.answered(this.#served.name, envelope.obs_age_ms)
           if (serving === this.#serving) this.#recent.keep(envelope.chunk_id, answer.served)
           this.#connection.send(encodeActions(envelope, answer, this.#wire))
         })
@@ -234,7 +237,7 @@ export class StreamSession {
   #skip(pending: Pending, reason: SkipReason): void {
     pending.skipped = reason
     pending.cancellation.abort(CALLER_LEFT)
-    this.#connection.robot?.skipped(reason)
+    this.#connection.robot?.skipped(this.#served.name, reason)
     if (reason === 'superseded') this.#serving.service.superseded(this.#connection.caller)
     this.#send({ type: 'skipped', seq: pending.seq, ...this.#greeting.stamp, reason })
   }
@@ -242,6 +245,7 @@ export class StreamSession {
   #reset(): void {
     this.#reader.reset()
     this.#recent.clear()
+    this.#serving.service.startOver(this.#connection.caller)
     for (const pending of this.#pending) {
       if (!pending.skipped) this.#skip(pending, 'reset')
     }
@@ -251,10 +255,22 @@ export class StreamSession {
     this.#answeredSeq = -1
   }
 
+  /** Lets its robot go on that a guard has stopped. */
+  #clear(): void {
+    const { robot } = this.#connection
+    if (!robot)
+      throw new TurboPiError(
+        'ROBOT_INVALID',
+        'Robots are held by their names, and this connection gave none: say hello with one, or ask POST /robots/NAME/clear.',
+      )
+    const was = this.#serving.service.held.clear(robot.name)
+    this.#log.info({ robot: robot.name, was }, 'cleared')
+  }
+
   #fail(seq: number | null, error: unknown): void {
     const problem = problemOf(error)
     const { robot, session } = this.#connection
-    robot?.failed()
+    robot?.failed(this.#served.name)
     if (problem.status >= 500) this.#log.error({ err: error, session, robot: robot?.name }, problem.title)
     this.#send({ type: 'error', seq, ...this.#greeting.stamp, error: problem })
   }

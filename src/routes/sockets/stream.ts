@@ -57,7 +57,7 @@ export function streamRoute(
     },
     handler: upgradeRequired,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, socket.protocol, served.metrics, request.robot)
+      const connection = sockets.open(socket, socket.protocol, served, request.robot)
       const wire = STREAM_PROTOCOLS[socket.protocol]!
       const session = new StreamSession(served, connection, wire, request.log, settings)
       new Inbox(socket, connection, turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>

@@ -8,8 +8,9 @@ import { DEFAULT_GUARD, type GuardMode } from '../../../src/policy/guard/setting
 import type { FeatureStats, NormStats } from '../../../src/policy/norm-stats.js'
 import { smallConfig } from '../../families/models.js'
 
+const { joints: _, ...libero } = EMBODIMENTS.libero
 const robot: Embodiment = {
-  ...EMBODIMENTS.libero,
+  ...libero,
   name: 'two joints',
   state: [{ key: 'state', size: 2, description: '' }],
   actionSize: 2,
@@ -126,7 +127,7 @@ t.test('a state far from what was trained on', async t => {
   ])
   t.throws(() => robotWatch('refuse')([1e6, 0], 0), {
     code: 'OBSERVATION_INVALID',
-    message: /^state\[0\]: far outside the norm stats \(1000000, limit .* Nothing was computed/,
+    message: /^state\[0\] is 1000000, far outside the norm stats, whose limit is .* Nothing was computed/,
   })
   t.match(robotWatch('report')([8, 0.5], 0), [{ kind: 'state_bounds', joint: 'state[0]' }], 'swapped joints')
   t.same(robotWatch('refuse')([0.9, 9], 0), [])
@@ -148,7 +149,10 @@ t.test('a frozen camera', async t => {
   t.same(see([0, 0], 2100, 8), [], 'it moves again')
   const refusing = robotWatch('refuse')
   refusing([0, 0], 0, 7)
-  t.throws(() => refusing([0, 0], 3000, 7), { code: 'OBSERVATION_INVALID', message: /^camera: the picture/ })
+  t.throws(() => refusing([0, 0], 3000, 7), {
+    code: 'OBSERVATION_INVALID',
+    message: /^camera is 3, the number of seconds/,
+  })
 })
 
 t.test('a camera that moves in a corner of its picture is not frozen', async t => {
@@ -163,6 +167,98 @@ t.test('a camera that moves in a corner of its picture is not frozen', async t =
   t.same(see(36, 3000), [])
   t.same(see(36, 4900), [])
   t.match(see(36, 5000), [{ kind: 'camera_frozen', value: 2 }])
+})
+
+const mover: Embodiment = {
+  ...robot,
+  joints: [
+    { name: 'lift', unit: 'm', moves: 'by' },
+    { name: 'turn', unit: 'rad', moves: 'to' },
+  ],
+}
+
+/** Observations every 200 ms, each answered by the same rows. */
+function commanded(rows: number[], mode: GuardMode = 'report') {
+  const watch = new Guard(stats, { ...DEFAULT_GUARD, mode }, mover).watch(({ state }) => state['state']!)
+  const guard = { outOfBounds: 0, clamped: false, bounds: null, findings: [] }
+  let at = 0
+  return (...state: number[]) => {
+    at += 200
+    const found = watch.see({ state: { state: Float64Array.from(state) }, images: {} }, at)
+    watch.answer({ actions: Float64Array.from(rows), actionSize: 2, guard }, [], undefined, at)
+    return found
+  }
+}
+
+t.test('a joint that is to move and stands still', async t => {
+  const see = commanded([0.5, 3, 0.5, 3])
+  for (let i = 0; i <= 9; i += 1) t.same(see(0, 0.1 * i), [], 'nine times may be chance')
+  t.match(see(0, 1), [{ kind: 'state_stuck', joint: 'lift (m)', row: null, value: 10, limit: 10 }])
+  t.same(see(0.1, 1.1), [], 'it moves')
+
+  const to = commanded([0, 3, 0, 5])
+  for (let i = 0; i <= 9; i += 1) to(0.1 * i, 4)
+  t.match(to(1, 4), [{ kind: 'state_stuck', joint: 'turn (rad)' }], 'a target that changes commands a motion')
+  const resting = commanded([0.01, 4, 0.01, 4])
+  for (let i = 0; i < 30; i += 1) t.same(resting(0, 4), [], 'a robot at rest is not stuck')
+  const refusing = commanded([0.5, 3], 'refuse')
+  for (let i = 0; i <= 9; i += 1) refusing(0, 0.1 * i)
+  t.throws(() => refusing(0, 1), {
+    code: 'OBSERVATION_INVALID',
+    message: /^lift \(m\) is 10, the number of observations in which it stood still/,
+  })
+})
+
+t.test('the seam of two chunks', async t => {
+  const joints = [{ name: 'lift', unit: 'm', seam: 0.5 }, { name: 'grip' }]
+  const report = { outOfBounds: 0, clamped: false, bounds: null, findings: [] }
+  const seams = (mode: GuardMode) => {
+    const watch = new Guard(stats, { ...DEFAULT_GUARD, mode }, { ...robot, joints }).watch(
+      () => new Float64Array(2),
+    )
+    const answer = (rows: number[], at: number, executed?: number[]) =>
+      watch.answer(
+        { actions: Float64Array.from(rows), actionSize: 2, guard: report },
+        [],
+        executed && Float64Array.from(executed),
+        at,
+      )
+    return { watch, answer }
+  }
+  const { watch, answer } = seams('report')
+  t.same(answer([5, 0, 6, 0], 0).guard.findings, [], 'the first chunk has none')
+  t.same(answer([6.4, 9, 9, 0], 100).guard.findings, [], 'near to a row of the chunk before')
+  t.match(answer([10, 0], 200).guard, {
+    outOfBounds: 1,
+    findings: [{ kind: 'seam', joint: 'lift (m)', row: 0, value: 1, limit: 0.5 }],
+  })
+  t.match(
+    answer([10, 0], 300, [9, 0]).guard.findings,
+    [{ kind: 'seam', value: 1 }],
+    'of the row that was due, where it is known',
+  )
+  t.same(answer([0, 0], 9000).guard.findings, [], 'after a pause the robot may stand elsewhere')
+  watch.startOver()
+  t.same(answer([5, 0], 9100).guard.findings, [], 'and in a new episode')
+
+  const clamping = seams('clamp')
+  const rows = [2, 1, 3, 1]
+  clamping.answer([0, 0], 0)
+  const { actions, guard } = clamping.answer(rows, 100)
+  t.same([...actions], [0.5, 1, 3, 1])
+  t.match(guard, { outOfBounds: 1, clamped: true })
+  const refusing = seams('hold')
+  refusing.answer([0, 0], 0)
+  t.throws(() => refusing.answer(rows, 100), {
+    code: 'ACTIONS_OUT_OF_BOUNDS',
+    message: /^lift \(m\) of row 0 is 2, past its limit of distance from the chunk before, 0\.5/,
+  })
+})
+
+t.test('names alone are no limits', async t => {
+  const named = { ...robot, joints: [{ name: 'a', unit: 'rad', moves: 'by' as const }, { name: 'b' }] }
+  t.throws(() => new Guard(none, { ...DEFAULT_GUARD, mode: 'hold' }, named), { code: 'POLICY_INVALID' })
+  t.notMatch(new Guard(stats, DEFAULT_GUARD, named).description, /limits of joints/)
 })
 
 t.test('a black camera', async t => {
@@ -189,6 +285,10 @@ t.test('an embodiment whose limits cannot be meant is refused', async t => {
   wrong(
     { joints: [joint, { name: 'b', first: 1 }], state: [{ key: 's', size: 1, description: '' }] },
     /joint b has "first", but the state has 1 numbers/,
+  )
+  wrong(
+    { joints: [joint, { name: 'b', moves: 'by' }], state: [{ key: 's', size: 1, description: '' }] },
+    /joint b has "moves", but the state has 1 numbers/,
   )
   wrong(
     { joints: [{ name: 'a', first: 1 }, joint], jointTransform: 'aloha' },

@@ -27,7 +27,7 @@ class Peer extends EventEmitter {
 function setUp(limit: number) {
   const peer = new Peer()
   const socket = peer as unknown as WebSocket
-  const connection = new Connection(socket, 1000, new Robots({ maxRobots: 1, maxConnections: 1 }))
+  const connection = new Connection(socket, 1000, new Robots({ maxRobots: 1, maxConnections: 1 }), 'fake')
   return { peer, connection, inbox: new Inbox(socket, connection, new Turns(), limit) }
 }
 

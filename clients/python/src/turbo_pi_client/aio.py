@@ -169,6 +169,13 @@ class AsyncTurboPiClient:
         """Starts the next generation, for example with an episode: what waits is skipped, no field is carried over."""
         self._driver.tell(lambda core, _: core.reset())
 
+    def clear_hold(self) -> bool:
+        """
+        Lets this robot go on that a guard of the server has stopped (RemoteError, ROBOT_HELD), once somebody has looked at
+        it. False when there is no connection, or a server that holds no robots.
+        """
+        return self._driver.tell(lambda core, _: core.clear_hold())
+
     async def measure_link(self, timeout_ms: float = 1000) -> TimeSample:
         """One exchange of time stamps. Raises LinkError without a connection to a server that tells its time."""
         probe: asyncio.Future[TimeSample] = asyncio.get_running_loop().create_future()

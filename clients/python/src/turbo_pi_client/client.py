@@ -75,6 +75,9 @@ class TurboPiClient:
     def reset(self) -> None:
         self._loop.call(self._client.reset)
 
+    def clear_hold(self) -> bool:
+        return self._loop.call(self._client.clear_hold)
+
     def measure_link(self, timeout_ms: float = 1000) -> TimeSample:
         return self._loop.run(self._client.measure_link(timeout_ms))
 

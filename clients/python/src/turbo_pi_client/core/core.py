@@ -154,6 +154,13 @@ class ClientCore:
         if self.ready:
             self._effects.send({"type": "reset"})
 
+    def clear_hold(self) -> bool:
+        """Lets a robot go on that a guard of the server has stopped; False when the server cannot be told."""
+        if not self.ready or not has(self.server, "clear"):
+            return False
+        self._effects.send({"type": "clear"})
+        return True
+
     def close(self, now: float) -> None:
         self._end(LinkError("CONNECTION_CLOSED", "This client is closed."))
         self._link.close(now)

@@ -1,0 +1,65 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { GuardFindingSchema } from '../contract/guard.js'
+import { Problem } from '../contract/schemas.js'
+import type { Hold } from '../service/held-robots.js'
+import type { Served } from '../service/served.js'
+import type { Robots } from './robots.js'
+
+const Held = Type.Object(
+  {
+    robot: Type.String(),
+    since: Type.Number({ description: 'Unix milliseconds' }),
+    finding: GuardFindingSchema,
+  },
+  { additionalProperties: false },
+)
+
+const ClearReply = Type.Object(
+  {
+    robot: Type.String(),
+    was: Type.Union([Held, Type.Null()], { description: 'why it was held; null when it was not' }),
+  },
+  { additionalProperties: false },
+)
+
+const told = ({ robot, since, finding }: Hold) => ({ robot, since, finding })
+
+/** GET /robots/held: what guards in mode hold have stopped. POST /robots/NAME/clear: lets a robot go on. */
+export function heldRoutes(app: FastifyInstance, served: Served, robots: Robots): void {
+  const held = () => served.current.service.held
+  app.get(
+    '/robots/held',
+    {
+      schema: {
+        summary: 'Robots that a guard has stopped until they are cleared',
+        tags: ['robots'],
+        response: { 200: Type.Array(Held) },
+      },
+    },
+    async () => held().list.map(told),
+  )
+  app.post<{ Params: { robot: string } }>(
+    '/robots/:robot/clear',
+    {
+      schema: {
+        summary: 'Let a robot go on that a guard has stopped, once somebody has looked at it',
+        tags: ['robots'],
+        params: Type.Object({ robot: Type.String() }),
+        response: {
+          200: ClearReply,
+          '4xx': {
+            description: 'This is no name of a robot.',
+            content: { 'application/problem+json': { schema: Problem } },
+          },
+        },
+      },
+    },
+    async request => {
+      const robot = robots.checked(request.params.robot)
+      const was = held().clear(robot)
+      request.log.info({ robot, was }, 'cleared')
+      return { robot, was: was ? told(was) : null }
+    },
+  )
+}
