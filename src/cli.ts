@@ -18,6 +18,7 @@ const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> 
   motion: ['compare how chunks are executed under delay', () => import('./commands/motion/motion.js')],
   export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
   build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
+  clear: ['let a robot go on that a guard has stopped', () => import('./commands/clear.js')],
   swap: ['put another policy in the place of one that is served', () => import('./commands/swap.js')],
   cache: ['list or prune lowered models and engines', () => import('./commands/cache.js')],
   bench: ['time every stage of the served policy', () => import('./commands/bench/bench.js')],

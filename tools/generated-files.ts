@@ -3,8 +3,10 @@ import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
+import { jointNames } from '../src/policy/guard/joint-limits.js'
 import { checkPolicy } from '../src/policy/loading/load.js'
 import { createServer } from '../src/server/standalone.js'
+import { HeldRobots } from '../src/service/held-robots.js'
 import { Metrics } from '../src/service/metrics.js'
 import { Served } from '../src/service/served.js'
 import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
@@ -16,6 +18,7 @@ const LIBERO: ServiceMetadata = {
   observation: observationSpec(EMBODIMENTS.libero, undefined),
   shape: { horizon: 10, actionDim: 32, actionSize: 7 },
   defaultSteps: 10,
+  joints: jointNames(EMBODIMENTS.libero),
   trainedDelay: 0,
   model: null,
   runtime: null,
@@ -34,7 +37,11 @@ export async function generatedFiles(): Promise<Record<string, string>> {
 }
 
 async function openapi(): Promise<string> {
-  const described = { metadata: () => LIBERO, metrics: new Metrics() } as PolicyService
+  const described = {
+    metadata: () => LIBERO,
+    metrics: new Metrics(),
+    held: new HeldRobots(),
+  } as PolicyService
   const app = await createServer(
     [new Served(described, { name: 'libero' })],
     { ...loadConfig([], {}), apiKey: undefined },

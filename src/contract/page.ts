@@ -1,4 +1,5 @@
 import type { Static } from 'typebox'
+import type { GuardFinding } from './guard.js'
 import type { ObservationSpec } from './observation.js'
 import type { ServerTiming } from './server-timing.js'
 import type { ActionShape } from './wire.js'
@@ -9,6 +10,8 @@ export interface Metadata {
   observation: ObservationSpec
   shape: ActionShape
   defaultSteps: number
+  /** Names of the action's dimensions, with units where the embodiment has them. */
+  joints: readonly string[]
   /** Null while the engine is loading. */
   runtime: { backend: string; device: string; precision: string } | null
   /** JSON schema of the observation. */
@@ -28,6 +31,10 @@ export interface SeenSession {
   /** Keys of the images that it brought. */
   cameras: string[]
   actions: number[][]
+  /** Of its dimensions. */
+  joints: readonly string[]
+  /** What the guards found. */
+  findings: readonly GuardFinding[]
   server_timing: Static<typeof ServerTiming>
 }
 

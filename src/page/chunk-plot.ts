@@ -1,24 +1,22 @@
 import { compact, html, svg } from './dom.js'
 
-/** Names of LIBERO's action dimensions. */
-const LIBERO_ACTION = ['Δx', 'Δy', 'Δz', 'roll', 'pitch', 'yaw', 'grip']
-
 /** An action chunk as small multiples: one curve a dimension, on the range that has been seen of it. */
 export class ChunkPlot {
   readonly #host: HTMLElement
-  readonly #names: (dimension: number) => string
+  readonly #joints: readonly string[]
   #panels: Panel[] = []
 
-  constructor(host: HTMLElement, embodiment: string) {
+  /** `joints` are the names of the dimensions. */
+  constructor(host: HTMLElement, joints: readonly string[]) {
     this.#host = host
-    this.#names = at => (embodiment === 'libero' ? LIBERO_ACTION[at] : undefined) ?? `a${at}`
+    this.#joints = joints
   }
 
   /** `played` actions have been carried out, those before `replan` will be. */
   draw(chunk: readonly number[][], played?: number, replan?: number): void {
     const size = chunk[0]?.length ?? this.#panels.length
     if (size !== this.#panels.length) {
-      this.#panels = Array.from({ length: size }, (_, at) => new Panel(this.#names(at)))
+      this.#panels = Array.from({ length: size }, (_, at) => new Panel(this.#joints[at] ?? `action ${at}`))
       this.#host.replaceChildren(...this.#panels.map(panel => panel.element))
     }
     for (const [at, panel] of this.#panels.entries())

@@ -1,22 +1,32 @@
 import type { Metadata } from '../contract/page.js'
 import { byId, milliseconds } from './dom.js'
 import { pollFigures } from './figures.js'
+import { showHeld } from './findings.js'
 import { get, useKey } from './server.js'
 import { SessionsView } from './sessions.js'
 import { TabletopView } from './tabletop-view.js'
 import { TimeChart } from './time-chart.js'
 
-const { policy, observation, defaultSteps } = await untilReady()
+/** Between two looks at the robots that are held. */
+const HELD_MS = 2000
+
+const { policy, observation, defaultSteps, joints } = await untilReady()
 byId('columns', HTMLElement).hidden = false
 showFigures()
 const { embodiment } = observation
-const tabletop = embodiment === 'libero' ? new TabletopView({ policy, defaultSteps, setState }) : undefined
+const tabletop =
+  embodiment === 'libero' ? new TabletopView({ policy, defaultSteps, joints, setState }) : undefined
 if (!tabletop) setState('Connected')
 new SessionsView({
-  embodiment,
   secondary: tabletop !== undefined,
   isOwn: session => tabletop?.owns(session) ?? false,
 })
+
+const watchHeld = () => {
+  if (!document.hidden) void showHeld(byId('held-list', HTMLElement))
+}
+setInterval(watchHeld, HELD_MS)
+watchHeld()
 
 /** The server's metadata, once its engine is loaded. */
 async function untilReady(): Promise<Metadata> {

@@ -2,6 +2,7 @@ import { EPISODE_STEPS } from '../tabletop/episode.js'
 import { promptOf, SUITE, TASKS, type Task } from '../tabletop/tasks.js'
 import { ChunkPlot } from './chunk-plot.js'
 import { copyOf, html, milliseconds, part } from './dom.js'
+import { showFindings } from './findings.js'
 import { show } from './images.js'
 import { PlanOverlay } from './plan.js'
 import { REPLAN_AFTER, Robot, type RobotSettings } from './robot.js'
@@ -16,6 +17,8 @@ export interface RobotCardOptions {
   number: number
   settings: RobotSettings
   seed: number
+  /** Names of the action's dimensions. */
+  joints: readonly string[]
   /** The tally of a robot has changed. */
   onTally(): void
   /** Its stream has become ready, or has been lost. */
@@ -34,11 +37,11 @@ export class RobotCard {
   readonly #chunk: ChunkPlot
   readonly #trips: number[] = []
 
-  constructor({ number, settings, seed, onTally, onState }: RobotCardOptions) {
+  constructor({ number, settings, seed, joints, onTally, onState }: RobotCardOptions) {
     const name = `Robot ${number}`
     this.element.setAttribute('aria-label', name)
     this.#text('title', name)
-    this.#chunk = new ChunkPlot(part(this.element, 'chunk', HTMLElement), 'libero')
+    this.#chunk = new ChunkPlot(part(this.element, 'chunk', HTMLElement), joints)
     const client = openStream()
     for (const event of ['ready', 'lost'] as const) client.on(event, onState)
     this.robot = new Robot(
@@ -46,7 +49,10 @@ export class RobotCard {
       settings,
       {
         changed: () => this.draw(),
-        answered: ({ roundTripMs }) => this.#timed(roundTripMs),
+        answered: ({ roundTripMs, guard }) => {
+          this.#timed(roundTripMs)
+          showFindings(this.element, guard.findings)
+        },
         finished: (success, steps, task) => {
           const result = success ? 'Done' : 'Not done'
           this.#outcome(success ? 'good' : 'bad', `${result} in ${steps} steps: ${promptOf(task)}.`)

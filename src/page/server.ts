@@ -9,11 +9,16 @@ export function useKey(key: string): void {
 }
 
 /** GET of a path of this server; undefined when it cannot be reached. */
-export async function get(path: string): Promise<Response | undefined> {
+export const get = (path: string): Promise<Response | undefined> => ask('GET', path)
+
+/** POST without a body. */
+export const post = (path: string): Promise<Response | undefined> => ask('POST', path)
+
+async function ask(method: string, path: string): Promise<Response | undefined> {
   const key = keyOf()
   const headers: HeadersInit = key === null ? {} : { authorization: `Api-Key ${key}` }
   try {
-    return await fetch(path, { headers })
+    return await fetch(path, { method, headers })
   } catch {
     return undefined
   }

@@ -1,12 +1,12 @@
 import type { SeenSession, SeenSessions } from '../contract/page.js'
 import { ChunkPlot } from './chunk-plot.js'
 import { byId, compact, copyOf, html, milliseconds, part, row } from './dom.js'
+import { showFindings } from './findings.js'
 import { get } from './server.js'
 
 const INTERVAL_MS = 500
 
 export interface SessionsOptions {
-  embodiment: string
   /** The page has other things to show: no word of sessions unless the server watches them. */
   secondary: boolean
   /** Tells the page's own robots, which are shown already. */
@@ -41,7 +41,7 @@ export class SessionsView {
     for (const seen of sessions) {
       let card = this.#cards.get(seen.session)
       if (!card) {
-        card = new SessionCard(this.#options.embodiment)
+        card = new SessionCard(seen.joints)
         this.#cards.set(seen.session, card)
         list.append(card.element)
       }
@@ -65,11 +65,21 @@ class SessionCard {
   readonly #plot: ChunkPlot
   #count = 0
 
-  constructor(embodiment: string) {
-    this.#plot = new ChunkPlot(part(this.element, 'chunk', HTMLElement), embodiment)
+  constructor(joints: readonly string[]) {
+    this.#plot = new ChunkPlot(part(this.element, 'chunk', HTMLElement), joints)
   }
 
-  draw({ session, count, age_ms, prompt, state, cameras, actions, server_timing }: SeenSession): void {
+  draw({
+    session,
+    count,
+    age_ms,
+    prompt,
+    state,
+    cameras,
+    actions,
+    server_timing,
+    findings,
+  }: SeenSession): void {
     part(this.element, 'when', HTMLElement).textContent =
       `observation ${count}, ${milliseconds(age_ms)} ago, answered in ${milliseconds(server_timing.total_ms)}`
     if (count === this.#count) return
@@ -89,6 +99,7 @@ class SessionCard {
     part(this.element, 'state', HTMLElement).replaceChildren(
       ...Object.entries(state).map(([key, values]) => row(key, values.map(compact).join('  '))),
     )
+    showFindings(this.element, findings)
     this.#plot.draw(actions)
   }
 }

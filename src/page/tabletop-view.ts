@@ -5,6 +5,8 @@ import { RobotCard } from './robot-card.js'
 export interface TabletopOptions {
   policy: string
   defaultSteps: number
+  /** Names of the action's dimensions. */
+  joints: readonly string[]
   setState(state: 'Connected' | 'Connecting'): void
 }
 
@@ -117,6 +119,7 @@ export class TabletopView {
       number: index + 1,
       settings: this.#settings,
       seed: this.#seedOf(index),
+      joints: this.#options.joints,
       onTally: () => this.#showTally(),
       onState: () => this.#showState(),
     })

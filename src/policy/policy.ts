@@ -46,6 +46,8 @@ export interface Policy {
   readonly adapterPath?: string | undefined
   /** Numbers of a robot action. */
   readonly actionSize: number
+  /** What they are called, with units where the embodiment has them. */
+  readonly jointNames: readonly string[]
   readonly defaultSteps: number
   /** openpi's policy_metadata, sent as the first frame of its protocol. */
   readonly metadata: Readonly<Record<string, unknown>>

@@ -6,6 +6,7 @@ import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
 import { blackCamera } from './guard/cameras.js'
 import { Guard } from './guard/guard.js'
+import { jointNames } from './guard/joint-limits.js'
 import { type RobotWatch, requirePassed } from './guard/robot-watch.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
@@ -25,6 +26,7 @@ export class RobotPolicy implements Policy {
   readonly weightsPath: string
   readonly adapterPath: string | undefined
   readonly actionSize: number
+  readonly jointNames: readonly string[]
   readonly defaultSteps: number
   readonly metadata: Readonly<Record<string, unknown>>
   readonly #parts: PolicyParts
@@ -47,6 +49,7 @@ export class RobotPolicy implements Policy {
     this.weightsPath = parts.weightsPath
     this.adapterPath = parts.adapterPath
     this.actionSize = embodiment.actionSize
+    this.jointNames = jointNames(embodiment)
     this.defaultSteps = parts.defaultSteps
     this.metadata = parts.metadata
     this.#decoder = new ImageDecoder({

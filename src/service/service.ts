@@ -29,6 +29,8 @@ export interface ServiceMetadata {
   observation: ObservationSpec
   shape: ActionShape
   defaultSteps: number
+  /** Names of the action's dimensions, with units where the embodiment has them. */
+  joints: readonly string[]
   /** Rows that real-time chunking in mode trained may be given; 0: the checkpoint was not trained for it. */
   trainedDelay: number
   /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */
@@ -136,6 +138,7 @@ export class PolicyService {
         actionSize: policy.actionSize,
       },
       defaultSteps: policy.defaultSteps,
+      joints: policy.jointNames,
       trainedDelay: policy.model.trainedDelay,
       model: this.#engine?.model ?? null,
       runtime: this.#engine ? described(this.#engine.runtime) : null,

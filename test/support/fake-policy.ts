@@ -31,6 +31,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
     identity: 'fake',
     weightsPath: '/nowhere',
     actionSize: 2,
+    jointNames: ['lift (m)', 'grip'],
     defaultSteps: 2,
     metadata: { reset_pose: [0, 1] },
     prepared: 0,

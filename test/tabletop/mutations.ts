@@ -75,10 +75,11 @@ async function withObservation(
   change: (prepared: PreparedObservation, policy: Policy) => PreparedObservation,
 ): Promise<Policy> {
   const policy = await loadPolicy(TABLETOP)
-  const { name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata, previousChunks } =
-    policy
+  const { name, spec, model, identity, weightsPath, actionSize, jointNames, defaultSteps } = policy
+  const { metadata, previousChunks } = policy
   return {
-    ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata, previousChunks },
+    ...{ name, spec, model, identity, weightsPath, actionSize, jointNames, defaultSteps },
+    ...{ metadata, previousChunks },
     state: observation => policy.state(observation),
     watch: () => policy.watch(),
     prepare: async observation => change(await policy.prepare(observation), policy),

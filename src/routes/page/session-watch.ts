@@ -57,6 +57,8 @@ export class SessionWatch implements ServiceListener {
       ),
       cameras: Object.keys(observation.images),
       actions: actionRows(answer),
+      joints: this.#served.current.service.metadata().joints,
+      findings: answer.guard.findings,
       server_timing: serverTiming(answer),
     }))
   }
