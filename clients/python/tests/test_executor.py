@@ -1,6 +1,8 @@
 """The executor under a source and a clock that are the test's; a tick takes 100 ms."""
 
 import asyncio
+import dataclasses
+import json
 import threading
 import types
 import unittest
@@ -11,6 +13,10 @@ import numpy as np
 import turbo_pi_client as tp
 from turbo_pi_client.executor.delay import DelayEstimate
 
+from .support import REPOSITORY
+
+SCENARIOS = json.loads((REPOSITORY / "test/client/executor-scenarios.json").read_text())["scenarios"]
+
 
 class Asked:
     def __init__(self, observation, options):
@@ -20,6 +26,8 @@ class Asked:
     def answer(self, base, rows=6, chunk_id=0):
         """With a chunk whose actions are `base`, `base + 1`, …"""
         actions = np.arange(base, base + rows, dtype=float)[:, None]
+        if self.future.cancelled():
+            return
         self.future.set_result(types.SimpleNamespace(actions=actions, chunk_id=chunk_id, session="s", generation=0))
 
 
@@ -51,32 +59,100 @@ class Stage:
         return events
 
 
-class Executor(unittest.TestCase):
-    def test_aligned_merges_by_the_actions_that_have_passed(self):
-        stage = Stage()
-        self.assertEqual(stage.tick(), (None, "nothing"))
-        self.assertEqual(stage.play(1), [None])
-        self.assertEqual(len(stage.asked), 1, "one call at a time")
-        stage.asked[0].answer(0)
-        self.assertEqual(stage.play(4), [0, 1, 2, 3], "waiting before the first chunk costs no row")
-        self.assertEqual(len(stage.asked), 2, "half of the chunk is over")
-        self.assertEqual(stage.asked[1].observation, {"tick": 5}, "with the observation of that tick")
-        self.assertEqual(stage.play(1), [4])
-        stage.asked[1].answer(100)
-        self.assertEqual(stage.tick(), (102, "seam"), "two actions have passed since its observation")
-        self.assertEqual(stage.play(1), [103])
-        self.assertEqual(len(stage.asked), 3)
+class Scenario:
+    """A scenario of the file that both clients pass."""
 
-    def test_a_longer_delay_is_asked_for_earlier(self):
-        stage = Stage(execution_horizon=5)
+    def __init__(self, test, options):
+        self.test = test
+        if "rtc" in options:
+            options = {**options, "rtc": tp.RtcOptions(**options["rtc"])}
+        self.stage = Stage(**options)
+        self.events = []
+        tell = self.events.append
+        for event in (tp.Starved, tp.Stale, tp.Merged):
+            self.stage.executor.on(event, lambda told: tell({"event": type(told).__name__.lower(), **vars(told)}))
+        self.stage.executor.on(tp.Failed, lambda told: tell({"event": "failed", "message": str(told.error)}))
+
+    def play(self, actions, sources=None):
+        ticks = [self.stage.tick() for _ in actions]
+        self.test.assertEqual([action for action, _ in ticks], actions)
+        if sources:
+            self.test.assertEqual([source for _, source in ticks], sources)
+
+    def wait(self, ms):
+        self.stage.now += ms
+
+    def answer(self, value):
+        chunk = dict(value)
+        self.stage.asked[chunk.pop("call")].answer(**chunk)
+
+    def fail(self, value):
+        self.stage.asked[value["call"]].future.set_exception(RuntimeError(value["message"]))
+
+    def reset(self, _):
+        self.stage.executor.reset()
+
+    def session(self, name):
+        self.stage.session = name
+
+    def generation(self, number):
+        self.stage.generation = number
+
+    def asked(self, count):
+        self.test.assertEqual(len(self.stage.asked), count)
+
+    def observation(self, value):
+        self.test.assertEqual(self.stage.asked[value["call"]].observation, {"tick": value["tick"]})
+
+    def delay_ticks(self, count):
+        self.test.assertEqual(self.stage.executor.delay_ticks, count)
+
+    def rtc(self, value):
+        asked = self.stage.asked[value["call"]].options.rtc
+        if value["is"] is None:
+            self.test.assertIsNone(asked)
+        else:
+            self.test.assertEqual({name: dataclasses.asdict(asked)[name] for name in value["is"]}, value["is"])
+
+    def see_events(self, expected):
+        self.test.assertEqual(len(self.events), len(expected), self.events)
+        for event, part in zip(self.events, expected):
+            self.test.assertEqual({name: event.get(name) for name in part}, part)
+        self.events.clear()
+
+
+class Scenarios(unittest.TestCase):
+    """One test a scenario."""
+
+
+def scenario_test(given):
+    def test(self):
+        scenario = Scenario(self, given["options"])
+        for step in given["steps"]:
+            ((verb, value), *sources) = step.items()
+            with self.subTest(step=step):
+                getattr(scenario, "see_events" if verb == "events" else verb)(value, *(more for _, more in sources))
+
+    return test
+
+
+for number, given in enumerate(SCENARIOS):
+    name = "".join(letter if letter.isalnum() else "_" for letter in given["name"])
+    setattr(Scenarios, f"test_{number:02}_{name}", scenario_test(given))
+
+
+class Executor(unittest.TestCase):
+    def test_a_starved_robot_gets_what_a_function_makes_of_its_last_action(self):
+        stage = Stage(starvation=lambda last: last / 2)
         stage.play(1)
-        stage.now += 200
-        stage.asked[0].answer(0)
-        stage.play(2)
-        self.assertEqual(stage.executor.delay_ticks, 3)
-        self.assertEqual(len(stage.asked), 1)
+        stage.asked[0].answer(4, 1)
+        self.assertEqual(stage.play(3), [4, 2, 2])
+
+    def test_an_answer_on_its_way_is_cancelled_by_a_reset(self):
+        stage = Stage()
         stage.play(1)
-        self.assertEqual(len(stage.asked), 2, "four actions are left, three of them for the delay")
+        stage.executor.reset()
+        self.assertTrue(stage.asked[0].future.cancelled())
 
     def test_the_delay_is_the_longest_measured_and_sinks(self):
         delay = DelayEstimate()
@@ -86,55 +162,6 @@ class Executor(unittest.TestCase):
         for _ in range(100):
             delay.add(100)
         self.assertLess(delay.ms, 101)
-
-    def test_a_robot_without_an_action_holds_stops_or_does_what_it_is_told_and_says_so_once(self):
-        for starvation, expected in (("hold", 1), ("zero", 0), (lambda last: last / 2, 0.5)):
-            stage = Stage(starvation=starvation, grace_ticks=1)
-            starved = stage.told(tp.Starved)
-            stage.play(1)
-            stage.asked[0].answer(0, 2)
-            stage.play(2)
-            self.assertEqual(stage.tick(), (1, "grace"))
-            self.assertEqual([stage.tick(), stage.tick()], [(expected, "starved")] * 2)
-            self.assertEqual([event.tick for event in starved], [2], "told once")
-            stage.asked[1].answer(10, 3)
-            self.assertEqual(stage.tick(), (12, "seam"), "ticks without an action do not count")
-
-    def test_sync_waits_for_each_chunk_and_plays_it_from_its_first_row(self):
-        stage = Stage(strategy="sync", execution_horizon=2)
-        stage.play(1)
-        stage.asked[0].answer(0)
-        self.assertEqual(stage.play(2), [0, 1])
-        self.assertEqual(len(stage.asked), 1)
-        self.assertEqual(stage.tick(), (1, "starved"))
-        self.assertEqual(len(stage.asked), 2)
-        stage.asked[1].answer(10)
-        self.assertEqual(stage.play(2), [10, 11])
-
-    def test_blend_leads_over_in_the_dimensions_that_may_be(self):
-        for continuous, expected in ((None, [(4 + 101) / 2, 102]), ([False], [101, 102])):
-            stage = Stage(strategy="blend", blend_ticks=1, continuous=continuous)
-            stage.play(1)
-            stage.asked[0].answer(0)
-            stage.play(4)
-            stage.asked[1].answer(100)
-            self.assertEqual(stage.play(2), expected)
-
-    def test_rtc_asks_the_server_to_continue_the_chunk_being_executed(self):
-        stage = Stage(strategy="rtc", rtc=tp.RtcOptions(schedule="exp"))
-        stage.play(1)
-        self.assertIsNone(stage.asked[0].options.rtc, "there is nothing to continue yet")
-        stage.asked[0].answer(0, chunk_id=4)
-        stage.play(4)
-        self.assertEqual(stage.asked[1].options.rtc, tp.RtcRequest(4, 3, 1, schedule="exp"))
-        stage.asked[1].future.set_exception(RuntimeError("no such chunk"))
-        stage.play(1)
-        self.assertIsNone(stage.asked[2].options.rtc, "after a failure afresh")
-        stage.asked[2].answer(20)
-        stage.session = "another connection"
-        stage.play(3)
-        self.assertEqual(len(stage.asked), 4)
-        self.assertIsNone(stage.asked[3].options.rtc, "another connection does not know the chunk")
 
     def test_failures_are_told_and_asked_again(self):
         stage = Stage()
@@ -147,28 +174,6 @@ class Executor(unittest.TestCase):
         stage.play(1)
         self.assertEqual(len(stage.asked), 3)
         self.assertEqual(str(failed[0].error), "no connection")
-
-    def test_a_chunk_whose_rows_have_all_passed_is_stale(self):
-        stage = Stage()
-        stale = stage.told(tp.Stale)
-        stage.play(1)
-        stage.asked[0].answer(0, 8)
-        stage.play(8)
-        stage.asked[1].answer(100, 3)
-        self.assertEqual(stage.play(1), [7], "and not played")
-        self.assertEqual([event.tick for event in stale], [8])
-
-    def test_after_a_reset_nothing_of_before_is_played(self):
-        stage = Stage()
-        stage.play(1)
-        stage.executor.reset()
-        self.assertTrue(stage.asked[0].future.cancelled())
-        self.assertEqual(stage.play(1), [None])
-        stage.asked[1].answer(50)
-        stage.executor.reset()
-        self.assertEqual(stage.play(1), [None], "the answer was for the episode before")
-        stage.asked[2].answer(70)
-        self.assertEqual(stage.play(1), [70])
 
     def test_the_loops_tick_until_they_are_told_to_stop(self):
         stage, stop, acts = Stage(), threading.Event(), []

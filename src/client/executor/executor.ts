@@ -37,6 +37,8 @@ export interface ExecutorOptions {
   observe?: ObserveOptions | (() => ObserveOptions)
   /** Of `rtc`: what the server is asked beside the previous chunk and the delay. */
   rtc?: Pick<RtcRequest, 'mode' | 'executionHorizon' | 'schedule' | 'maxGuidanceWeight'>
+  /** Of `rtc` in mode trained: the most rows that the checkpoint was trained to be given (`trainedDelay` of GET /metadata). */
+  trainedDelay?: number
   /** Milliseconds; default performance.now. */
   now?: () => number
 }
@@ -54,7 +56,7 @@ export interface ExecutorEvents {
   starved: { tick: number }
   /** A chunk is executed from here on; `delayTicks` rows of it have passed. */
   merged: { tick: number; delayTicks: number; chunk: ActionChunk }
-  /** A chunk came when all its rows had passed. */
+  /** A chunk came when all its rows had passed; or, of mode trained, when more had than it was given of the chunk before. */
   stale: { tick: number; chunk: ActionChunk }
   /** A call has failed; the next tick asks again. */
   failed: { error: Error }
@@ -162,7 +164,7 @@ export class ChunkExecutor {
       if (episode !== this.#episode) return
       this.#afresh = false
       this.#delay.add(this.#now() - asked)
-      this.#merge(chunk, tick)
+      this.#merge(chunk, tick, rtc)
     } catch (error) {
       if (episode !== this.#episode) return
       this.#afresh = true
@@ -181,16 +183,21 @@ export class ChunkExecutor {
     const here =
       (this.#source.session ?? session) === session && (this.#source.generation ?? generation) === generation
     if (!here || consumed >= plan.actions.length) return undefined
-    const inferenceDelay = Math.min(this.delayTicks, plan.actions.length - consumed)
-    return { ...this.#options.rtc, previousChunkId: chunkId, consumed, inferenceDelay }
+    const { rtc, trainedDelay = Infinity } = this.#options
+    const given = rtc?.mode === 'trained' ? trainedDelay : Infinity
+    const inferenceDelay = Math.min(this.delayTicks, plan.actions.length - consumed, given)
+    return { ...rtc, previousChunkId: chunkId, consumed, inferenceDelay }
   }
 
-  #merge(chunk: ActionChunk, observedAt: number): void {
+  #merge(chunk: ActionChunk, observedAt: number, rtc: RtcRequest | undefined): void {
     const { strategy, blendTicks = 4, continuous } = this.#options
     const tick = this.#tick
     const old = this.#plan
     const next: Plan = { start: observedAt, actions: chunk.actions, chunk }
-    if (tick >= endOf(next)) return this.#emit('stale', { tick, chunk })
+    // Rows past those that a trained network was given do not continue the chunk before.
+    const late = rtc?.mode === 'trained' && tick - observedAt > rtc.inferenceDelay
+    if (tick >= endOf(next) || (late && old && actionAt(old, tick)))
+      return this.#emit('stale', { tick, chunk })
     this.#plan = strategy === 'blend' && old ? blended(old, next, tick, blendTicks, continuous) : next
     this.#emit('merged', { tick, delayTicks: tick - observedAt, chunk })
   }

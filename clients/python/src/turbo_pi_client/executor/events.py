@@ -25,7 +25,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Stale:
-    """A chunk came when all its rows had passed."""
+    """A chunk came when all its rows had passed; or, of mode trained, when more had than it was given of the chunk before."""
 
     tick: int
     chunk: ActionChunk

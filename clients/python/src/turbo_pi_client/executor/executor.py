@@ -60,6 +60,8 @@ class RtcOptions:
     execution_horizon: int | None = None
     schedule: Literal["zeros", "ones", "linear", "exp"] | None = None
     max_guidance_weight: float | None = None
+    trained_delay: int | None = None
+    """Of mode trained: the most rows that the checkpoint was trained to be given (`trainedDelay` of GET /metadata)."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _Answer:
     asked_tick: int
     delay_ms: float
     call: Pending
+    rtc: RtcRequest | None
 
 
 class ChunkExecutor:
@@ -200,12 +203,15 @@ class ChunkExecutor:
         episode, tick, asked = self._episode, self._tick, self._now()
         options = self._observe() if callable(self._observe) else self._observe
         try:
-            call = self._source.submit(observation, replace(options, rtc=self._continuation()))
+            rtc = self._continuation()
+            call = self._source.submit(observation, replace(options, rtc=rtc))
         except Exception as error:
             self._fail(error)
             return
         self._asking = call
-        call.add_done_callback(lambda _: self._answers.append(_Answer(episode, tick, self._now() - asked, call)))
+        call.add_done_callback(
+            lambda _: self._answers.append(_Answer(episode, tick, self._now() - asked, call, rtc))
+        )
 
     def _hear(self, answer: _Answer) -> None:
         if answer.episode != self._episode:
@@ -218,7 +224,7 @@ class ChunkExecutor:
             return
         self._afresh = False
         self._delay.add(answer.delay_ms)
-        self._merge(chunk, answer.asked_tick)
+        self._merge(chunk, answer.asked_tick, answer.rtc)
 
     def _fail(self, error: BaseException) -> None:
         self._afresh = True
@@ -234,20 +240,25 @@ class ChunkExecutor:
         here = self._source.session == chunk.session and self._source.generation == chunk.generation
         if not here or consumed >= len(plan.actions):
             return None
+        delay = min(self.delay_ticks, len(plan.actions) - consumed)
+        if self._rtc.mode == "trained" and self._rtc.trained_delay is not None:
+            delay = min(delay, self._rtc.trained_delay)
         return RtcRequest(
             previous_chunk_id=chunk.chunk_id,
             consumed=consumed,
-            inference_delay=min(self.delay_ticks, len(plan.actions) - consumed),
+            inference_delay=delay,
             mode=self._rtc.mode,
             execution_horizon=self._rtc.execution_horizon,
             schedule=self._rtc.schedule,
             max_guidance_weight=self._rtc.max_guidance_weight,
         )
 
-    def _merge(self, chunk: ActionChunk, observed_at: int) -> None:
+    def _merge(self, chunk: ActionChunk, observed_at: int, rtc: RtcRequest | None) -> None:
         tick, old = self._tick, self._plan
         new = Plan(observed_at, chunk.actions, chunk)
-        if tick >= new.end:
+        # Rows past those that a trained network was given do not continue the chunk before.
+        late = rtc is not None and rtc.mode == "trained" and tick - observed_at > rtc.inference_delay
+        if tick >= new.end or (late and old is not None and old.action_at(tick) is not None):
             self._emit(Stale(tick, chunk))
             return
         if self._strategy == "blend" and old is not None:
