@@ -64,6 +64,9 @@ export interface ExecutorEvents {
 
 type Listeners = { [K in keyof ExecutorEvents]: Set<(event: ExecutorEvents[K]) => void> }
 
+/** Ticks: a delay of whole ticks is not to be one more by the rounding of its milliseconds. */
+const ROUNDING = 1e-9
+
 /**
  * Plays action chunks at the control rate, one action a tick. It never waits: the next chunk is asked for before this one
  * ends, by the delay that was measured, and merged by the number of actions that were carried out since its observation,
@@ -100,7 +103,7 @@ export class ChunkExecutor {
 
   /** The delay that is reckoned with, in ticks. */
   get delayTicks(): number {
-    return Math.ceil((this.#delay.ms * this.#options.hertz) / 1000)
+    return Math.ceil((this.#delay.ms * this.#options.hertz) / 1000 - ROUNDING)
   }
 
   /** Returns how to stop listening. Listeners must not throw. */

@@ -26,6 +26,9 @@ for the next. `aligned`: the new one takes its place, from the row that is due. 
 """
 STRATEGIES: tuple[Strategy, ...] = ("sync", "aligned", "blend", "rtc")
 
+_ROUNDING = 1e-9
+"""Ticks: a delay of whole ticks is not to be one more by the rounding of its milliseconds."""
+
 Starvation: TypeAlias = Literal["hold", "zero"] | Callable[[Action], Action]
 
 
@@ -149,7 +152,7 @@ class ChunkExecutor:
     @property
     def delay_ticks(self) -> int:
         """The delay that is reckoned with."""
-        return math.ceil(self._delay.ms * self._hertz / 1000)
+        return math.ceil(self._delay.ms * self._hertz / 1000 - _ROUNDING)
 
     def on(self, event: type, listener: Callable[[Any], None]) -> Callable[[], None]:
         """Listens to Starved, Merged, Stale or Failed, within `tick`; returns how to stop."""
