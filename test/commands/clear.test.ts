@@ -15,7 +15,10 @@ t.test('turbo-pi clear lists the robots that are held, and lets one go on', asyn
   }
   t.equal(await say([]), 'No robot is held.')
   service.held.hold('arm-1', { kind: 'joint_step', joint: 'lift (m)', row: 3, value: 0.4, limit: 0.1 })
-  t.match(await say([]), /^arm-1, held since 20.*: lift \(m\) of row 3 is 0\.4, past its limit of one step, 0\.1$/)
+  t.match(
+    await say([]),
+    /^arm-1, held since 20.*: lift \(m\) of row 3 is 0\.4, past its limit of one step, 0\.1$/,
+  )
   t.match(await say(['arm-1']), /^arm-1 goes on; it was held because lift \(m\)/)
   t.equal(await say(['arm-1']), 'arm-1 was not held.')
   t.match(await say(['a b'], 1), /ROBOT_INVALID/)
