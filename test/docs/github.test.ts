@@ -97,6 +97,7 @@ t.test('every npm script and every file that a workflow runs exists', async t =>
   t.same([...called].sort(), [
     'build',
     'build:native',
+    'docs:api',
     'test:faults',
     'test:fuzz',
     'test:loop',

@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import { root, scratch } from './checkpoint.js'
 
 /** What a copy does without, or shares with this checkout. */
-const LEFT_OUT = new Set(['node_modules', 'dist', '.git', '.tap', 'coverage', 'test/golden'])
+const LEFT_OUT = new Set(['node_modules', 'dist', '.git', '.tap', 'coverage', 'docs/api', 'test/golden'])
 const SHARED = ['node_modules', 'test/golden']
 
 /** How long a server may take to be ready on a busy machine. */

@@ -11,6 +11,7 @@ const NOT_OURS = new Set([
   '.tap',
   'build',
   'coverage',
+  'api',
   '.venv',
   'cases',
   'users',
