@@ -131,15 +131,19 @@ function readStats(path: string, feature: string): FeatureStats {
       return store.tensors.has(name) ? Float64Array.from(store.float32(name)) : undefined
     }
     const [mean, std, q01, q99, min, max] = ['mean', 'std', 'q01', 'q99', 'min', 'max'].map(numbers)
-    if (!mean || !std)
+    if (!(mean && std) && !(q01 && q99))
       throw new TurboPiError(
         'NORM_STATS_INVALID',
-        `${path}: there is no ${feature}.mean and ${feature}.std; without statistics LeRobot would leave ${feature} as it is.`,
+        `${path}: there is neither ${feature}.mean and ${feature}.std nor ${feature}.q01 and ${feature}.q99; without statistics LeRobot would leave ${feature} as it is.`,
       )
     for (const [stat, values] of Object.entries({ mean, std, q01, q99, min, max }))
       if (values && !values.every(Number.isFinite))
         throw new TurboPiError('NORM_STATS_INVALID', `${path}: ${feature}.${stat} must be finite.`)
-    const found = { mean, std, ...(q01 && q99 && { q01, q99 }), ...(min && max && { min, max }) }
+    const found = {
+      ...(mean && std && { mean, std }),
+      ...(q01 && q99 && { q01, q99 }),
+      ...(min && max && { min, max }),
+    }
     return checkFeatureStats(found, feature, path)
   } finally {
     store.close()
