@@ -3,6 +3,7 @@ import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
+import { jsonSchemas } from '../src/policy/json-schemas.js'
 import { checkPolicy } from '../src/policy/loading/load.js'
 import { createServer } from '../src/server/standalone.js'
 import { Metrics } from '../src/service/metrics.js'
@@ -30,7 +31,16 @@ export async function generatedFiles(): Promise<Record<string, string>> {
     'docs/reference/errors.md': errors(),
     'docs/reference/config.md': settings(),
     'docs/reference/doctor.md': doctor(),
+    ...schemas(),
   }
+}
+
+function schemas(): Record<string, string> {
+  const files = Object.entries(jsonSchemas()).map(([name, schema]) => [
+    `docs/reference/${name}`,
+    `${JSON.stringify(schema, null, 2)}\n`,
+  ])
+  return Object.fromEntries(files)
 }
 
 async function openapi(): Promise<string> {

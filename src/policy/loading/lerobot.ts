@@ -7,6 +7,7 @@ import { type PolicyDirectory, readConfig } from './directory.js'
 import { contradictions } from './lerobot-contradictions.js'
 import { lerobotEmbodiment } from './lerobot-features.js'
 import { type Json, readPostprocessor, readPreprocessor, record, refuse } from './lerobot-processors.js'
+import { withJoints } from './manifest.js'
 import type { PolicyOptions, TrainingConventions } from './openpi.js'
 import { tokenizerPath } from './tokenizer-file.js'
 
@@ -44,7 +45,7 @@ export function lerobotConventions(source: PolicyDirectory, options: PolicyOptio
     notes: contradictions(config, input, output),
     promptForm: variantOf({ modelType }).stateToken ? 'line' : 'state',
     paddedPromptState: manifest?.paddedPromptState ?? false,
-    embodiment: lerobotEmbodiment(config, configPath, input, output),
+    embodiment: withJoints(lerobotEmbodiment(config, configPath, input, output), manifest),
     convention: 'lerobot',
     normalisation: {
       state: kindOf(normaliser, 'STATE', input.path),
