@@ -11,6 +11,7 @@ interface Command {
 const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> = {
   serve: ['serve a policy over HTTP and WebSocket', () => import('./commands/serve.js')],
   doctor: ['check a policy directory', () => import('./commands/doctor.js')],
+  init: ['write the policy.json of a checkpoint', () => import('./commands/init/init.js')],
   pull: ['download a checkpoint or the tokenizer', () => import('./commands/pull/pull.js')],
   verify: ['compare a runtime with reference data', () => import('./commands/verify/verify.js')],
   eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval/eval.js')],

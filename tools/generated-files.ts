@@ -4,6 +4,7 @@ import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
 import { jointNames } from '../src/policy/guard/joint-limits.js'
+import { jsonSchemas } from '../src/policy/json-schemas.js'
 import { checkPolicy } from '../src/policy/loading/load.js'
 import { createServer } from '../src/server/standalone.js'
 import { HeldRobots } from '../src/service/held-robots.js'
@@ -33,7 +34,16 @@ export async function generatedFiles(): Promise<Record<string, string>> {
     'docs/reference/errors.md': errors(),
     'docs/reference/config.md': settings(),
     'docs/reference/doctor.md': doctor(),
+    ...schemas(),
   }
+}
+
+function schemas(): Record<string, string> {
+  const files = Object.entries(jsonSchemas()).map(([name, schema]) => [
+    `docs/reference/${name}`,
+    `${JSON.stringify(schema, null, 2)}\n`,
+  ])
+  return Object.fromEntries(files)
 }
 
 async function openapi(): Promise<string> {

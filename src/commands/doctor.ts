@@ -1,7 +1,7 @@
 import { TurboPiError } from '../errors.js'
-import type { CheckResult } from '../policy/loading/checklist.js'
 import { checkPolicy } from '../policy/loading/load.js'
 import { bytesProgress } from './kit/bytes-progress.js'
+import { checksReport } from './kit/checks-report.js'
 import { flag, readOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi doctor DIR [options]
@@ -25,8 +25,6 @@ const OPTIONS = {
   json: flag(),
 }
 
-const MARKS = { ok: 'ok', failed: 'WRONG', skipped: 'skipped', note: 'note' }
-
 /** Runs every check of the loader to the end. */
 export async function run(argv: string[]): Promise<number> {
   const { own, positionals } = readOptions(argv, OPTIONS, help, { allowPositionals: true })
@@ -44,21 +42,7 @@ export async function run(argv: string[]): Promise<number> {
     deep: own.deep,
     onRead: bytesProgress('Reading the weights'),
   })
-  const wrong = results.filter(result => result.status === 'failed').length
-  console.log(
-    own.json ? JSON.stringify({ ok: wrong === 0, checks: results }, null, 2) : report(results, wrong),
-  )
+  const { text: report, wrong } = checksReport(results)
+  console.log(own.json ? JSON.stringify({ ok: wrong === 0, checks: results }, null, 2) : report)
   return wrong === 0 ? 0 : 1
-}
-
-function report(results: readonly CheckResult[], wrong: number): string {
-  const width = Math.max(...results.map(result => result.name.length))
-  const indent = `\n${' '.repeat(width + 11)}`
-  const lines = results.map(
-    ({ name, status, detail }) =>
-      `${name.padEnd(width)}  ${MARKS[status].padEnd(7)}  ${detail.replaceAll('\n', indent)}`,
-  )
-  const verdict =
-    wrong === 0 ? 'Nothing wrong was found.' : `${wrong} of ${results.length} checks found something wrong.`
-  return [...lines, '', verdict].join('\n')
 }

@@ -9,13 +9,13 @@ import {
   type ModelSource,
 } from '../families/lowered-model.js'
 import type { ModelConfig } from '../families/pi0/config.js'
-import { readModelDirectory } from '../families/pi0/model-directory.js'
 import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { ARITHMETICS, PRECISIONS } from '../onnx/arithmetic.js'
 import { OPSET } from '../onnx/encode.js'
 import { presetOf } from '../policy/loading/presets.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
+import { givenModel } from './kit/given-model.js'
 import { flag, takeOptions, text } from './kit/options.js'
 
 export const help = `turbo-pi export --output DIR [options]
@@ -65,7 +65,7 @@ type Source = Omit<ModelSource, 'precision'>
 
 /** A checkpoint without its policy; the preset has the horizon where no config.json says it. */
 function modelIn(directory: string, settings: Config): Source {
-  const { config, weightsPath, horizonIsKnown } = readModelDirectory(directory)
+  const { config, weightsPath, horizonIsKnown } = givenModel(directory)
   const adapterPath = settings.adapter && resolve(settings.adapter)
   if (horizonIsKnown) return { config, weightsPath, adapterPath }
   if (settings.config === undefined)

@@ -63,9 +63,21 @@ const Joint = Type.Object(
   closed,
 )
 
+export const JointsSchema = Type.Array(Joint, {
+  description: 'one a number of the action: names and limits for the guard',
+})
+
+export type Joints = Static<typeof JointsSchema>
+
+/** `$schema` of a JSON file: the schema that an editor checks it against. The server knows its own. */
+export const SchemaReference = Type.Optional(
+  Type.String({ description: 'the schema of this file, for editors' }),
+)
+
 /** What a robot's observation is and what its actions are: the JSON descriptor of an embodiment. */
 export const EmbodimentSchema = Type.Object(
   {
+    $schema: SchemaReference,
     format: Type.Literal('turbo-pi.embodiment/1'),
     name: Type.String({ minLength: 1 }),
     cameras: Type.Array(Camera, { minItems: 1, maxItems: 16 }),
@@ -77,9 +89,7 @@ export const EmbodimentSchema = Type.Object(
         description: 'true where the policy’s action is an offset from the state of the same index',
       }),
     ),
-    joints: Type.Optional(
-      Type.Array(Joint, { description: 'one a number of the action: names and limits for the guard' }),
-    ),
+    joints: Type.Optional(JointsSchema),
     jointTransform: Type.Optional(
       Type.Literal('aloha', { description: 'named conversion between robot and training joint space' }),
     ),

@@ -15,7 +15,7 @@ const ordered = (_: string, value: unknown) => {
  */
 export function policyIdentity(parts: PolicyParts): string {
   const { model, stats, normalisation, tokenizerDigest } = parts
-  const { joints, ...embodiment } = parts.embodiment
+  const { joints, $schema, ...embodiment } = parts.embodiment
   const { promptForm, paddedPromptState, resize } = parts
   const acts = {
     model,

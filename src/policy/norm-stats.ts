@@ -1,10 +1,11 @@
 import { TurboPiError } from '../errors.js'
 import { readJson } from '../storage/json-file.js'
 
-/** Statistics of one feature, one number a dimension. */
+/** Statistics of one feature, one number a dimension: mean and deviation, percentiles, or both. */
 export interface FeatureStats {
-  mean: Float64Array
-  std: Float64Array
+  /** openpi always writes them; LeRobot's percentiles may stand alone. */
+  mean?: Float64Array
+  std?: Float64Array
   /** 1st and 99th percentiles; absent in statistics made for z-score alone. */
   q01?: Float64Array
   q99?: Float64Array
@@ -52,14 +53,21 @@ function featureStats(root: Record<string, unknown>, feature: string, path: stri
   return checkFeatureStats(found, `norm_stats.${feature}`, path)
 }
 
+/** Numbers of the feature that the statistics describe. */
+export const sizeOfStats = ({ mean, q01 }: FeatureStats): number => (mean ?? q01)?.length ?? 0
+
 /** Lengths agree, no deviation is negative and no percentile range is reversed. Throws NORM_STATS_INVALID. */
 export function checkFeatureStats(stats: FeatureStats, feature: string, path: string): FeatureStats {
   const { mean, std, q01, q99, min, max } = stats
+  const size = sizeOfStats(stats)
   for (const [name, values] of Object.entries({ std, q01, q99, min, max }))
-    if (values && values.length !== mean.length)
-      throw invalid(path, `${feature}.${name} has ${values.length} numbers, mean has ${mean.length}`)
-  const negative = std.findIndex(value => value < 0)
-  if (negative >= 0) throw invalid(path, `${feature}.std[${negative}] is negative (${std[negative]})`)
+    if (values && values.length !== size)
+      throw invalid(
+        path,
+        `${feature}.${name} has ${values.length} numbers, ${mean ? 'mean' : 'q01'} has ${size}`,
+      )
+  const negative = std ? std.findIndex(value => value < 0) : -1
+  if (negative >= 0) throw invalid(path, `${feature}.std[${negative}] is negative (${std?.[negative]})`)
   const reversed = q01 && q99 ? q01.findIndex((low, i) => low > (q99[i] as number)) : -1
   if (reversed >= 0)
     throw invalid(path, `${feature}.q01[${reversed}] = ${q01?.[reversed]} is above q99 = ${q99?.[reversed]}`)
@@ -77,13 +85,13 @@ export function checkStatsLength(
   paddedSize: number,
   path: string,
 ): void {
-  const { mean } = stats
-  const padded = mean.length === paddedSize && mean.subarray(size).every(value => value === 0)
-  if (mean.length === size || padded) return
+  const count = sizeOfStats(stats)
+  const padded = count === paddedSize && stats.mean?.subarray(size).every(value => value === 0)
+  if (count === size || padded) return
   throw invalid(
     path,
-    `${feature} statistics have ${mean.length} numbers, but this embodiment's ${feature} has ${size}` +
-      `${mean.length === paddedSize ? ' and the rest is not padding (its mean is not zero)' : ''}. ` +
+    `${feature} statistics have ${count} numbers, but this embodiment's ${feature} has ${size}` +
+      `${count === paddedSize ? ' and the rest is not padding (its mean is not zero)' : ''}. ` +
       'They belong to another robot or dataset: give the right file with --norm-stats, or the right --config.',
   )
 }

@@ -88,6 +88,11 @@ function single(value: number, offset: number, spread: number, quantile: boolean
 }
 
 function zscoreScale({ mean, std }: FeatureStats, convention: NormalisationConvention): Scale {
+  if (!mean || !std)
+    throw new TurboPiError(
+      'NORM_STATS_INVALID',
+      'Z-score normalisation needs mean and std; these statistics have only q01 and q99. Compute them anew, or serve with a config that uses percentiles.',
+    )
   const epsilon = convention === 'openpi' ? 1e-6 : Math.fround(1e-8)
   const spread = std.map(deviation => deviation + epsilon)
   return { offset: mean, spread, inverseSpread: convention === 'openpi' ? spread : std }

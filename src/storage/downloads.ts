@@ -31,26 +31,47 @@ export function cachedSnapshot(
   return existsSync(snapshot) ? snapshot : undefined
 }
 
-/** A checkpoint elsewhere: a repository on Hugging Face, or a folder or file of a public bucket of Google Cloud Storage. */
+/**
+ * A checkpoint elsewhere: a repository on Hugging Face, a folder or file of a public bucket of Google Cloud Storage, or an
+ * archive over HTTPS, whose `path` is its host and path without the ending.
+ */
 export type Remote =
   | { kind: 'hub'; id: string; revision: string }
   | { kind: 'bucket'; bucket: string; path: string }
+  | { kind: 'archive'; url: string; format: 'tar' | 'zip'; path: string }
 
 const HUB = /^(?:hf:\/\/)?([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([\w][\w./-]*))?$/
 const BUCKET = /^gs:\/\/([\w.-]+)\/(.+?)\/*$/
 
-/** Reads `hf://owner/name@revision`, `owner/name` or `gs://bucket/path`; undefined for anything else. */
+const ARCHIVE = /^(.*[^/])\.(tar|tar\.gz|tgz|zip)$/
+/** Without encryption only this machine is asked. */
+const THIS_MACHINE = new Set(['127.0.0.1', 'localhost', '[::1]'])
+
+/** Reads `hf://owner/name@revision`, `owner/name`, `gs://bucket/path` or `https://….tar`; undefined for anything else. */
 export function parseRemote(text: string): Remote | undefined {
+  if (/^https?:/.test(text)) return parseArchive(text)
   const [, bucket, path] = BUCKET.exec(text) ?? []
   if (bucket && path && !path.split('/').includes('..')) return { kind: 'bucket', bucket, path }
   const [, id, revision = 'main'] = HUB.exec(text) ?? []
   return id && !revision.includes('..') ? { kind: 'hub', id, revision } : undefined
 }
 
+function parseArchive(text: string): Remote | undefined {
+  if (!URL.canParse(text)) return undefined
+  const { protocol, hostname, host, pathname } = new URL(text)
+  const [, path, ending] = ARCHIVE.exec(pathname) ?? []
+  if (!path || (protocol === 'http:' && !THIS_MACHINE.has(hostname))) return undefined
+  return { kind: 'archive', url: text, format: ending === 'zip' ? 'zip' : 'tar', path: host + path }
+}
+
 /** Where a checkpoint elsewhere lies in the caches of this machine; undefined for a path and for what is not there. */
 export function cachedDirectory(text: string): string | undefined {
   const remote = statSync(text, { throwIfNoEntry: false }) ? undefined : parseRemote(text)
   if (remote?.kind === 'hub') return cachedSnapshot(remote.id, remote.revision)
-  const folder = remote && join(openpiCache(), remote.bucket, remote.path)
+  const folder = remote && join(openpiCache(), placeOf(remote))
   return folder && existsSync(folder) ? folder : undefined
 }
+
+/** Place below openpi's cache. */
+export const placeOf = (remote: Exclude<Remote, { kind: 'hub' }>): string =>
+  remote.kind === 'bucket' ? join(remote.bucket, remote.path) : remote.path

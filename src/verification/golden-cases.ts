@@ -23,11 +23,14 @@ export interface GoldenCases {
   kinds: readonly string[]
   /** Runs the checkpoint at a case's shape; closed when all cases are through. */
   createRuntime(model: RuntimeModel, maxBatch: number): Promise<Runtime>
+  /** Hears which adapters are merged into the checkpoint. */
+  onNote?: (note: string) => void
 }
 
 /** Runs golden cases through the network; a case that cannot be run is given back as skipped, with the reason. */
 export async function verifyGoldenCases(options: GoldenCases): Promise<CaseResult[]> {
-  const { config, weightsPath } = readModelDirectory(options.model)
+  const { config, weightsPath, adapters } = readModelDirectory(options.model)
+  for (const adapter of adapters) options.onNote?.(adapter)
   const { adapterPath } = options
   const runtimes = new Map<string, Promise<Runtime>>()
   const runtimeFor = (model: ModelConfig, maxBatch: number) => {

@@ -23,6 +23,10 @@ interface Behaviour {
   ranges?: boolean
   token?: string
   weights?: Buffer
+  /** Status of every answer, as of a repository or a bucket that may not be read. */
+  status?: number
+  /** Bytes of the weights, as the lists state them. */
+  size?: number
 }
 
 /** Speaks as Hugging Face's hub and Google Cloud Storage do. */
@@ -40,9 +44,11 @@ async function hub(t: Test, behaviour: Behaviour = {}) {
   }
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url!, 'http://host')
+    if (behaviour.status) return response.writeHead(behaviour.status).end()
     if (pathname === '/cdn/weights') return weights(request, response)
     if (behaviour.token && request.headers.authorization !== `Bearer ${behaviour.token}`)
       return response.writeHead(401).end()
+    const { size = WEIGHTS.length } = behaviour
     const json = (value: unknown) => response.end(JSON.stringify(value))
     if (pathname === '/api/models/owner/name/revision/main' && searchParams.get('blobs') === 'true')
       return json({
@@ -50,13 +56,13 @@ async function hub(t: Test, behaviour: Behaviour = {}) {
         cardData: { license: 'gemma' },
         siblings: [
           { rfilename: 'README.md', size: README.length, blobId: gitId },
-          { rfilename: 'model.safetensors', size: 135, blobId: 'x', lfs: { sha256, size: WEIGHTS.length } },
+          { rfilename: 'model.safetensors', size: 135, blobId: 'x', lfs: { sha256, size } },
         ],
       })
     if (pathname === `/owner/name/resolve/${COMMIT}/README.md`) return response.end(README)
     if (pathname === `/owner/name/resolve/${COMMIT}/model.safetensors`)
       return response.writeHead(302, { location: '/cdn/weights' }).end()
-    const item = (name: string) => ({ name, size: `${WEIGHTS.length}`, crc32c: googleCrc.toString('base64') })
+    const item = (name: string) => ({ name, size: `${size}`, crc32c: googleCrc.toString('base64') })
     if (pathname === '/storage/v1/b/bucket/o')
       return searchParams.get('pageToken')
         ? json({ items: [item('run/params/d'), item('run-2/other')] })
@@ -170,5 +176,35 @@ t.test('refusals say what to do', async t => {
     message: /licence on its page and set HF_TOKEN/,
   })
   env['HF_TOKEN'] = 'secret'
+  t.equal(await run(['owner/name']), 0)
+})
+
+t.test('what may not be read: the way forward is that of the source', async t => {
+  const { behaviour, cache } = await hub(t, { status: 403 })
+  const message = (todo: string) => new RegExp(`access was refused \\(status 403\\)\\.\\n${todo}`)
+  await t.rejects(run(['owner/name']), {
+    code: 'DOWNLOAD_FAILED',
+    message: message('Accept its licence on its page and set HF_TOKEN'),
+  })
+  await t.rejects(run(['gs://bucket/run']), {
+    code: 'DOWNLOAD_FAILED',
+    message: message('Only public buckets are read here'),
+  })
+  t.same(readdirSync(cache), [], 'and nothing is written')
+  delete behaviour.status
+  t.equal(await run(['owner/name']), 0)
+})
+
+t.test('a download that does not fit is refused before its first byte', async t => {
+  const { asked, behaviour, cache } = await hub(t, { size: 2 ** 52 })
+  for (const source of ['owner/name', 'gs://bucket/run'])
+    await t.rejects(run([source]), {
+      code: 'DOWNLOAD_FAILED',
+      message: /has \d+ bytes free, the download needs \d{16}\.\nMake room, or name another place with --to/,
+    })
+  t.same(asked, [])
+  const files = readdirSync(cache, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile())
+  t.same(files, [], 'nothing is left')
+  delete behaviour.size
   t.equal(await run(['owner/name']), 0)
 })

@@ -55,6 +55,11 @@ const GIVEN: Readonly<Record<string, (directory: string) => void>> = {
     place(lerobotCheckpoint(t), directory, 'checkpoint'),
   'docs/guides/embodiment.md, The policy directory': directory =>
     writeDeskArm(join(directory, 'path/to/directory')),
+  'docs/guides/embodiment.md, Have it written': directory => {
+    place(openpiCheckpoint(t), directory, 'checkpoint')
+    writeDeskArm(join(directory, 'desk'))
+    for (const file of ['policy.json', 'desk-arm.json']) rmSync(join(directory, 'desk', file))
+  },
 }
 
 function place(source: string, directory: string, name: string): void {

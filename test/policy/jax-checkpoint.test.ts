@@ -109,6 +109,13 @@ t.test('adapters: what was merged is said; a config that trains them needs them'
     detailOf(directory, { ...adapters, config: 'pi0_libero' }, 'adapters'),
     /LoRA of PaliGemma: rank 4.*scaled by 1, since nothing/,
   )
+  const log: string[] = []
+  checkPolicy(directory, { ...adapters, config: 'pi0_libero', onNote: note => log.push(note) })
+  t.match(
+    log,
+    [/LoRA of PaliGemma: rank 4, attention scaled by 1, since nothing beside the checkpoint says alpha/],
+    'what the server logs',
+  )
 
   const converted = openpiCheckpoint(t)
   rmSync(join(converted, 'config.json'))

@@ -1,31 +1,32 @@
 import { reasonOf } from '../../errors.js'
 import type { Remote } from '../../storage/downloads.js'
-import { failed, type RemoteFile, refusal } from './remote-file.js'
+import { type Access, ask, failed, type RemoteFile, refusal } from './remote-file.js'
 
 /** What a source holds. */
 export interface Listing {
   files: readonly RemoteFile[]
-  headers: Readonly<Record<string, string>>
+  access: Access
   /** Under what terms, for the reader. */
   licence: string
   /** Commit of a repository on Hugging Face. */
   commit?: string
 }
 
+type Listed = Exclude<Remote, { kind: 'archive' }>
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** Lists what is to be downloaded. Throws DOWNLOAD_FAILED. */
-export const listRemote = (remote: Remote, env: Environment = process.env): Promise<Listing> =>
+export const listRemote = (remote: Listed, env: Environment = process.env): Promise<Listing> =>
   remote.kind === 'hub' ? listRepository(remote, env) : listBucket(remote, env)
 
-async function readAnswer<T>(url: string, headers: Readonly<Record<string, string>>): Promise<T> {
+async function readAnswer<T>(url: string, access: Access): Promise<T> {
   let response: Response
   try {
-    response = await fetch(url, { headers })
+    response = await ask(url, access)
   } catch (error) {
     throw failed(`${url}: ${reasonOf(error)}.\nCheck the connection.`)
   }
-  if (!response.ok) throw refusal(url, response.status)
+  if (!response.ok) throw refusal(url, response.status, access)
   return (await response.json()) as T
 }
 
@@ -40,12 +41,13 @@ async function listRepository(
   env: Environment,
 ): Promise<Listing> {
   const endpoint = env['HF_ENDPOINT'] || 'https://huggingface.co'
-  const headers: Record<string, string> = env['HF_TOKEN']
-    ? { authorization: `Bearer ${env['HF_TOKEN']}` }
-    : {}
+  const access: Access = {
+    headers: env['HF_TOKEN'] ? { authorization: `Bearer ${env['HF_TOKEN']}` } : {},
+    ifRefused: 'Accept its licence on its page and set HF_TOKEN to a token that may read it.',
+  }
   const { sha, siblings, cardData } = await readAnswer<Repository>(
     `${endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`,
-    headers,
+    access,
   )
   const files = siblings.map(
     ({ rfilename, size, blobId, lfs }): RemoteFile => ({
@@ -57,7 +59,7 @@ async function listRepository(
   )
   return {
     files: checkPaths(files),
-    headers,
+    access,
     commit: sha,
     licence: `${cardData?.license ?? 'not stated'}, as its card says: ${endpoint}/${id}`,
   }
@@ -68,13 +70,18 @@ interface Objects {
   nextPageToken?: string
 }
 
+const PUBLIC: Access = {
+  headers: {},
+  ifRefused: 'Only public buckets are read here: copy it with "gcloud storage cp" and give the folder.',
+}
+
 async function listBucket({ bucket, path }: Remote & { kind: 'bucket' }, env: Environment): Promise<Listing> {
   const endpoint = env['STORAGE_EMULATOR_HOST'] || 'https://storage.googleapis.com'
   const base = `${endpoint}/storage/v1/b/${bucket}/o`
   const files: RemoteFile[] = []
   for (let token: string | undefined = ''; token !== undefined; ) {
     const query: URLSearchParams = new URLSearchParams({ prefix: path, ...(token && { pageToken: token }) })
-    const { items = [], nextPageToken }: Objects = await readAnswer<Objects>(`${base}?${query}`, {})
+    const { items = [], nextPageToken }: Objects = await readAnswer<Objects>(`${base}?${query}`, PUBLIC)
     for (const { name, size, crc32c } of items)
       if ((name === path || name.startsWith(`${path}/`)) && !name.endsWith('/'))
         files.push({
@@ -88,15 +95,17 @@ async function listBucket({ bucket, path }: Remote & { kind: 'bucket' }, env: En
   if (files.length === 0) throw failed(`gs://${bucket}/${path}: there is nothing.\nCheck the name.`)
   return {
     files: checkPaths(files),
-    headers: {},
+    access: PUBLIC,
     licence: 'PaliGemma and what was trained from it: Gemma Terms of Use, https://ai.google.dev/gemma/terms',
   }
 }
 
-/** Names come from elsewhere: none may lead out of the folder. */
+/** Names and digests come from elsewhere: none may lead out of the folder. */
 function checkPaths(files: readonly RemoteFile[]): readonly RemoteFile[] {
-  for (const { path, url } of files)
-    if (path.startsWith('/') || path.split(/[/\\]/).some(part => part === '..' || part === '.'))
+  for (const { path, url, digest } of files)
+    if (digest && /[^\w+/=]/.test(digest.value))
+      throw failed(`${url}: its checksum is ${JSON.stringify(digest.value)}.\nDo not use this source.`)
+    else if (path.startsWith('/') || path.split(/[/\\]/).some(part => part === '..' || part === '.'))
       throw failed(`${url}: the name ${path} leads out of its folder.\nDo not use this source.`)
   return files
 }

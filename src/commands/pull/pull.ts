@@ -1,28 +1,22 @@
-import {
-  existsSync,
-  mkdirSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import {
   cachedDirectory,
   openpiCache,
   parseRemote,
+  placeOf,
   type Remote,
   repositoryFolder,
 } from '../../storage/downloads.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
 import { readOptions, text } from '../kit/options.js'
+import { pullArchive } from './archive/pull.js'
 import { type Listing, listRemote } from './listing.js'
 import { downloadFile, failed, type RemoteFile } from './remote-file.js'
+import { requireSpace } from './space.js'
 
-export const help = `turbo-pi pull SOURCE [--to DIR]
+export const help = `turbo-pi pull SOURCE [--to DIR] [--sha256 HEX]
 
 Downloads a checkpoint into the caches that Hugging Face's clients and openpi use, so that nothing is there twice, and prints
 where it lies; --policy takes the same SOURCE. A download that was cut goes on where it was when it is run again.
@@ -30,12 +24,16 @@ where it lies; --policy takes the same SOURCE. A download that was cut goes on w
   SOURCE
     owner/name, hf://owner/name[@revision]   a repository on Hugging Face; HF_TOKEN for those behind a licence
     gs://bucket/path                         a folder of a public bucket, such as gs://openpi-assets/checkpoints/pi05_libero
+    https://host/path.tar|tar.gz|tgz|zip     an archive, which is unpacked
     tokenizer                                PaliGemma's tokenizer
 
-  --to DIR            a folder of its own instead of the cache`
+  --to DIR            a folder of its own instead of the cache
+  --sha256 HEX        checksum of an archive; the other sources state their files' themselves`
 
-const OPTIONS = { to: text() }
+const OPTIONS = { to: text(), sha256: text() }
 const TOKENIZER = 'gs://big_vision/paligemma_tokenizer.model'
+
+const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', `${detail}\n\n${help}`)
 
 /** Downloads a source and prints its path. */
 export async function run(argv: string[]): Promise<number> {
@@ -43,26 +41,38 @@ export async function run(argv: string[]): Promise<number> {
   const [given = '', ...more] = positionals
   const source = given === 'tokenizer' ? TOKENIZER : given
   const remote = parseRemote(source)
-  if (!remote || more.length > 0)
-    throw new TurboPiError(
-      'CONFIG_INVALID',
-      `pull takes one source, got ${JSON.stringify(positionals)}.\n\n${help}`,
+  if (!remote || more.length > 0) throw usage(`pull takes one source, got ${JSON.stringify(positionals)}.`)
+  const sha256 = own.sha256?.toLowerCase()
+  if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256))
+    throw usage(`--sha256 takes 64 hexadecimal digits, got ${JSON.stringify(own.sha256)}.`)
+  if (sha256 !== undefined && remote.kind !== 'archive')
+    throw usage(
+      '--sha256 is for an archive: the other sources state the checksums of their files themselves.',
     )
-  console.log(await pull(source, remote, own.to))
+  console.log(await pull(source, remote, own.to, sha256))
   return 0
 }
 
-async function pull(source: string, remote: Remote, to: string | undefined): Promise<string> {
+async function pull(
+  source: string,
+  remote: Remote,
+  to: string | undefined,
+  sha256: string | undefined,
+): Promise<string> {
   const target = to === undefined ? undefined : resolve(to)
   if (target && existsSync(target)) throw failed(`${target} is there already.\nGive a folder that is not.`)
-  // A branch may have moved on; what lies in a bucket does not.
-  const cached = to === undefined && remote.kind === 'bucket' ? cachedDirectory(source) : undefined
+  // A branch may have moved on; what lies in a bucket or an archive does not.
+  const cached = to === undefined && remote.kind !== 'hub' ? cachedDirectory(source) : undefined
   if (cached) return cached
+  const place = target ?? (remote.kind === 'hub' ? undefined : join(openpiCache(), placeOf(remote)))
+  if (remote.kind === 'archive') {
+    console.error('Licence: not stated; see where you have the address from')
+    await pullArchive(remote, place!, sha256, bytesProgress('Downloading'))
+    return place!
+  }
   const listing = await listRemote(remote)
   console.error(`Licence: ${listing.licence}`)
-  if (remote.kind === 'hub' && target === undefined) return intoHubCache(remote, listing)
-  const place =
-    target ?? join(openpiCache(), ...(remote.kind === 'bucket' ? [remote.bucket, remote.path] : [remote.id]))
+  if (place === undefined) return intoHubCache(remote as Remote & { kind: 'hub' }, listing)
   await intoFolder(listing, place)
   return place
 }
@@ -79,7 +89,7 @@ async function intoFolder(listing: Listing, place: string): Promise<void> {
 async function intoHubCache({ id, revision }: Remote & { kind: 'hub' }, listing: Listing): Promise<string> {
   const folder = repositoryFolder(id)
   const commit = listing.commit!
-  const blobOf = ({ digest }: RemoteFile) => join(folder, 'blobs', digest.value)
+  const blobOf = ({ digest }: RemoteFile) => join(folder, 'blobs', digest!.value)
   await downloadAll(listing, blobOf)
   const snapshot = join(folder, 'snapshots', commit)
   const gathered = `${snapshot}.partial`
@@ -98,33 +108,20 @@ async function intoHubCache({ id, revision }: Remote & { kind: 'hub' }, listing:
   return snapshot
 }
 
-async function downloadAll(
-  { files, headers }: Listing,
-  placeOf: (file: RemoteFile) => string,
-): Promise<void> {
+async function downloadAll({ files, access }: Listing, pathOf: (file: RemoteFile) => string): Promise<void> {
   // Files of the same content share a place.
-  const byPlace = new Map(files.map(file => [placeOf(file), file]))
-  const missing = [...byPlace.values()].filter(file => !existsSync(placeOf(file)))
+  const byPlace = new Map(files.map(file => [pathOf(file), file]))
+  const missing = [...byPlace.values()].filter(file => !existsSync(pathOf(file)))
   const total = missing.reduce((sum, { size }) => sum + size, 0)
   const there = missing
-    .map(file => statSync(`${placeOf(file)}.incomplete`, { throwIfNoEntry: false })?.size ?? 0)
+    .map(file => statSync(`${pathOf(file)}.incomplete`, { throwIfNoEntry: false })?.size ?? 0)
     .reduce((sum, size) => sum + size, 0)
-  requireSpace(placeOf(files[0]!), total - there)
+  requireSpace(dirname(pathOf(files[0]!)), total - there)
   const progress = bytesProgress('Downloading')
   let done = 0
   for (const file of missing)
-    await downloadFile(file, placeOf(file), headers, count => {
+    await downloadFile(file, pathOf(file), access, count => {
       done += count
       progress(done, total)
     })
-}
-
-function requireSpace(path: string, needed: number): void {
-  const folder = dirname(path)
-  mkdirSync(folder, { recursive: true })
-  const { bavail, bsize } = statfsSync(folder)
-  if (needed > bavail * bsize)
-    throw failed(
-      `${folder} has ${bavail * bsize} bytes free, the download needs ${needed}.\nMake room, or name another place with --to.`,
-    )
 }

@@ -12,7 +12,15 @@ export interface RemoteFile {
   /** Path below the folder that is downloaded. */
   path: string
   size: number
-  digest: { kind: 'sha256' | 'git' | 'crc32c'; value: string }
+  /** Absent where nobody states one. */
+  digest?: { kind: 'sha256' | 'git' | 'crc32c'; value: string }
+}
+
+/** How a source is asked. */
+export interface Access {
+  headers: Readonly<Record<string, string>>
+  /** What to do where it refuses (401, 403): a sentence. */
+  ifRefused: string
 }
 
 /** Tries in a row that bring not one byte, and the wait before the second of them; it doubles. */
@@ -21,12 +29,17 @@ const FIRST_WAIT_MS = 250
 
 export const failed = (detail: string) => new TurboPiError('DOWNLOAD_FAILED', detail)
 
+/** Sizes and digests are those of the bytes as they lie there. */
+const AS_STORED = { 'accept-encoding': 'identity' }
+
+/** Asks for a whole file, a list, or a range. Throws what fetch throws. */
+export const ask = (url: string, { headers }: Access, more: Readonly<Record<string, string>> = {}) =>
+  fetch(url, { headers: { ...AS_STORED, ...headers, ...more } })
+
 /** What the server's refusal means, and what to do. */
-export function refusal(url: string, status: number): TurboPiError {
+export function refusal(url: string, status: number, { ifRefused }: Access): TurboPiError {
   if (status === 401 || status === 403)
-    return failed(
-      `${url}: access was refused (status ${status}).\nAccept its licence on its page and set HF_TOKEN to a token that may read it.`,
-    )
+    return failed(`${url}: access was refused (status ${status}).\n${ifRefused}`)
   if (status === 404)
     return failed(`${url}: there is no such repository, revision or file (status 404).\nCheck the name.`)
   return failed(`${url}: the server answered with status ${status}.\nTry again later.`)
@@ -39,7 +52,7 @@ export function refusal(url: string, status: number): TurboPiError {
 export async function downloadFile(
   file: RemoteFile,
   target: string,
-  headers: Readonly<Record<string, string>>,
+  access: Access,
   onBytes: (count: number) => void,
 ): Promise<void> {
   const partial = `${target}.incomplete`
@@ -49,7 +62,7 @@ export async function downloadFile(
   let wait = FIRST_WAIT_MS
   for (let tries = 0; sizeOf(partial) < file.size || !existsSync(partial); ) {
     const before = sizeOf(partial)
-    const cut = await append(file, partial, headers, onBytes)
+    const cut = await append(file, partial, access, onBytes)
     tries = sizeOf(partial) > before ? 0 : tries + 1
     if (tries === 0) wait = FIRST_WAIT_MS
     if (tries === MAX_TRIES)
@@ -61,12 +74,15 @@ export async function downloadFile(
       wait *= 2
     }
   }
-  const digest = await digestOf(partial, file)
-  if (digest !== file.digest.value) {
-    rmSync(partial)
-    throw failed(
-      `${file.url}: its ${file.digest.kind} checksum is ${digest}, expected ${file.digest.value}.\nWhat came was thrown away: run the same command again.`,
-    )
+  if (file.digest) {
+    const { kind, value } = file.digest
+    const digest = await digestOf(partial, kind, file.size)
+    if (digest !== value) {
+      rmSync(partial)
+      throw failed(
+        `${file.url}: its ${kind} checksum is ${digest}, expected ${value}.\nWhat came was thrown away: run the same command again.`,
+      )
+    }
   }
   renameSync(partial, target)
 }
@@ -77,18 +93,18 @@ const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size
 async function append(
   { url, size }: RemoteFile,
   partial: string,
-  headers: Readonly<Record<string, string>>,
+  access: Access,
   onBytes: (count: number) => void,
 ): Promise<string | undefined> {
   const start = sizeOf(partial)
   let response: Response
   try {
-    response = await fetch(url, { headers: { ...headers, ...(start > 0 && { range: `bytes=${start}-` }) } })
+    response = await ask(url, access, start > 0 ? { range: `bytes=${start}-` } : {})
   } catch (error) {
     return reasonOf(error)
   }
   if (response.status >= 500 || response.status === 429) return `status ${response.status}`
-  if (!response.ok || !response.body) throw refusal(url, response.status)
+  if (!response.ok || !response.body) throw refusal(url, response.status, access)
   // A server without ranges sends the whole file again.
   const from = response.status === 206 ? start : 0
   if (from !== start) onBytes(-start)
@@ -114,7 +130,9 @@ async function append(
   }
 }
 
-async function digestOf(path: string, { digest: { kind }, size }: RemoteFile): Promise<string> {
+type DigestKind = NonNullable<RemoteFile['digest']>['kind']
+
+async function digestOf(path: string, kind: DigestKind, size: number): Promise<string> {
   const hash: Hash | undefined =
     kind === 'crc32c' ? undefined : createHash(kind === 'git' ? 'sha1' : 'sha256')
   // The id that Git gives to a file's content.

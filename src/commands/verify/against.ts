@@ -1,11 +1,11 @@
 import { resolve } from 'node:path'
 import { type Config, loadConfig } from '../../config.js'
-import { readModelDirectory } from '../../families/pi0/model-directory.js'
 import { createRuntime, type RuntimeModel, requireRuntime } from '../../runtime/backends.js'
 import { randomRows, recordedRows } from '../../verification/observations.js'
 import { compareRuntimes } from '../../verification/two-runtimes.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
 import { configuredPolicy } from '../kit/configured-policy.js'
+import { givenModel } from '../kit/given-model.js'
 import type { Own } from './options.js'
 import { comparisonReport } from './report.js'
 
@@ -59,6 +59,6 @@ function otherThan(reference: Config, config: Config, backend: string): Config {
 }
 
 function modelIn(directory: string, adapter: string | undefined): RuntimeModel {
-  const { config, weightsPath } = readModelDirectory(resolve(directory))
+  const { config, weightsPath } = givenModel(directory)
   return { model: config, weightsPath, adapterPath: adapter && resolve(adapter) }
 }

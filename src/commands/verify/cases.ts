@@ -30,6 +30,7 @@ export async function verifyGolden(own: Own, config: Config): Promise<number> {
     files: caseFiles(own.cases!),
     kinds: Object.keys(tolerances),
     createRuntime: (model, maxBatch) => createRuntime(model, caseSettings(own, config, maxBatch)),
+    onNote: note => console.error(note),
     ...(own.inputs !== undefined && { inputs: resolve(own.inputs) }),
     ...(own.reference !== undefined && { reference: own.reference }),
   })

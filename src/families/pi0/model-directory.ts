@@ -16,6 +16,8 @@ export interface StoredModel {
   config: ModelConfig
   /** Neither a JAX checkpoint nor tensors alone say how many rows a chunk has; without it the config's 50 means nothing. */
   horizonIsKnown: boolean
+  /** LoRA adapters of a JAX checkpoint: what is merged into the weights, with which scale, and who says so. */
+  adapters: readonly string[]
 }
 
 /** A checkpoint directory: its config and what holds its weights. */
@@ -27,11 +29,17 @@ export interface ModelDirectory extends StoredModel {
 export function readStoredModel(store: TensorStore, configPath: string): StoredModel {
   const weights = store instanceof PeftTensors ? store.base : store
   if (weights instanceof JaxTensors)
-    return { config: jaxModelConfig(weights.leaves, weights.path), horizonIsKnown: false }
+    return {
+      config: jaxModelConfig(weights.leaves, weights.path),
+      horizonIsKnown: false,
+      adapters: weights.adapters,
+    }
   refuseWrapped(weights)
-  if (!existsSync(configPath)) return { config: sizesFromTensors(weights), horizonIsKnown: false }
+  if (!existsSync(configPath))
+    return { config: sizesFromTensors(weights), horizonIsKnown: false, adapters: [] }
   const json = readJson(configPath, 'CHECKPOINT_INVALID')
-  return { config: parseModelConfig(json, configPath, weights.tensors.keys()), horizonIsKnown: true }
+  const config = parseModelConfig(json, configPath, weights.tensors.keys())
+  return { config, horizonIsKnown: true, adapters: [] }
 }
 
 function refuseWrapped(store: TensorStore): void {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { EMBODIMENTS, stateSizeOf } from '../embodiment.js'
-import { readNormStats } from '../norm-stats.js'
+import { readNormStats, sizeOfStats } from '../norm-stats.js'
 import { type PolicyDirectory, readConfig } from './directory.js'
 import { PRESETS, type Preset } from './presets.js'
 
@@ -44,8 +44,8 @@ function hasStatsOf(directory: string, { assetId, embodiment }: Preset): boolean
     const { state, actions } = readNormStats(path)
     const robot = EMBODIMENTS[embodiment]
     // Statistics padded to the network's width are as long as that.
-    return [state, actions].every(({ mean }, i) =>
-      [i === 0 ? stateSizeOf(robot) : robot.actionSize, 32].includes(mean.length),
+    return [state, actions].every((stats, i) =>
+      [i === 0 ? stateSizeOf(robot) : robot.actionSize, 32].includes(sizeOfStats(stats)),
     )
   } catch {
     return false

@@ -121,6 +121,13 @@ const PROMPT_FORMS: Readonly<Record<PromptForm, string>> = {
   line: 'the prompt as it is, and a newline',
 }
 
+const LACKING: Readonly<Record<Normalisation, (name: string) => string>> = {
+  quantile: name =>
+    `no q01 and q99, which ${name} needs (quantile normalisation). The statistics were made for z-score: compute them anew, or name the right config.`,
+  zscore: name =>
+    `no mean and std, which ${name} needs (z-score normalisation). The statistics are percentiles alone: compute them anew.`,
+}
+
 const LAYOUTS = { manifest: 'policy.json', openpi: 'openpi checkpoint', lerobot: 'LeRobot checkpoint' }
 
 function inspectStats(
@@ -133,12 +140,10 @@ function inspectStats(
     const { path, read } = profile.stats
     const stats = read()
     for (const feature of ['state', 'actions'] as const) {
-      const { q01, q99 } = stats[feature]
-      if (normalisation[feature] === 'quantile' && !(q01 && q99))
-        throw new TurboPiError(
-          'NORM_STATS_INVALID',
-          `${path}: ${feature} has no q01 and q99, which ${profile.name} needs (quantile normalisation). The statistics were made for z-score: compute them anew, or name the right config.`,
-        )
+      const { mean, q01, q99 } = stats[feature]
+      const kind = normalisation[feature]
+      if (kind === 'quantile' ? !(q01 && q99) : !mean)
+        throw new TurboPiError('NORM_STATS_INVALID', `${path}: ${feature} has ${LACKING[kind](profile.name)}`)
       new Normaliser(stats[feature], normalisation[feature], profile.convention)
     }
     return found(stats, path)

@@ -7,6 +7,7 @@ import { type PolicyDirectory, readConfig } from './directory.js'
 import { contradictions } from './lerobot-contradictions.js'
 import { lerobotEmbodiment } from './lerobot-features.js'
 import { type Json, readPostprocessor, readPreprocessor, record, refuse } from './lerobot-processors.js'
+import { withJoints } from './manifest.js'
 import type { PolicyOptions, TrainingConventions } from './openpi.js'
 import { tokenizerPath } from './tokenizer-file.js'
 
@@ -44,7 +45,7 @@ export function lerobotConventions(source: PolicyDirectory, options: PolicyOptio
     notes: contradictions(config, input, output),
     promptForm: variantOf({ modelType }).stateToken ? 'line' : 'state',
     paddedPromptState: manifest?.paddedPromptState ?? false,
-    embodiment: lerobotEmbodiment(config, configPath, input, output),
+    embodiment: withJoints(lerobotEmbodiment(config, configPath, input, output), manifest),
     convention: 'lerobot',
     normalisation: {
       state: kindOf(normaliser, 'STATE', input.path),
@@ -131,15 +132,19 @@ function readStats(path: string, feature: string): FeatureStats {
       return store.tensors.has(name) ? Float64Array.from(store.float32(name)) : undefined
     }
     const [mean, std, q01, q99, min, max] = ['mean', 'std', 'q01', 'q99', 'min', 'max'].map(numbers)
-    if (!mean || !std)
+    if (!(mean && std) && !(q01 && q99))
       throw new TurboPiError(
         'NORM_STATS_INVALID',
-        `${path}: there is no ${feature}.mean and ${feature}.std; without statistics LeRobot would leave ${feature} as it is.`,
+        `${path}: there is neither ${feature}.mean and ${feature}.std nor ${feature}.q01 and ${feature}.q99; without statistics LeRobot would leave ${feature} as it is.`,
       )
     for (const [stat, values] of Object.entries({ mean, std, q01, q99, min, max }))
       if (values && !values.every(Number.isFinite))
         throw new TurboPiError('NORM_STATS_INVALID', `${path}: ${feature}.${stat} must be finite.`)
-    const found = { mean, std, ...(q01 && q99 && { q01, q99 }), ...(min && max && { min, max }) }
+    const found = {
+      ...(mean && std && { mean, std }),
+      ...(q01 && q99 && { q01, q99 }),
+      ...(min && max && { min, max }),
+    }
     return checkFeatureStats(found, feature, path)
   } finally {
     store.close()

@@ -1,7 +1,8 @@
 import { type Static, Type } from 'typebox'
 import { compileCheck } from '../../contract/validate.js'
+import { TurboPiError } from '../../errors.js'
 import { readChecked } from '../checked-json.js'
-import { EmbodimentSchema } from '../embodiment.js'
+import { type Embodiment, EmbodimentSchema, JointsSchema, SchemaReference } from '../embodiment.js'
 import { GUARD_MODES } from '../guard/settings.js'
 
 const File = (description: string) =>
@@ -10,6 +11,7 @@ const File = (description: string) =>
 /** `policy.json`: how a policy directory is to be served. */
 export const ManifestSchema = Type.Object(
   {
+    $schema: SchemaReference,
     format: Type.Literal('turbo-pi.policy/1'),
     name: Type.String({ minLength: 1, maxLength: 200 }),
     config: Type.Optional(
@@ -20,6 +22,7 @@ export const ManifestSchema = Type.Object(
         description: 'libero, droid, aloha, a JSON descriptor’s file name, or the descriptor itself',
       }),
     ),
+    joints: Type.Optional(JointsSchema),
     modelConfig: Type.Optional(File('config.json by default')),
     weights: Type.Optional(File('model.safetensors by default; or the index of a sharded checkpoint')),
     tokenizer: Type.Optional(File('SentencePiece .model or tokenizer.json')),
@@ -56,6 +59,16 @@ export const ManifestSchema = Type.Object(
 )
 
 export type Manifest = Static<typeof ManifestSchema>
+
+/** The embodiment with the joints that a policy.json gives to one that has none. Throws POLICY_INVALID for two lists. */
+export function withJoints(embodiment: Embodiment, { joints }: Partial<Manifest> = {}): Embodiment {
+  if (!joints) return embodiment
+  if (!embodiment.joints) return { ...embodiment, joints }
+  throw new TurboPiError(
+    'POLICY_INVALID',
+    `policy.json and embodiment ${embodiment.name} both have "joints"; leave one of the two lists out.`,
+  )
+}
 
 const checkSchema = compileCheck(ManifestSchema, 'POLICY_INVALID')
 

@@ -39,6 +39,7 @@ export function inspectNetwork(
       const from = stored.horizonIsKnown ? configPath : 'sizes from the tensors'
       return found(stored, `${modelType}, ${prefix.depth} layers of ${prefix.width}: ${from}`)
     })
+    for (const adapter of stored?.adapters ?? []) options.onNote?.(adapter)
     checks.run('tensors', [source, stored], ({ weightsPath, adapterPath }, { config }) => {
       Checkpoint.open(weightsPath, config, adapterPath).close()
       return found(true, 'names, shapes and dtypes are those of the network')

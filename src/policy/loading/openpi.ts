@@ -11,7 +11,7 @@ import type { PromptForm } from '../prompt.js'
 import type { PolicyDirectory } from './directory.js'
 import { fileInside } from './files.js'
 import { fittingPresets, statsIn } from './fitting.js'
-import type { Manifest } from './manifest.js'
+import { type Manifest, withJoints } from './manifest.js'
 import { type LoraRanks, type Preset, presetOf } from './presets.js'
 import { tokenizerPath } from './tokenizer-file.js'
 
@@ -105,7 +105,7 @@ export function openpiConventions(source: PolicyDirectory, options: PolicyOption
     horizonIsExplicit: (options.actionHorizon ?? manifest?.actionHorizon) !== undefined,
     ...(discreteState !== undefined && { promptForm: discreteState ? 'state' : 'plain' }),
     paddedPromptState: false,
-    embodiment: embodimentOf(source, preset),
+    embodiment: withJoints(embodimentOf(source, preset), manifest),
     convention: 'openpi',
     ...(normalisation && { normalisation: { state: normalisation, actions: normalisation } }),
     stats: { path, read: () => readNormStats(path) },

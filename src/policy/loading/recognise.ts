@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { weightsIn } from '../../families/pi0/open-tensors.js'
-import { parseRemote } from '../../storage/downloads.js'
+import { parseRemote, type Remote } from '../../storage/downloads.js'
 import { readJsonObject } from '../../storage/json-file.js'
 
 /** How far below and above a folder a policy is looked for, and how many folders are opened for it. */
@@ -20,6 +20,12 @@ type Recognised = readonly [what: string, todo: string] | undefined
 const isPolicy = (directory: string) =>
   existsSync(join(directory, 'policy.json')) || weightsIn(directory) !== undefined
 
+const REMOTES: Readonly<Record<Remote['kind'], string>> = {
+  hub: 'a repository on Hugging Face',
+  bucket: 'a folder of Google Cloud Storage',
+  archive: 'an archive to unpack',
+}
+
 /** What a path is that is no directory. */
 export function recognisePath(path: string): Recognised {
   const stats = statSync(path, { throwIfNoEntry: false })
@@ -28,13 +34,12 @@ export function recognisePath(path: string): Recognised {
       ? ['is not a directory but a file of one.', `Did you mean ${dirname(resolve(path))}?`]
       : ['is not a directory but a file.', 'Unpack it, if it is an archive, and give the folder.']
   if (stats) return undefined
-  if (/^https?:\/\//.test(path))
-    return ['is not a directory but an address.', 'Download and unpack it, and give the folder.']
   const remote = parseRemote(path)
+  if (!remote && /^https?:\/\//.test(path))
+    return ['is not a directory but an address.', 'Download and unpack it, and give the folder.']
   if (!remote) return undefined
-  const where = remote.kind === 'hub' ? 'a repository on Hugging Face' : 'a folder of Google Cloud Storage'
   return [
-    `is not a directory here, but may be ${where}; it was not downloaded.`,
+    `is not a directory here, but may be ${REMOTES[remote.kind]}; it was not downloaded.`,
     `Run: turbo-pi pull ${path}`,
   ]
 }

@@ -4,7 +4,14 @@ import { decodeMsgpack } from '../../../src/contract/msgpack.js'
 import { RequestParser } from '../../../src/contract/parse.js'
 import { checkPolicy, loadPolicy } from '../../../src/policy/loading/load.js'
 import type { Policy } from '../../../src/policy/policy.js'
-import { editJson, type Json, lerobotCheckpoint, readJson, writeJson } from '../../support/checkpoint.js'
+import {
+  editJson,
+  editTensors,
+  type Json,
+  lerobotCheckpoint,
+  readJson,
+  writeJson,
+} from '../../support/checkpoint.js'
 import { editStep, userBody, userCheckpoint, userServer } from '../../support/users.js'
 
 const PRE = 'policy_preprocessor.json'
@@ -145,6 +152,38 @@ t.test(
     t.same(a.normalisedState, b.normalisedState, 'MEAN_STD')
   },
 )
+
+const STATES = [
+  'policy_preprocessor_step_3_normalizer_processor.safetensors',
+  'policy_postprocessor_step_0_unnormalizer_processor.safetensors',
+]
+
+/** Leaves some statistics out of both state files. */
+const without = (directory: string, left: readonly string[]) => {
+  for (const file of STATES)
+    editTensors(join(directory, file), tensors => {
+      for (const name of [...tensors.keys()])
+        if (left.some(stat => name.endsWith(`.${stat}`))) tensors.delete(name)
+    })
+  return directory
+}
+
+t.test('QUANTILES needs q01 and q99 alone, MEAN_STD mean and std', async t => {
+  const body = userBody('lerobot_nested_keys')
+  const whole = await (await userServer(t, lerobotCheckpoint(t))).post(body)
+  const percentiles = without(lerobotCheckpoint(t), ['mean', 'std', 'min', 'max'])
+  t.same(
+    checkPolicy(percentiles).filter(({ status }) => status === 'failed'),
+    [],
+  )
+  const { actions, error } = await (await userServer(t, percentiles)).post(body)
+  t.equal(error, undefined)
+  t.same(actions, whole.actions)
+
+  const moments = without(lerobotCheckpoint(t, 'MEAN_STD'), ['mean', 'std'])
+  const message = /state has no mean and std, which .* needs \(z-score normalisation\)/
+  await t.rejects(loadPolicy(moments), { code: 'NORM_STATS_INVALID', message })
+})
 
 t.test('what LeRobot 0.4 saved, without relative steps, is served', async t => {
   const directory = lerobotCheckpoint(t)
