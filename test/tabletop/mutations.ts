@@ -81,6 +81,7 @@ async function withObservation(
     ...{ name, spec, model, identity, weightsPath, actionSize, defaultSteps, metadata, previousChunks },
     state: observation => policy.state(observation),
     watch: () => policy.watch(),
+    pixels: observation => policy.pixels(observation),
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),
