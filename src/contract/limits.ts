@@ -10,11 +10,10 @@ export interface MessageLimits {
 export const MESSAGE_LIMITS: MessageLimits = { maxDepth: 32, maxValues: 100_000 }
 
 /** Letters of a caller's own text that a message repeats. */
-const SHOWN = 48
+export const SHOWN = 48
 
 /** A caller's text as a message repeats it: a refusal is never longer than what it says. */
-export const shown = (text: string): string =>
-  text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}… (${text.length} characters)`
+export const shown = (text: string): string => (text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`)
 
 /** The first few names of many. */
 export function shownNames(names: readonly string[], most = 8): string {

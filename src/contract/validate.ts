@@ -1,7 +1,7 @@
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { type ErrorCode, type FieldError, TurboPiError } from '../errors.js'
-import { shown, shownNames } from './limits.js'
+import { SHOWN, shown, shownNames } from './limits.js'
 import { NdArray } from './numpy.js'
 
 interface SchemaError {
@@ -102,7 +102,10 @@ function trimmed(value: unknown, schema: SchemaNode): unknown {
     const property = of(key)
     if (property) kept[key] = trimmed(value[key], property)
     else if (Object.hasOwn(value, key) && unknown++ < KEPT)
-      Object.defineProperty(kept, key, { value: trimmed(value[key], {}), enumerable: true })
+      Object.defineProperty(kept, key.slice(0, SHOWN + 1), {
+        value: trimmed(value[key], {}),
+        enumerable: true,
+      })
   }
   return kept
 }

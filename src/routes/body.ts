@@ -26,8 +26,8 @@ const TYPES: Readonly<Record<string, Wire>> = {
   'application/x-msgpack': 'msgpack',
 }
 
-/** Bytes that are set aside at once for a body; a longer one gets more as it comes. */
-const FIRST_BYTES = 2 ** 20
+/** Bytes that are set aside at a time for a body: at once for what is announced, and as it comes for the rest. */
+const BLOCK_BYTES = 2 ** 20
 /** A body in more pieces than this whose pieces have fewer bytes than that costs more to read than it is worth. */
 const MANY_PIECES = 4096
 const TINY_PIECE = 64
@@ -62,7 +62,9 @@ function received({ raw, headers }: FastifyRequest, { bodyLimit, memory }: BodyL
   const body = new Promise<Buffer>((resolve, reject) => {
     const announced = Number(headers['content-length'] ?? 0)
     if (announced > bodyLimit) throw tooLarge(bodyLimit)
-    let bytes = Buffer.allocUnsafe(Math.min(announced || 2 ** 16, FIRST_BYTES))
+    const full: Buffer[] = []
+    let block = Buffer.allocUnsafe(Math.min(announced || 2 ** 16, BLOCK_BYTES))
+    let filled = 0
     let length = 0
     let pieces = 0
     const end = () => {
@@ -70,21 +72,26 @@ function received({ raw, headers }: FastifyRequest, { bodyLimit, memory }: BodyL
     }
     const onData = (piece: Buffer) => {
       pieces += 1
-      const needed = length + piece.length
-      if (needed > bodyLimit) return fail(tooLarge(bodyLimit))
-      if (pieces > MANY_PIECES && needed < pieces * TINY_PIECE) return fail(tooManyPieces(needed / pieces))
-      if (needed > bytes.length) {
-        const longer = Buffer.allocUnsafe(Math.min(bodyLimit, Math.max(needed, 2 * bytes.length)))
-        bytes.copy(longer, 0, 0, length)
-        bytes = longer
+      length += piece.length
+      if (length > bodyLimit) return fail(tooLarge(bodyLimit))
+      if (pieces > MANY_PIECES && length < pieces * TINY_PIECE) return fail(tooManyPieces(length / pieces))
+      // Copied: a piece of a few bytes keeps all that was read from the socket with it.
+      for (let at = 0; at < piece.length; ) {
+        if (filled === block.length) {
+          full.push(block)
+          block = Buffer.allocUnsafe(BLOCK_BYTES)
+          filled = 0
+        }
+        const copied = piece.copy(block, filled, at)
+        filled += copied
+        at += copied
       }
-      piece.copy(bytes, length)
-      length = needed
       share.set(length)
     }
     const onEnd = () => {
       end()
-      resolve(bytes.subarray(0, length))
+      const last = block.subarray(0, filled)
+      resolve(full.length === 0 ? last : Buffer.concat([...full, last], length))
     }
     fail = error => {
       end()

@@ -5,7 +5,7 @@ import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
-import { errorReplies, notFoundReplies } from '../routes/problems.js'
+import { earlyProblems, errorReplies, notFoundReplies } from '../routes/problems.js'
 import type { Served } from '../service/served.js'
 import { documentation } from './documentation.js'
 import { type Limits, sharedBy, turboPi } from './plugin.js'
@@ -43,6 +43,7 @@ export async function createServer(
     bodyLimit,
     requestTimeout,
     http: { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout },
+    ...earlyProblems,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true },

@@ -132,6 +132,8 @@ export class Dispatcher {
   #turn(ticket: Ticket): Promise<void> {
     const turn = ticket.wait<void>()
     if (!ticket.settled) this.#unprepared.push(ticket)
+    // Those before it may be waiting for a turn of another kind.
+    this.#giveTurns()
     return turn
   }
 
