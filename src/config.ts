@@ -131,6 +131,27 @@ export const SETTINGS = {
     2 ** 31,
     'bytes that a request or frame may have',
   ),
+  requestMemory: integer(
+    'TURBO_PI_REQUEST_MEMORY',
+    128 * 2 ** 20,
+    2 ** 20,
+    2 ** 40,
+    'bytes that requests and frames may take in all while they come and are answered, and the same again for fields that observations on WS /stream carry over; whoever holds most is refused',
+  ),
+  requestTimeout: integer(
+    'TURBO_PI_REQUEST_TIMEOUT',
+    30_000,
+    100,
+    3_600_000,
+    'milliseconds that a request may take to come in',
+  ),
+  maxConnections: integer(
+    'TURBO_PI_MAX_CONNECTIONS',
+    1024,
+    1,
+    1_000_000,
+    'connections at a time; one more takes the place of the one that has been silent for longest',
+  ),
   heartbeat: integer(
     'TURBO_PI_HEARTBEAT',
     20_000,
@@ -168,10 +189,10 @@ export const SETTINGS = {
   ),
   maxImagePixels: integer(
     'TURBO_PI_MAX_IMAGE_PIXELS',
-    16_777_216,
+    2 ** 22,
     1,
     2 ** 30,
-    'pixels that an image may have, checked before decoding',
+    'pixels that an image may have, checked before decoding; cameras of 2560 × 1440 have fewer',
   ),
   maxImages: integer('TURBO_PI_MAX_IMAGES', 8, 1, 64, 'images that an observation may carry'),
   visionCache: integer(

@@ -8,6 +8,8 @@ export const ERRORS = {
   ORIGIN_FORBIDDEN: { status: 403, title: 'Pages of other sites may not connect' },
   ROBOT_INVALID: { status: 400, title: 'The name of the robot is not valid' },
   ROBOT_HELD: { status: 409, title: 'The robot is held until it is cleared' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request took too long to come in' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'The headers are larger than this server accepts' },
   MODEL_MISMATCH: { status: 409, title: 'Another model is served than the expected one' },
   NOT_FOUND: { status: 404, title: 'There is nothing at this address' },
   SUBPROTOCOL_UNSUPPORTED: { status: 400, title: 'The WebSocket subprotocol is not supported' },

@@ -1,3 +1,5 @@
+import { NdArray } from './numpy.js'
+
 type Fields = Readonly<Record<string, unknown>>
 
 /** The fields of one observation, and what to do when it is known whether they hold. */
@@ -56,6 +58,14 @@ export class CarriedFields {
     }
   }
 
+  /** Bytes that are held for them: a field of a MessagePack frame holds the whole frame. */
+  get bytes(): number {
+    const buffers: ArrayBufferLike[] = []
+    let bytes = held(this.#newest, buffers)
+    if (this.#proven !== this.#newest) bytes += held(this.#proven, buffers)
+    return bytes
+  }
+
   reset(): void {
     this.#newest = {}
     this.#proven = {}
@@ -74,6 +84,21 @@ export class CarriedFields {
     }
     return kept
   }
+}
+
+/** `buffers` are those that have been counted already. */
+function held(value: unknown, buffers: ArrayBufferLike[]): number {
+  if (typeof value === 'string') return value.length
+  if (value instanceof Uint8Array) {
+    if (buffers.includes(value.buffer)) return 0
+    buffers.push(value.buffer)
+    return value.buffer.byteLength
+  }
+  if (value instanceof NdArray) return held(value.data, buffers)
+  if (Array.isArray(value)) return 8 * value.length
+  let bytes = 0
+  if (isRecord(value)) for (const field of Object.values(value)) bytes += held(field, buffers)
+  return bytes
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>

@@ -29,10 +29,10 @@ export const invalid = (
 ) => new TurboPiError(code, `${pointer} ${detail}`, { fields: [{ pointer, detail }] })
 
 /** The numbers of a NumPy array at `pointer`. */
-export function numbers(array: NdArray, pointer: string): Float64Array {
+export function numbers(array: NdArray, pointer: string, code?: Parameters<typeof invalid>[2]): Float64Array {
   try {
     return numbersOf(array)
   } catch (error) {
-    throw invalid(pointer, reasonOf(error))
+    throw invalid(pointer, reasonOf(error), code)
   }
 }

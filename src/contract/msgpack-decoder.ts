@@ -1,17 +1,11 @@
+import { isAscii, isUtf8 } from 'node:buffer'
 import { reasonOf, TurboPiError } from '../errors.js'
+import { MESSAGE_LIMITS, type MessageLimits, shown } from './limits.js'
 import { numbersOf } from './ndarray.js'
 import { itemSizeOf, type MsgpackValue, NdArray } from './numpy.js'
 
-export interface DecodeLimits {
-  /** Nesting of arrays and maps. */
-  maxDepth: number
-  /** Values in one message, all levels together; binary data counts as one. */
-  maxValues: number
-}
-
-const DEFAULT_LIMITS: DecodeLimits = { maxDepth: 32, maxValues: 100_000 }
-
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+/** Bytes from which on a check by the processor's vectors is worth its call. */
+const LONG = 64
 
 /** A map without inherited keys, not even `__proto__`. Object.create(null) would give a hash table, several times slower. */
 class Entries {
@@ -25,18 +19,18 @@ Object.setPrototypeOf(Entries.prototype, null)
  * inherited keys, arrays of NumPy become NdArray (no copy), NumPy scalars their plain value, bin a Uint8Array (no copy);
  * integers beyond 2⁵³ become bigint. Throws BODY_MALFORMED for anything else than one complete message within `limits`.
  */
-export function decodeMsgpack(bytes: Uint8Array, limits: Partial<DecodeLimits> = {}): MsgpackValue {
-  return new Decoder(bytes, { ...DEFAULT_LIMITS, ...limits }).message()
+export function decodeMsgpack(bytes: Uint8Array, limits: Partial<MessageLimits> = {}): MsgpackValue {
+  return new Decoder(bytes, { ...MESSAGE_LIMITS, ...limits }).message()
 }
 
 class Decoder {
   readonly #bytes: Buffer
   readonly #view: DataView
-  readonly #limits: DecodeLimits
+  readonly #limits: MessageLimits
   #at = 0
   #values = 0
 
-  constructor(bytes: Uint8Array, limits: DecodeLimits) {
+  constructor(bytes: Uint8Array, limits: MessageLimits) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#limits = limits
@@ -133,14 +127,15 @@ class Decoder {
   #text(length: number): string {
     const start = this.#take(length)
     const end = start + length
-    let at = start
-    while (at < end && (this.#bytes[at] as number) < 0x80) at++
-    if (at === end) return this.#bytes.toString('latin1', start, end)
-    try {
-      return utf8.decode(this.#bytes.subarray(start, end))
-    } catch {
-      throw this.#malformed('a string is not UTF-8')
+    if (length < LONG) {
+      let at = start
+      while (at < end && (this.#bytes[at] as number) < 0x80) at++
+      if (at === end) return this.#bytes.toString('latin1', start, end)
     }
+    const text = this.#bytes.subarray(start, end)
+    if (isAscii(text)) return text.toString('latin1')
+    if (isUtf8(text)) return text.toString()
+    throw this.#malformed('a string is not UTF-8')
   }
 
   #deeper(depth: number, count: number): number {
@@ -165,7 +160,7 @@ class Decoder {
     for (let i = 0; i < count; i++) {
       const key = this.#key()
       if (entries[key] !== undefined)
-        throw this.#malformed(`the key ${JSON.stringify(key)} occurs twice in a map`)
+        throw this.#malformed(`the key ${JSON.stringify(shown(key))} occurs twice in a map`)
       entries[key] = this.#value(inner)
     }
     if ('__ndarray__' in entries) return this.#ndarray(entries)

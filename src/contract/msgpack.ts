@@ -1,4 +1,4 @@
 /** MessagePack in openpi's msgpack-numpy dialect (network §5). */
-export { type DecodeLimits, decodeMsgpack } from './msgpack-decoder.js'
+export { decodeMsgpack } from './msgpack-decoder.js'
 export { encodeMsgpack } from './msgpack-encoder.js'
 export { Float, itemSizeOf, type MsgpackValue, NdArray, NumpyScalar } from './numpy.js'

@@ -1,3 +1,4 @@
+import { shown } from './limits.js'
 import type { NdArray } from './numpy.js'
 
 type Reader = (view: DataView, offset: number, littleEndian: boolean) => number
@@ -30,9 +31,9 @@ function half(bits: number): number {
 /** Elements of a numeric array of any byte order, in C order. Throws an Error that says what is wrong with the array. */
 export function numbersOf(array: NdArray): Float64Array {
   const reader = READERS[array.dtype.slice(1)]
-  if (!reader) throw new Error(`must be numeric, got dtype ${array.dtype}`)
+  if (!reader) throw new Error(`must be numeric, got dtype ${shown(array.dtype)}`)
   const [size, read] = reader
-  const count = array.shape.reduce((product, side) => product * side, 1)
+  const count = countOf(array.shape)
   if (array.data.byteLength !== count * size)
     throw new Error(`must hold ${count} × ${size} bytes for its shape, got ${array.data.byteLength}`)
   const view = new DataView(array.data.buffer, array.data.byteOffset, array.data.byteLength)
@@ -42,19 +43,6 @@ export function numbersOf(array: NdArray): Float64Array {
   return values
 }
 
-/** The text of a NumPy unicode (`<U7`) or bytes (`|S7`) array of one element; undefined for anything else. */
-export function textOf(array: NdArray): string | undefined {
-  const match = /^([<>|])([US])(\d+)$/.exec(array.dtype)
-  const count = array.shape.reduce((product, side) => product * side, 1)
-  if (!match || count !== 1) return undefined
-  if (match[2] === 'S') return new TextDecoder().decode(array.data).replace(/\0+$/, '')
-  if (array.data.byteLength !== 4 * Number(match[3])) return undefined
-  const view = new DataView(array.data.buffer, array.data.byteOffset, array.data.byteLength)
-  let text = ''
-  for (let at = 0; at < array.data.byteLength; at += 4) {
-    const point = view.getUint32(at, match[1] !== '>')
-    if (point > 0x10ffff) return undefined
-    if (point !== 0) text += String.fromCodePoint(point)
-  }
-  return text
-}
+/** Elements of an array of this shape. */
+export const countOf = (shape: readonly number[]): number =>
+  shape.reduce((product, side) => product * side, 1)

@@ -1,3 +1,5 @@
+import { shown } from './limits.js'
+
 /** A NumPy array as msgpack-numpy carries it. A decoded array's data is a view into the frame, at any alignment. */
 export class NdArray {
   constructor(
@@ -41,7 +43,7 @@ export function itemSizeOf(dtype: string): number {
   const match = /^(?:[|]b(1)|[|<>][iu](1)|[<>]([iu][248]|f[248])|[|<>]S(\d{1,9})|[<>|]U(\d{1,9}))$/.exec(
     dtype,
   )
-  if (!match) throw new Error(`dtype ${JSON.stringify(dtype)} is not supported`)
+  if (!match) throw new Error(`dtype ${JSON.stringify(shown(dtype))} is not supported`)
   const [, flag, byte, word, bytes, characters] = match
   if (flag ?? byte) return 1
   if (word) return Number(word[1])

@@ -1,3 +1,5 @@
+import type { NdArray } from './numpy.js'
+
 /** What a policy takes, from its embodiment: the source of the observation schema, OpenAPI and /metadata. */
 export interface ObservationSpec {
   /** For example `libero`. */
@@ -31,16 +33,18 @@ export interface StateSpec {
   description: string
 }
 
-/** An image as it arrived. */
+/** An image as it arrived; arrays are row-major, of shape [h, w, 3] or [3, h, w]. */
 export type ObservationImage =
   | { kind: 'encoded'; bytes: Uint8Array }
-  /** Row-major array of shape [h, w, 3] or [3, h, w]; floats are in 0…1, those of float16 widened. */
-  | {
-      kind: 'array'
-      dtype: 'uint8' | 'float16' | 'float32' | 'float64'
-      shape: readonly number[]
-      data: Uint8Array | Float32Array | Float64Array
-    }
+  | { kind: 'array'; dtype: 'uint8'; shape: readonly number[]; data: Uint8Array }
+  /** Floats in 0…1, of any width and byte order. They become numbers where they become pixels, off the event loop. */
+  | { kind: 'floats'; array: NdArray }
+
+/** The bytes that came. */
+export function payloadOf(image: ObservationImage): Uint8Array {
+  if (image.kind === 'encoded') return image.bytes
+  return image.kind === 'array' ? image.data : image.array.data
+}
 
 /** A validated observation, whatever wire it came over. Keys are those of the ObservationSpec. */
 export interface Observation {

@@ -1,6 +1,7 @@
 import { TurboPiError } from '../errors.js'
 import { at, type Field, fieldOf, invalid, numbers } from './fields.js'
-import { textOf } from './ndarray.js'
+import { shown } from './limits.js'
+import { countOf } from './ndarray.js'
 import { NdArray } from './numpy.js'
 import type { Observation, ObservationImage, ObservationSpec } from './observation.js'
 import { ObservationForms } from './observation-forms.js'
@@ -14,7 +15,11 @@ import {
   optionsSchema,
   type Wire,
 } from './schemas.js'
+import { isText, textOf, textOfUtf8 } from './text.js'
 import { type Check, compileCheck, kindOf } from './validate.js'
+
+/** NumPy's text takes four bytes a character; no form of a prompt takes more. */
+const MAX_PROMPT_BYTES = 4 * MAX_PROMPT_LENGTH
 
 export interface ObservationLimits {
   /** Camera images that one observation may carry. */
@@ -161,16 +166,8 @@ function arrayImage(array: NdArray, pointer: string): ObservationImage {
     )
   if (array.dtype === '|u1') return { kind: 'array', dtype: 'uint8', shape, data: array.data }
   if (!/^[<>]f[248]$/.test(array.dtype))
-    throw invalid(pointer, `must be uint8 or floats, got dtype ${array.dtype}`)
-  const values = numbers(array, pointer)
-  return array.dtype.endsWith('8')
-    ? { kind: 'array', dtype: 'float64', shape, data: values }
-    : {
-        kind: 'array',
-        dtype: array.dtype.endsWith('2') ? 'float16' : 'float32',
-        shape,
-        data: Float32Array.from(values),
-      }
+    throw invalid(pointer, `must be uint8 or floats, got dtype ${shown(array.dtype)}`)
+  return { kind: 'floats', array }
 }
 
 function base64(text: string, pointer: string): Buffer {
@@ -180,12 +177,18 @@ function base64(text: string, pointer: string): Buffer {
     !/^data:[\w.+-]+\/[\w.+-]+(;[\w=.+-]+)*;base64$/.test(text.slice(0, Math.max(comma, 0)))
   )
     throw invalid(pointer, 'must be a data: URL of the form data:image/…;base64,…', 'IMAGE_INVALID')
+  const sent = comma < 0 ? text : text.slice(comma + 1)
   // Line breaks as Python's base64.encodebytes and MIME set them.
-  const payload = (comma < 0 ? text : text.slice(comma + 1)).replaceAll(/[\r\n]/g, '')
+  const payload = sent.includes('\n') || sent.includes('\r') ? sent.replaceAll(/[\r\n]/g, '') : sent
   const bytes = Buffer.from(payload, 'base64')
-  // Buffer.from skips what is not base64: the length tells.
+  // Buffer.from skips what is not base64: the length tells. Of letters beyond Latin-1 it takes the lower half.
   const digits = payload.length - (payload.endsWith('==') ? 2 : payload.endsWith('=') ? 1 : 0)
-  if (payload.length === 0 || bytes.byteLength !== Math.floor((digits * 3) / 4) || digits % 4 === 1)
+  if (
+    payload.length === 0 ||
+    bytes.byteLength !== Math.floor((digits * 3) / 4) ||
+    digits % 4 === 1 ||
+    Buffer.byteLength(payload) !== payload.length
+  )
     throw invalid(
       pointer,
       'must be base64 (RFC 4648), got other characters or a wrong length',
@@ -195,28 +198,35 @@ function base64(text: string, pointer: string): Buffer {
 }
 
 function stateOf(value: unknown, size: number, pointer: string): Float64Array {
+  const count = value instanceof NdArray ? countOf(value.shape) : Array.isArray(value) ? value.length : 1
+  if (count !== size) throw invalid(pointer, `must hold ${size} numbers, got ${count}`)
   const state =
     value instanceof NdArray
       ? numbers(value, pointer)
       : new Float64Array(Array.isArray(value) ? value : [value as number])
-  if (state.length !== size) throw invalid(pointer, `must hold ${size} numbers, got ${state.length}`)
   const bad = state.findIndex(x => !Number.isFinite(x))
   if (bad >= 0) throw invalid(`${pointer}/${bad}`, `must be finite, got ${state[bad]}`)
   return state
 }
 
 function promptOf(value: unknown, pointer: string): string {
-  const text =
-    value instanceof NdArray
-      ? textOf(value)
-      : value instanceof Uint8Array
-        ? new TextDecoder('utf-8', { ignoreBOM: true }).decode(value)
-        : value
-  if (typeof text !== 'string') {
-    const came = value instanceof NdArray ? `a NumPy array of dtype ${value.dtype}` : kindOf(value)
+  if (typeof value === 'string') return promptText(value, pointer)
+  const bytes =
+    value instanceof Uint8Array ? value : value instanceof NdArray && isText(value) ? value.data : undefined
+  if (!bytes) {
+    const came = value instanceof NdArray ? `a NumPy array of dtype ${shown(value.dtype)}` : kindOf(value)
     throw invalid(pointer, `must be text, got ${came}`)
   }
-  if (text.length > MAX_PROMPT_LENGTH)
-    throw invalid(pointer, `must have at most ${MAX_PROMPT_LENGTH} characters, got ${text.length}`)
+  if (bytes.byteLength > MAX_PROMPT_BYTES) throw tooLong(pointer, `${bytes.byteLength} bytes`)
+  return promptText(value instanceof NdArray ? textOf(value) : textOfUtf8(bytes), pointer)
+}
+
+function promptText(text: string | undefined, pointer: string): string {
+  if (text === undefined || !text.isWellFormed())
+    throw invalid(pointer, 'must be well-formed Unicode, in UTF-8 where it is bytes')
+  if (text.length > MAX_PROMPT_LENGTH) throw tooLong(pointer, `${text.length}`)
   return text
 }
+
+const tooLong = (pointer: string, came: string) =>
+  invalid(pointer, `must have at most ${MAX_PROMPT_LENGTH} characters, got ${came}`)

@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { TurboPiError } from '../errors.js'
 import { type InferenceAnswer, jsonReply, msgpackReply } from './answer.js'
 import { type Carried, CarriedFields } from './carried-fields.js'
+import { decodeJson } from './json.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from './msgpack.js'
 import type { Observation, ObservationSpec } from './observation.js'
 import type { RequestParser } from './parse.js'
@@ -63,6 +64,8 @@ export class StreamProtocol {
 
 /** Reads the frames of one connection, and carries over the fields that an observation leaves out. */
 export class StreamReader {
+  #forgotten = false
+
   constructor(
     readonly wire: Wire,
     private readonly parser: RequestParser,
@@ -72,12 +75,7 @@ export class StreamReader {
 
   /** Undoes the wire; throws BODY_MALFORMED for what is not JSON or MessagePack. */
   decode(frame: Buffer): unknown {
-    if (this.wire === 'msgpack') return decodeMsgpack(frame)
-    try {
-      return JSON.parse(frame.toString())
-    } catch (error) {
-      throw new TurboPiError('BODY_MALFORMED', `The message is not JSON: ${(error as Error).message}.`)
-    }
+    return this.wire === 'msgpack' ? decodeMsgpack(frame) : decodeJson(frame)
   }
 
   /** The number that a decoded message carries, for the answer to name whatever else is wrong with it; else null. */
@@ -98,9 +96,34 @@ export class StreamReader {
     carried: Carried
   } {
     const fields = this.carried.merge(this.parser.fields(message.observation))
-    const observation = this.parser.observation(fields, this.wire)
+    const observation = this.#complete(fields)
     const { sampling } = this.parser.options(message.options, this.wire)
+    this.#forgotten = false
     return { observation, sampling, carried: this.carried.keep(fields) }
+  }
+
+  #complete(fields: Record<string, unknown>): Observation {
+    try {
+      return this.parser.observation(fields, this.wire)
+    } catch (error) {
+      if (!this.#forgotten || !(error instanceof TurboPiError)) throw error
+      throw new TurboPiError(
+        error.code,
+        `${error.message}. What earlier observations carried over was let go of, for the memory was needed: send every field.`,
+        { fields: error.fields },
+      )
+    }
+  }
+
+  /** Bytes that are held for the fields that are carried over. */
+  get carriedBytes(): number {
+    return this.carried.bytes
+  }
+
+  /** Lets go of what is carried over. */
+  forget(): void {
+    this.#forgotten = true
+    this.carried.reset()
   }
 
   reset(): void {

@@ -52,6 +52,11 @@ export interface Policy {
   /** openpi's policy_metadata, sent as the first frame of its protocol. */
   readonly metadata: Readonly<Record<string, unknown>>
   /**
+   * Pixels that `prepare` will go through, told in microseconds by the images' first bytes. Throws IMAGE_* for those that need
+   * not be looked at any further.
+   */
+  pixels(observation: Observation): number
+  /**
    * Decodes and resizes images, normalises the state, writes and tokenises the prompt. Asks `wanted` between the images.
    * Throws IMAGE_*, OBSERVATION_INVALID, or what `wanted` throws.
    */

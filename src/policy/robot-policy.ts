@@ -74,6 +74,15 @@ export class RobotPolicy implements Policy {
     })
   }
 
+  pixels({ images }: Observation): number {
+    let pixels = 0
+    for (const camera of this.#slots) {
+      const image = camera && images[camera.key]
+      if (image) pixels += this.#decoder.pixels(image, camera)
+    }
+    return pixels
+  }
+
   async prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation> {
     const start = performance.now()
     const state = this.state(observation)

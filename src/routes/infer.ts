@@ -1,11 +1,14 @@
 import type { FastifyInstance } from 'fastify'
 import { CALLER_LEFT, Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
-import { decodeMsgpack, encodeMsgpack } from '../contract/msgpack.js'
+import { encodeMsgpack } from '../contract/msgpack.js'
 import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
+import { bodyParsers, type WireBody } from './body.js'
+import type { Connections } from './connections.js'
 import { Turns } from './event-loop-turns.js'
+import type { RequestMemory } from './request-memory.js'
 
 const MSGPACK = 'application/msgpack'
 
@@ -21,29 +24,21 @@ function refuseCompressed(encoding: string | undefined): void {
 export function inferRoute(
   app: FastifyInstance,
   served: Served,
-  { turns, bodyLimit }: { turns: Turns; bodyLimit: number },
+  {
+    turns,
+    connections,
+    ...limits
+  }: { turns: Turns; connections: Connections; memory: RequestMemory; bodyLimit: number },
 ): void {
   const { observation: spec, shape } = served.current.service.metadata()
   const bodyTurns = new Turns()
   const problem = { 'application/problem+json': { schema: Problem } }
 
-  app.removeContentTypeParser('text/plain')
-  app.addContentTypeParser(
-    [MSGPACK, 'application/x-msgpack'],
-    { parseAs: 'buffer' },
-    (_request, body, done) => {
-      try {
-        done(null, decodeMsgpack(body as Buffer))
-      } catch (error) {
-        done(error as Error)
-      }
-    },
-  )
+  bodyParsers(app, limits)
 
   app.post(
     '/infer',
     {
-      bodyLimit,
       schema: {
         summary: 'Compute an action chunk for an observation',
         tags: ['inference'],
@@ -74,21 +69,27 @@ export function inferRoute(
     async (request, reply) => {
       const arrived = performance.now()
       const { robot } = request
-      const wire = request.headers['content-type']?.includes('msgpack') ? 'msgpack' : 'json'
+      const { wire, value } = request.body as WireBody
       const { service, parser } = served.current
-      const { observation, sampling, deadlineMs } = parser.request(request.body, wire)
+      const { observation, sampling, deadlineMs } = parser.request(value, wire)
       const gone = new Cancellation()
       const onClose = () => {
         if (!reply.raw.writableFinished) gone.abort(CALLER_LEFT)
       }
       if (reply.raw.destroyed) onClose()
       reply.raw.once('close', onClose)
-      const answer = await service.infer(observation, sampling, {
-        session: robot?.name ?? `${request.ip}:${request.socket.remotePort}`,
-        robot: robot?.name,
-        signal: gone,
-        deadlineMs,
-      })
+      const peer = connections.peer(request.raw.socket)
+      peer.work += 1
+      const answer = await service
+        .infer(observation, sampling, {
+          session: robot?.name ?? `${request.ip}:${request.socket.remotePort}`,
+          robot: robot?.name,
+          signal: gone,
+          deadlineMs,
+        })
+        .finally(() => {
+          peer.work -= 1
+        })
       robot?.answered(served.name, performance.now() - arrived)
       if (wire === 'json') return jsonReply(answer)
       return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))

@@ -4,6 +4,7 @@ import { Problem } from '../contract/schemas.js'
 import { compileCheck } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
+import { type BodyLimits, bodyParsers, type WireBody } from './body.js'
 
 const closed = { additionalProperties: false } as const
 
@@ -58,7 +59,12 @@ function refusal(error: unknown): unknown {
 }
 
 /** GET /policies: what is served. POST /policies/NAME/swap, where `swap` is given: serves another one in its place. */
-export function policiesRoutes(app: FastifyInstance, policies: readonly Served[], swap?: Swap): void {
+export function policiesRoutes(
+  app: FastifyInstance,
+  policies: readonly Served[],
+  limits: BodyLimits,
+  swap?: Swap,
+): void {
   app.get(
     '/policies',
     {
@@ -71,6 +77,7 @@ export function policiesRoutes(app: FastifyInstance, policies: readonly Served[]
     async () => policies.map(described),
   )
   if (!swap) return
+  bodyParsers(app, limits)
   for (const served of policies)
     app.post(
       `${pathOf(served)}/swap`,
@@ -90,8 +97,9 @@ export function policiesRoutes(app: FastifyInstance, policies: readonly Served[]
         validatorCompiler: () => () => true,
       },
       async request => {
-        checkSwapBody(request.body)
-        const { directory, any_shape: anyShape = false } = request.body as {
+        const { value } = request.body as WireBody
+        checkSwapBody(value)
+        const { directory, any_shape: anyShape = false } = value as {
           directory: string
           any_shape?: boolean
         }

@@ -1,4 +1,7 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
+import { shown } from '../contract/limits.js'
 import { problemOf } from '../contract/problem.js'
 import { type ErrorCode, TurboPiError } from '../errors.js'
 
@@ -30,6 +33,39 @@ export function errorReplies(app: FastifyInstance): void {
   })
 }
 
+/** What Node.js reports of a connection before there is a request, in our table of codes. */
+const CONNECTION_ERRORS: Readonly<Record<string, TurboPiError>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: new TurboPiError(
+    'REQUEST_TIMEOUT',
+    'The request did not come in whole in the time that it may take (--request-timeout).',
+  ),
+  HPE_HEADER_OVERFLOW: new TurboPiError(
+    'HEADERS_TOO_LARGE',
+    'The headers are larger than 16 KiB; send less.',
+  ),
+}
+const NOT_HTTP = new TurboPiError('BODY_MALFORMED', 'This is no HTTP request that can be read.')
+
+/** Problem documents for what ends before Fastify has a route: addresses that cannot be read, and broken connections. */
+export const earlyProblems = {
+  frameworkErrors: (error: unknown, _request: unknown, reply: FastifyReply): void => {
+    sendProblem(reply, knownError(error))
+  },
+  clientErrorHandler: ({ code }: { code: string }, socket: Socket): void => {
+    if (code === 'ECONNRESET' || socket.destroyed) return
+    const problem = problemOf(CONNECTION_ERRORS[code] ?? NOT_HTTP)
+    const body = JSON.stringify(problem)
+    const head = [
+      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+      'Connection: close',
+      'Content-Type: application/problem+json',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+    ]
+    if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${body}`)
+    socket.destroySoon()
+  },
+}
+
 const PROTOCOLS =
   "openpi's WebSocket protocol stands at / and at /policies/NAME/, this server's own at /stream and /policies/NAME/stream"
 
@@ -40,7 +76,7 @@ export function notFoundReplies(app: FastifyInstance): void {
       reply,
       new TurboPiError(
         'NOT_FOUND',
-        `There is no ${request.method} ${request.url}; ${request.headers.upgrade ? PROTOCOLS : 'GET /docs lists the routes'}.`,
+        `There is no ${request.method} ${shown(request.url)}; ${request.headers.upgrade ? PROTOCOLS : 'GET /docs lists the routes'}.`,
       ),
     ),
   )

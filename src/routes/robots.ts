@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { Counter, Gauge, Registry } from 'prom-client'
+import { shown } from '../contract/limits.js'
 import type { SkipReason } from '../contract/stream-messages.js'
 import { TurboPiError } from '../errors.js'
 
@@ -129,7 +130,7 @@ export class Robots {
     if (typeof name !== 'string' || !NAME.test(name))
       throw new TurboPiError(
         'ROBOT_INVALID',
-        `A robot's name has 1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit; got ${JSON.stringify(name)}.`,
+        `A robot's name has 1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit; got ${JSON.stringify(typeof name === 'string' ? shown(name) : name)}.`,
       )
     return name
   }

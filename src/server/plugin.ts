@@ -1,12 +1,14 @@
 import type { FastifyInstance, FastifyPluginAsync, RouteHandlerMethod } from 'fastify'
 import fp from 'fastify-plugin'
 import { SETTINGS } from '../config.js'
+import { Connections } from '../routes/connections.js'
 import { Turns } from '../routes/event-loop-turns.js'
 import { type Readiness, readyRoute } from '../routes/health.js'
 import { heldRoutes } from '../routes/held.js'
 import { inferRoute } from '../routes/infer.js'
 import { metadataRoute } from '../routes/metadata.js'
 import { errorReplies } from '../routes/problems.js'
+import { RequestMemory } from '../routes/request-memory.js'
 import { robotNames } from '../routes/robots.js'
 import type { Sockets } from '../routes/sockets/connection.js'
 import { openpiRoute } from '../routes/sockets/openpi.js'
@@ -21,6 +23,8 @@ import type { PolicyService } from '../service/service.js'
 export interface Limits {
   /** Bytes that a request or a frame may have; default 32 MiB. */
   bodyLimit: number
+  /** Bytes that all requests may take while they come and are answered, and all fields carried over; default 128 MiB each. */
+  requestMemory: number
   /** Milliseconds between pings of a WebSocket, default 20 s; one that does not answer is dropped. */
   heartbeat: number
   /** Bytes that a WebSocket client may leave unread before it is dropped, default 1 MiB. */
@@ -50,6 +54,7 @@ export interface TurboPiOptions extends Partial<Limits> {
 
 const DEFAULTS: Limits = {
   bodyLimit: SETTINGS.bodyLimit.default,
+  requestMemory: SETTINGS.requestMemory.default,
   heartbeat: SETTINGS.heartbeat.default,
   sendBuffer: SETTINGS.sendBuffer.default,
   clockTolerance: SETTINGS.clockTolerance.default,
@@ -61,6 +66,9 @@ const DEFAULTS: Limits = {
 interface Shared {
   sockets: Sockets
   turns: Turns
+  connections: Connections
+  /** Of requests and frames. */
+  memory: RequestMemory
 }
 
 declare module 'fastify' {
@@ -71,7 +79,7 @@ declare module 'fastify' {
 
 async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<void> {
   const { policy, prefix = '', bodyLimit = DEFAULTS.bodyLimit, home = upgradeRequired, readiness } = options
-  const { sockets, turns } = await sharedBy(app, options)
+  const { sockets, turns, connections, memory } = await sharedBy(app, options)
   const served = policy instanceof Served ? policy : new Served(policy)
   await app.register(
     async routes => {
@@ -89,7 +97,7 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
       metadataRoute(routes, served)
       readyRoute(routes, () => readiness ?? served.current.service)
       heldRoutes(routes, served, sockets.robots)
-      inferRoute(routes, served, { turns, bodyLimit })
+      inferRoute(routes, served, { turns, connections, memory, bodyLimit })
       streamRoute(routes, served, { sockets, turns })
       openpiRoute(routes, served, { sockets, turns, home })
     },
@@ -112,7 +120,12 @@ export async function sharedBy(app: FastifyInstance, options: Partial<Limits>): 
       maxRobots: asked.maxRobots,
       maxConnections: asked.robotConnections,
     }
-    app.decorate('turboPi', { sockets: await webSockets(app, limits), turns: new Turns() })
+    const memory = new RequestMemory(asked.requestMemory)
+    const carried = new RequestMemory(asked.requestMemory)
+    // Before the sockets' own hooks, which see upgrades.
+    const connections = new Connections(app)
+    const sockets = await webSockets(app, limits, { connections, memory, carried })
+    app.decorate('turboPi', { sockets, turns: new Turns(), connections, memory })
   }
   return app.turboPi!
 }

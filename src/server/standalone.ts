@@ -1,18 +1,20 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import type { Config } from '../config.js'
+import { type Config, SETTINGS } from '../config.js'
 import { apiKeyRequired } from '../routes/api-key.js'
 import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
-import { errorReplies, notFoundReplies } from '../routes/problems.js'
-import { dropUnusedConnections } from '../routes/sockets/unused-connections.js'
+import { earlyProblems, errorReplies, notFoundReplies } from '../routes/problems.js'
 import type { Served } from '../service/served.js'
 import { documentation } from './documentation.js'
 import { type Limits, sharedBy, turboPi } from './plugin.js'
 
 export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit'> &
-  Partial<Pick<Config, 'watchSessions' | keyof Limits>>
+  Partial<Pick<Config, 'watchSessions' | 'requestTimeout' | 'maxConnections' | keyof Limits>>
+
+/** Milliseconds between looks for requests that take too long to come in. */
+const CHECK_MS = 1000
 
 /** The policies of a server: the first is served at `/`, too. */
 export type Policies = readonly [Served, ...Served[]]
@@ -32,16 +34,25 @@ export async function createServer(
   config: ServerConfig,
   { logger = false, swap }: ServerOptions = {},
 ): Promise<FastifyInstance> {
+  const {
+    bodyLimit,
+    requestTimeout = SETTINGS.requestTimeout.default,
+    maxConnections = SETTINGS.maxConnections.default,
+  } = config
   const app = fastify({
-    bodyLimit: config.bodyLimit,
+    bodyLimit,
+    requestTimeout,
+    http: { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout },
+    ...earlyProblems,
+    return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true },
     logger,
     logController: new LogController({ disableRequestLogging: true }),
   })
-  const { bodyLimit } = config
-  await sharedBy(app, config)
-  dropUnusedConnections(app)
+  const { connections, memory } = await sharedBy(app, config)
+  connections.bound(app, maxConnections)
+  connections.endWith(app, memory)
   errorReplies(app)
   notFoundReplies(app)
   if (config.apiKey) apiKeyRequired(app, config.apiKey)
@@ -65,7 +76,7 @@ export async function createServer(
     })
   await app.register(async routes => {
     healthRoute(routes)
-    policiesRoutes(routes, policies, swap)
+    policiesRoutes(routes, policies, { bodyLimit, memory }, swap)
     metricsRoute(routes, policies, app.turboPi!.sockets.robots)
     pageRoutes(routes, policies, config)
   })

@@ -56,7 +56,7 @@ export class Inference {
 
   /**
    * Takes a place in the queue for the first of its callers. `onEnd` is called when it can no longer be joined. Throws
-   * OVERLOADED or SHUTTING_DOWN. `deadline` is in performance.now() milliseconds.
+   * OVERLOADED or SHUTTING_DOWN, and IMAGE_* for pictures that are refused by their size. `deadline` is in performance.now() milliseconds.
    */
   constructor(
     engine: Engine,
@@ -71,7 +71,8 @@ export class Inference {
     this.#engine = engine
     this.#onEnd = onEnd
     const onStart = () => this.#start()
-    this.#ticket = engine.queue.admit({ session, deadline, replaceable, onStart })
+    const pixels = engine.policy.pixels(request.observation)
+    this.#ticket = engine.queue.admit({ session, deadline, replaceable, pixels, onStart })
     this.#answer = this.#run()
   }
 

@@ -1,4 +1,4 @@
-import type { Observation, ObservationImage } from '../contract/observation.js'
+import { type Observation, type ObservationImage, payloadOf } from '../contract/observation.js'
 import { type SamplingRequest, sameSampling, samplingKey } from '../families/pi0/sampling.js'
 
 /** What is asked for, with the policy's defaults filled in: requests that mean the same are equal. */
@@ -7,13 +7,11 @@ export interface InferenceRequest {
   readonly sampling: SamplingRequest
 }
 
-type Bytes = Uint8Array | Float32Array | Float64Array
+type Bytes = Uint8Array | Float64Array
 
 const SAMPLES = 16
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Bytes) => Buffer.from(buffer, byteOffset, byteLength)
-
-const payloadOf = (image: ObservationImage): Bytes => (image.kind === 'encoded' ? image.bytes : image.data)
 
 /** One step of FNV-1a, on words instead of bytes. */
 const mix = (hash: number, word: number) => Math.imul(hash ^ word, 0x01000193)
@@ -52,16 +50,14 @@ export const isSameInference = (a: InferenceRequest, b: InferenceRequest): boole
 
 const sameBytes = (a: Bytes, b: Bytes) => a.byteLength === b.byteLength && bytesOf(a).equals(bytesOf(b))
 
-function sameImage(a: ObservationImage, b: ObservationImage): boolean {
-  if (a.kind === 'encoded' || b.kind === 'encoded') {
-    return a.kind === 'encoded' && b.kind === 'encoded' && sameBytes(a.bytes, b.bytes)
-  }
-  return (
-    a.dtype === b.dtype &&
-    a.shape.length === b.shape.length &&
-    a.shape.every((size, axis) => size === b.shape[axis]) &&
-    sameBytes(a.data, b.data)
-  )
+const sameImage = (a: ObservationImage, b: ObservationImage): boolean =>
+  a.kind === b.kind && formOf(a) === formOf(b) && sameBytes(payloadOf(a), payloadOf(b))
+
+/** What says how an image's bytes are read. */
+function formOf(image: ObservationImage): string | undefined {
+  if (image.kind === 'encoded') return undefined
+  const { dtype, shape } = image.kind === 'array' ? image : image.array
+  return `${dtype} ${shape.join(' ')}`
 }
 
 function sameRecord<T>(

@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import sharp from 'sharp'
 import t from 'tap'
+import { NdArray } from '../../src/contract/numpy.js'
 import type { ObservationImage } from '../../src/contract/observation.js'
 import { ImageDecoder } from '../../src/policy/images/decoder.js'
 import { resizeWithPad } from '../../src/policy/images/resize.js'
@@ -23,12 +24,17 @@ function picture(width: number, height: number, channels = 3): Uint8Array {
 const raw = (width: number, height: number, channels: 1 | 2 | 3 | 4 = 3) =>
   sharp(picture(width, height, channels), { raw: { width, height, channels } })
 const encoded = (bytes: Uint8Array): ObservationImage => ({ kind: 'encoded', bytes })
-const array = (data: Uint8Array | Float32Array | Float64Array, shape: number[]): ObservationImage => ({
-  kind: 'array',
-  dtype: data instanceof Uint8Array ? 'uint8' : data instanceof Float32Array ? 'float32' : 'float64',
-  shape,
-  data,
-})
+const array = (data: Uint8Array | Float32Array | Float64Array, shape: number[]): ObservationImage =>
+  data instanceof Uint8Array
+    ? { kind: 'array', dtype: 'uint8', shape, data }
+    : {
+        kind: 'floats',
+        array: new NdArray(
+          data instanceof Float32Array ? '<f4' : '<f8',
+          shape,
+          new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+        ),
+      }
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0
 
 t.test('arrays of any layout and type', async t => {

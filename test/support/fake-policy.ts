@@ -45,6 +45,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
       joints: undefined,
       normaliser: new Normaliser({ mean: Float64Array.of(0, 0), std: Float64Array.of(1, 1) }, 'zscore'),
     }),
+    pixels: () => 0,
     async prepare(observation: Observation): Promise<PreparedObservation> {
       policy.prepared += 1
       const state = observation.state['observation/state']!

@@ -82,6 +82,7 @@ async function withObservation(
     ...{ metadata, previousChunks },
     state: observation => policy.state(observation),
     watch: () => policy.watch(),
+    pixels: observation => policy.pixels(observation),
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),

@@ -1,5 +1,5 @@
 import type { GuardFinding } from '../../contract/guard.js'
-import type { ObservationImage } from '../../contract/observation.js'
+import { type ObservationImage, payloadOf } from '../../contract/observation.js'
 
 /** A camera that has shown the same picture for so many seconds, in observations one after another, is frozen. */
 export const FROZEN_SECONDS = 2
@@ -13,11 +13,6 @@ const GLANCES = 16
 
 /** Milliseconds between two looks at all samples: often enough for what is told after seconds. */
 const LOOK_EVERY = 100
-
-const bytesOf = (image: ObservationImage): Uint8Array => {
-  const { buffer, byteOffset, byteLength } = image.kind === 'encoded' ? image.bytes : image.data
-  return new Uint8Array(buffer, byteOffset, byteLength)
-}
 
 /** Takes `into.length` bytes spread over `bytes`, and tells whether they are those of the call before. */
 function sameSamples(bytes: Uint8Array, into: Uint8Array): boolean {
@@ -70,7 +65,7 @@ export class FrozenCameras {
     for (const [camera, image] of Object.entries(images)) {
       let shown = this.#shown.get(camera)
       if (!shown) this.#shown.set(camera, (shown = new Shown()))
-      const value = shown.see(bytesOf(image), at) / 1000
+      const value = shown.see(payloadOf(image), at) / 1000
       if (value >= FROZEN_SECONDS)
         findings.push({ kind: 'camera_frozen', joint: camera, row: null, value, limit: FROZEN_SECONDS })
     }

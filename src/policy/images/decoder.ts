@@ -6,7 +6,8 @@ import sharp from 'sharp'
 import type { ObservationImage } from '../../contract/observation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { Wanted } from '../policy.js'
-import { type ImageArray, layoutOf, scaleOf, toRgb } from './pixels.js'
+import { announcedSize, type Size } from './header.js'
+import { type ImageArray, layoutOf, shapeOf, toRgb } from './pixels.js'
 import type { ResizeMethod, RgbImage } from './resize.js'
 import type { ResizeTask } from './resize-worker.js'
 
@@ -25,8 +26,14 @@ export interface ImagePlace {
   layout: 'hwc' | 'chw'
 }
 
+/** Pixels of a picture that is larger than those of cameras. */
+const LARGE = 2 ** 21
+const CORES = availableParallelism()
+
 // Every further image only takes the processor from the thread that serves; one above the cores keeps them busy.
-const atWork = pLimit(availableParallelism() + 1)
+const atWork = pLimit(CORES + 1)
+// Large ones leave cores to everybody else's.
+const largeAtWork = pLimit(Math.max(1, CORES >> 1))
 
 /**
  * Turns images into what the network takes: 8-bit RGB [size, size, 3]. Files are decoded off the main thread as Pillow's
@@ -35,30 +42,41 @@ const atWork = pLimit(availableParallelism() + 1)
  */
 export class ImageDecoder {
   readonly #options: ImageDecoderOptions
-  #pool: Piscina<ResizeTask, Uint8Array> | undefined
+  #pool: Piscina<ResizeTask, Uint8Array | null> | undefined
 
   constructor(options: ImageDecoderOptions) {
     this.#options = options
   }
 
+  /**
+   * Pixels that `decode` would go through, told in microseconds. Throws IMAGE_INVALID or IMAGE_TOO_LARGE for what can be
+   * refused by its first bytes or its shape.
+   */
+  pixels(image: ObservationImage, place: ImagePlace): number {
+    const { width, height } =
+      image.kind === 'encoded' ? this.#announced(image.bytes, place) : this.#checked(image, place)
+    return width * height
+  }
+
   /** Throws IMAGE_INVALID or IMAGE_TOO_LARGE, with the image's pointer, or what `wanted` throws before the work is begun. */
   async decode(image: ObservationImage, place: ImagePlace, wanted?: Wanted): Promise<Uint8Array> {
     const { size } = this.#options
-    if (image.kind === 'array') {
-      const { width, height, layout } = this.#checked(image, place)
-      if (width === size && height === size) return toRgb(image, layout).pixels
-      return atWork(() => {
+    if (image.kind === 'encoded') {
+      const announced = this.#announced(image.bytes, place)
+      return laneOf(announced)(async () => {
         wanted?.throwIfAborted()
-        // A view would be posted together with the whole frame that it lies in.
-        return this.#resize({ array: { ...image, data: image.data.slice() } as ImageArray, layout })
+        const rgb = await this.#file(image.bytes, announced, place)
+        if (rgb.width === size && rgb.height === size) return rgb.pixels
+        wanted?.throwIfAborted()
+        return this.#resize(rgb, place)
       })
     }
-    return atWork(async () => {
+    const checked = this.#checked(image, place)
+    const { width, height, layout } = checked
+    if (image.kind === 'array' && width === size && height === size) return toRgb(image, layout)!.pixels
+    return laneOf(checked)(() => {
       wanted?.throwIfAborted()
-      const rgb = await this.#file(image.bytes, place)
-      if (rgb.width === size && rgb.height === size) return rgb.pixels
-      wanted?.throwIfAborted()
-      return this.#resize(rgb)
+      return this.#resize({ array: ownCopy(image), layout }, place)
     })
   }
 
@@ -69,39 +87,41 @@ export class ImageDecoder {
 
   /** The size of a raw image that may be used. */
   #checked(image: ImageArray, place: ImagePlace) {
-    const layout = layoutOf(image.shape, place.layout)
+    const shape = shapeOf(image)
+    const layout = layoutOf(shape, place.layout)
     if (!layout)
       throw refuse(
         'IMAGE_INVALID',
         place,
-        `must have shape [height, width, 3] or [3, height, width], got [${image.shape.join(', ')}]`,
+        `must have shape [height, width, 3] or [3, height, width], got [${shape.join(', ')}]`,
       )
-    const [height, width] = (layout === 'chw' ? image.shape.slice(1) : image.shape) as [number, number]
-    this.#checkSize(width, height, place)
-    if (image.data.length !== width * height * 3)
+    const [height, width] = (layout === 'chw' ? shape.slice(1) : shape) as [number, number]
+    this.#checkSize({ width, height }, place)
+    if (image.kind === 'array' && image.data.length !== width * height * 3)
       throw refuse(
         'IMAGE_INVALID',
         place,
         `must hold ${width * height * 3} values for its shape, got ${image.data.length}`,
       )
-    // A hair outside 0…1 is a rounding error, which NumPy cuts off.
-    const scale = scaleOf(image)
-    const fits = (value: number) => scale(value) > -1 && scale(value) < 256
-    if (!(image.data instanceof Uint8Array) && !image.data.every(fits))
-      throw refuse(
-        'IMAGE_INVALID',
-        place,
-        'is an array of floats, which must lie in 0…1; send 0…255 as uint8',
-      )
     return { width, height, layout }
   }
 
-  async #file(bytes: Uint8Array, place: ImagePlace): Promise<RgbImage> {
-    if (!isKnownFormat(bytes)) throw refuse('IMAGE_INVALID', place, 'is not a JPEG, PNG or WebP file')
+  /** The size of a file that may be decoded. */
+  #announced(bytes: Uint8Array, place: ImagePlace): Size {
+    const size = announcedSize(bytes)
+    if (size === null) throw refuse('IMAGE_INVALID', place, 'is not a JPEG, PNG or WebP file')
+    if (!size)
+      throw refuse('IMAGE_INVALID', place, 'could not be decoded: its header is cut short or damaged')
+    this.#checkSize(size, place)
+    return size
+  }
+
+  async #file(bytes: Uint8Array, announced: Size, place: ImagePlace): Promise<RgbImage> {
     try {
       const file = sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
       const { width, height, space, depth } = await file.metadata()
-      this.#checkSize(width, height, place)
+      if (width !== announced.width || height !== announced.height)
+        throw new Error(`its parts disagree about its size`)
       if (space === 'cmyk')
         throw refuse(
           'IMAGE_INVALID',
@@ -123,7 +143,7 @@ export class ImageDecoder {
     }
   }
 
-  #checkSize(width: number, height: number, place: ImagePlace): void {
+  #checkSize({ width, height }: Size, place: ImagePlace): void {
     const { maxPixels } = this.#options
     if (!(width > 0 && height > 0)) throw refuse('IMAGE_INVALID', place, `is empty (${width} × ${height})`)
     if (width * height > maxPixels)
@@ -137,7 +157,7 @@ export class ImageDecoder {
       throw refuse('IMAGE_INVALID', place, `of ${width} × ${height} is too narrow to be fitted into a square`)
   }
 
-  #resize(image: ResizeTask['image']): Promise<Uint8Array> {
+  async #resize(image: ResizeTask['image'], place: ImagePlace): Promise<Uint8Array> {
     this.#pool ??= new Piscina({
       // The same file beside this one: .ts under a loader, .js when built.
       filename: fileURLToPath(
@@ -150,19 +170,24 @@ export class ImageDecoder {
       maxThreads: 2,
       idleTimeout: 60_000,
     })
-    return this.#pool.run({ image, size: this.#options.size, method: this.#options.resize })
+    const pixels = await this.#pool.run({ image, size: this.#options.size, method: this.#options.resize })
+    if (!pixels)
+      throw refuse(
+        'IMAGE_INVALID',
+        place,
+        'is an array of floats, which must lie in 0…1; send 0…255 as uint8',
+      )
+    return pixels
   }
 }
 
-/** Only these formats reach the decoder: others (SVG, TIFF, PDF …) are attack surface, not cameras. */
-function isKnownFormat(bytes: Uint8Array): boolean {
-  const head = Buffer.from(bytes.subarray(0, 12)).toString('latin1')
-  return (
-    head.startsWith('\xff\xd8\xff') ||
-    head.startsWith('\x89PNG\r\n\x1a\n') ||
-    (head.startsWith('RIFF') && head.slice(8) === 'WEBP')
-  )
-}
+const laneOf = ({ width, height }: Size) => (width * height > LARGE ? largeAtWork : atWork)
+
+/** A view would be posted together with the whole frame that it lies in. */
+const ownCopy = (image: ImageArray): ImageArray =>
+  image.kind === 'array'
+    ? { ...image, data: image.data.slice() }
+    : { ...image, array: { ...image.array, data: image.array.data.slice() } }
 
 const refuse = (code: 'IMAGE_INVALID' | 'IMAGE_TOO_LARGE', { pointer }: ImagePlace, detail: string) =>
   new TurboPiError(code, `${pointer} ${detail}`, { fields: [{ pointer, detail }] })

@@ -1,8 +1,13 @@
+import { numbersOf } from '../../contract/ndarray.js'
+import type { NdArray } from '../../contract/numpy.js'
 import type { ObservationImage } from '../../contract/observation.js'
 import type { RgbImage } from './resize.js'
 
-/** Raw values of an image of shape [h, w, 3] or [3, h, w]; floats are in 0…1, those of float16 widened. */
-export type ImageArray = Extract<ObservationImage, { kind: 'array' }>
+/** Raw values of an image of shape [h, w, 3] or [3, h, w]; floats are in 0…1. */
+export type ImageArray = Exclude<ObservationImage, { kind: 'encoded' }>
+
+export const shapeOf = (image: ImageArray): readonly number[] =>
+  image.kind === 'array' ? image.shape : image.array.shape
 
 /** Layout of an array: a first dimension of 3 means CHW as in openpi; `layout` decides when first and last are 3. */
 export function layoutOf(shape: readonly number[], layout: 'hwc' | 'chw'): 'hwc' | 'chw' | undefined {
@@ -12,24 +17,35 @@ export function layoutOf(shape: readonly number[], layout: 'hwc' | 'chw'): 'hwc'
   return first === 3 ? 'chw' : last === 3 ? 'hwc' : undefined
 }
 
-/** Pixels of an array as 8-bit HWC; floats become trunc(255·x) in their own precision, as NumPy computes it. */
-export function toRgb(image: ImageArray, layout: 'hwc' | 'chw'): RgbImage {
-  const { shape } = image
+/**
+ * Pixels of an array as 8-bit HWC; floats become trunc(255·x) in their own precision, as NumPy computes it. Undefined when
+ * one of them is not in 0…1.
+ */
+export function toRgb(image: ImageArray, layout: 'hwc' | 'chw'): RgbImage | undefined {
+  const shape = shapeOf(image)
   const [height, width] = (layout === 'chw' ? shape.slice(1) : shape) as [number, number]
-  const bytes = image.data instanceof Uint8Array ? image.data : quantise(image.data, scaleOf(image))
+  const bytes = image.kind === 'array' ? image.data : quantised(image.array)
+  if (!bytes) return undefined
   return { width, height, pixels: layout === 'chw' ? interleave(bytes, width * height) : bytes }
 }
 
-function quantise(values: Float32Array | Float64Array, scale: (value: number) => number): Uint8Array {
+function quantised(array: NdArray): Uint8Array | undefined {
+  const values = numbersOf(array)
+  const scale = scaleOf(array)
   const bytes = new Uint8Array(values.length)
-  for (let i = 0; i < values.length; i++) bytes[i] = scale(values[i] as number)
+  for (let i = 0; i < values.length; i++) {
+    const value = scale(values[i] as number)
+    // A hair outside 0…1 is a rounding error, which NumPy cuts off.
+    if (!(value > -1 && value < 256)) return undefined
+    bytes[i] = value
+  }
   return bytes
 }
 
 /** 255·x as NumPy computes it in the array's own precision; making it an integer truncates. */
-export function scaleOf({ dtype }: ImageArray): (value: number) => number {
-  if (dtype === 'float16') return value => halfOf(255 * value)
-  return dtype === 'float32' ? value => Math.fround(255 * value) : value => 255 * value
+function scaleOf({ dtype }: NdArray): (value: number) => number {
+  if (dtype.endsWith('2')) return value => halfOf(255 * value)
+  return dtype.endsWith('4') ? value => Math.fround(255 * value) : value => 255 * value
 }
 
 /** Rounds to IEEE 754 binary16, ties to even. */

@@ -8,7 +8,11 @@ export interface ResizeTask {
   method: ResizeMethod
 }
 
-/** Runs in a worker thread, so that the event loop never waits for a large picture. */
-export default function resize({ image, size, method }: ResizeTask): Uint8Array {
-  return resizeWithPad('array' in image ? toRgb(image.array, image.layout) : image, size, method)
+/**
+ * Runs in a worker thread, so that the event loop never waits for a large picture. Null for an array of floats that are not in
+ * 0…1.
+ */
+export default function resize({ image, size, method }: ResizeTask): Uint8Array | null {
+  const rgb = 'layout' in image ? toRgb(image.array, image.layout) : image
+  return rgb ? resizeWithPad(rgb, size, method) : null
 }

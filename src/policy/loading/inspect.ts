@@ -18,7 +18,7 @@ import { lerobotConventions } from './lerobot.js'
 import { inspectNetwork } from './network.js'
 import { openpiConventions, type PolicyOptions, type TrainingConventions } from './openpi.js'
 
-const MAX_IMAGE_PIXELS = 16_777_216
+const MAX_IMAGE_PIXELS = 2 ** 22
 
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 

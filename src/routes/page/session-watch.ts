@@ -3,7 +3,7 @@ import sharp from 'sharp'
 import { actionRows, type InferenceAnswer, serverTiming } from '../../contract/answer.js'
 import type { Observation } from '../../contract/observation.js'
 import type { SeenSession } from '../../contract/page.js'
-import { layoutOf, toRgb } from '../../policy/images/pixels.js'
+import { layoutOf, shapeOf, toRgb } from '../../policy/images/pixels.js'
 import type { Answered, ServiceListener } from '../../service/events.js'
 import type { Served } from '../../service/served.js'
 
@@ -72,7 +72,9 @@ export class SessionWatch implements ServiceListener {
       return { type: `image/${format}`, bytes: image.bytes }
     }
     const declared = this.#spec.cameras.find(({ key }) => key === camera)?.layout ?? 'hwc'
-    const { width, height, pixels } = toRgb(image, layoutOf(image.shape, declared) ?? declared)
+    const rgb = toRgb(image, layoutOf(shapeOf(image), declared) ?? declared)
+    if (!rgb) return undefined
+    const { width, height, pixels } = rgb
     const png = sharp(pixels, { raw: { width, height, channels: 3 } }).png({ compressionLevel: 1 })
     return { type: 'image/png', bytes: await png.toBuffer() }
   }

@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import type { Served } from '../../service/served.js'
+import type { Connections, Peer } from '../connections.js'
+import type { RequestMemory, Share } from '../request-memory.js'
 import { type Robot, type RobotLimits, Robots } from '../robots.js'
 
 export interface SocketLimits {
@@ -13,6 +17,15 @@ export interface SocketLimits {
   clockToleranceMs: number
 }
 
+/** What the connections share with each other, and with requests. */
+export interface SocketBounds {
+  connections: Connections
+  /** Of frames, from their first byte until they have been taken. */
+  memory: RequestMemory
+  /** Of fields that observations carry over. */
+  carried: RequestMemory
+}
+
 /** Milliseconds that a peer has to answer a close frame before its connection is destroyed. */
 export const CLOSE_TIMEOUT_MS = 1000
 
@@ -22,17 +35,25 @@ export class Sockets {
   readonly #connections = new Set<Connection>()
   readonly #heartbeat: NodeJS.Timeout
 
-  constructor(readonly limits: SocketLimits & RobotLimits) {
+  constructor(
+    readonly limits: SocketLimits & RobotLimits,
+    readonly bounds: SocketBounds,
+  ) {
     this.robots = new Robots(limits)
     this.#heartbeat = setInterval(() => {
       for (const connection of this.#connections) connection.beat()
     }, limits.heartbeatMs).unref()
   }
 
-  /** `served` counts the connection. */
-  open(socket: WebSocket, protocol: string, served: Served, robot: Robot | undefined): Connection {
+  /** `served` counts the connection of `request`. */
+  open(
+    socket: WebSocket,
+    protocol: string,
+    served: Served,
+    { raw: { socket: wire }, robot }: FastifyRequest,
+  ): Connection {
     const { metrics } = served
-    const connection = new Connection(socket, this.limits.sendBufferBytes, this.robots, served.name)
+    const connection = new Connection(socket, wire, this, served.name)
     if (robot) connection.belongTo(robot)
     this.#connections.add(connection)
     metrics.connected(protocol)
@@ -65,28 +86,55 @@ export class Connection {
   readonly #robots: Robots
   /** The name under which is served what it is for. */
   readonly #policy: string
+  readonly #peer: Peer
+  readonly #frames: Share
+  /** Bytes of the frame that is coming, and of those that wait for their turn. */
+  #arriving = 0
+  #waiting = 0
   #robot: Robot | undefined
   #leave: (() => void) | undefined
   /** Called with every ping. */
   onBeat: (() => void) | undefined
 
-  constructor(socket: WebSocket, sendBufferBytes: number, robots: Robots, policy: string) {
+  constructor(socket: WebSocket, wire: Socket, { limits, bounds, robots }: Sockets, policy: string) {
     this.#socket = socket
     this.#policy = policy
     this.#robots = robots
-    this.#sendBufferBytes = sendBufferBytes
+    this.#sendBufferBytes = limits.sendBufferBytes
+    this.#peer = bounds.connections.peer(wire)
+    this.#frames = bounds.memory.share(() => {
+      this.close(1013, 'The server needs the memory of these frames.')
+      socket.pause()
+    })
     this.#closed = new Promise(resolve => {
       socket.once('close', () => {
         this.#gone.abort(CALLER_LEFT)
         this.#leave?.()
+        this.#frames.end()
         resolve()
       })
     })
-    const heard = () => {
+    socket.on('pong', () => {
       this.#alive = true
-    }
-    socket.on('pong', heard)
-    socket.on('message', heard)
+    })
+    // Before the WebSocket takes them in: it tells of a frame when it has come in whole.
+    wire.prependListener('data', ({ length }: Buffer) => this.#holds(this.#arriving + length, this.#waiting))
+    socket.on('message', ({ length }: Buffer) => {
+      this.#alive = true
+      this.#peer.heardAt = performance.now()
+      this.#holds(0, this.#waiting + length)
+    })
+  }
+
+  /** A frame has been taken, and is held no longer. */
+  taken({ length }: Buffer): void {
+    this.#holds(this.#arriving, this.#waiting - length)
+  }
+
+  #holds(arriving: number, waiting: number): void {
+    this.#arriving = arriving
+    this.#waiting = waiting
+    this.#frames.set(arriving + waiting)
   }
 
   /** The robot that has named itself. */
@@ -130,8 +178,10 @@ export class Connection {
   /** Counts work that must reach the client before a drain closes the connection. It must not reject. */
   track(work: Promise<void>): void {
     this.#work += 1
+    this.#peer.work += 1
     void work.then(() => {
       this.#work -= 1
+      this.#peer.work -= 1
       if (this.#work === 0) this.#idle?.()
     })
   }

@@ -46,6 +46,7 @@ export class Inbox {
   async #take(handle: Handle, frame: Buffer, isBinary: boolean): Promise<void> {
     await this.#turns.next()
     if (!this.#connection.gone.aborted) await handle(frame, isBinary)
+    this.#connection.taken(frame)
     this.#busy = false
     this.#next()
   }

@@ -1,6 +1,7 @@
 import type { FastifyInstance, RouteHandlerMethod } from 'fastify'
 import { Cancellation } from '../../cancellation.js'
 import { actionArray } from '../../contract/answer.js'
+import { shown } from '../../contract/limits.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../../contract/msgpack.js'
 import { problemOf } from '../../contract/problem.js'
 import { TurboPiError } from '../../errors.js'
@@ -11,6 +12,9 @@ import { Inbox } from './frame-inbox.js'
 
 /** Requests of one client that may wait before its socket is no longer read. */
 const MAX_WAITING_FRAMES = 8
+
+/** Keys that are passed over of which the log tells. */
+const MOST_KEYS = 16
 
 /** WS /: openpi's protocol, byte for byte (network §5), so that its clients work unmodified. */
 export function openpiRoute(
@@ -25,7 +29,7 @@ export function openpiRoute(
     schema: { hide: true },
     handler: home,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, 'openpi', served, request.robot)
+      const connection = sockets.open(socket, 'openpi', served, request)
       const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
       const session = new OpenpiSession(served, connection, {
         failed: error => request.log.error({ err: error }, 'A request of an openpi client failed'),
@@ -96,7 +100,7 @@ class OpenpiSession {
     const { observation, passedOver } = parser.openpiObservation(decodeMsgpack(frame))
     if (passedOver.length > 0 && !this.#toldKeys) {
       this.#toldKeys = true
-      this.log.passedOver(passedOver)
+      this.log.passedOver(passedOver.slice(0, MOST_KEYS).map(shown))
     }
     const answer = await service.infer(
       observation,

@@ -1,7 +1,7 @@
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import type { RobotLimits } from '../robots.js'
-import { CLOSE_TIMEOUT_MS, type SocketLimits, Sockets } from './connection.js'
+import { CLOSE_TIMEOUT_MS, type SocketBounds, type SocketLimits, Sockets } from './connection.js'
 import { subprotocolOf } from './stream.js'
 
 export interface WebSocketLimits extends SocketLimits, RobotLimits {
@@ -13,8 +13,12 @@ export interface WebSocketLimits extends SocketLimits, RobotLimits {
  * Makes the server take WebSocket connections, and drain them when it closes. To be called before any hook or route
  * is added, so that the socket of every refused upgrade is closed.
  */
-export async function webSockets(app: FastifyInstance, limits: WebSocketLimits): Promise<Sockets> {
-  const sockets = new Sockets(limits)
+export async function webSockets(
+  app: FastifyInstance,
+  limits: WebSocketLimits,
+  bounds: SocketBounds,
+): Promise<Sockets> {
+  const sockets = new Sockets(limits, bounds)
   const options = {
     maxPayload: limits.maxFrameBytes,
     perMessageDeflate: false,

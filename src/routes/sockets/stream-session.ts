@@ -11,6 +11,7 @@ import {
 } from '../../contract/stream-messages.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served, Serving } from '../../service/served.js'
+import type { RequestMemory, Share } from '../request-memory.js'
 import type { Robots } from '../robots.js'
 import type { Connection } from './connection.js'
 import { Greeting } from './greeting.js'
@@ -36,6 +37,8 @@ export interface StreamSettings {
   heartbeatMs: number
   /** Milliseconds that a stamp may lie in the future. */
   clockToleranceMs: number
+  /** Memory of fields that are carried over. */
+  carried: RequestMemory
 }
 
 /**
@@ -59,6 +62,7 @@ export class StreamSession {
   #answeredSeq = -1
   #chunks = 0
   readonly #recent = new RecentChunks()
+  readonly #carried: Share
 
   constructor(
     served: Served,
@@ -75,7 +79,9 @@ export class StreamSession {
     this.#greeting = new Greeting(connection, settings.robots, message => this.#send(message))
     this.#serving = served.current
     this.#reader = this.#serving.stream.reader(wire)
+    this.#carried = settings.carried.share(() => this.#reader.forget())
     connection.gone.addEventListener('abort', () => {
+      this.#carried.end()
       for (const pending of this.#pending) pending.cancellation.abort(connection.gone.reason)
     })
   }
@@ -164,6 +170,7 @@ export class StreamSession {
     }
     const age = ageOnArrival(message, Date.now(), this.#settings.clockToleranceMs)
     const { observation, sampling: asked, carried } = this.#reader.observation(message)
+    this.#carried.set(this.#reader.carriedBytes)
     const sampling = this.#recent.found(asked)
     this.#newestSeq = seq
     const pending: Pending = { seq, cancellation: new Cancellation() }
@@ -244,6 +251,7 @@ export class StreamSession {
 
   #reset(): void {
     this.#reader.reset()
+    this.#carried.set(0)
     this.#recent.clear()
     this.#serving.service.startOver(this.#connection.caller)
     for (const pending of this.#pending) {

@@ -23,8 +23,8 @@ export function streamRoute(
   served: Served,
   { sockets, turns }: { sockets: Sockets; turns: Turns },
 ): void {
-  const { robots, limits } = sockets
-  const settings = { ...limits, instance: INSTANCE, robots }
+  const { robots, limits, bounds } = sockets
+  const settings = { ...limits, instance: INSTANCE, robots, carried: bounds.carried }
   const description = () => {
     const { observation, shape } = served.current.service.metadata()
     return asyncApiDocument(observation, shape)
@@ -57,7 +57,7 @@ export function streamRoute(
     },
     handler: upgradeRequired,
     wsHandler: (socket, request) => {
-      const connection = sockets.open(socket, socket.protocol, served, request.robot)
+      const connection = sockets.open(socket, socket.protocol, served, request)
       const wire = STREAM_PROTOCOLS[socket.protocol]!
       const session = new StreamSession(served, connection, wire, request.log, settings)
       new Inbox(socket, connection, turns, MAX_WAITING_FRAMES).open((frame, isBinary) =>

@@ -21,6 +21,8 @@ export interface DispatcherOptions {
 
 /** Observations that are prepared at once: more would only take the processor from each other. */
 const PREPARED_AT_ONCE = availableParallelism() + 1
+/** Of them, those with pictures larger than cameras': they leave turns, and cores, to all others. */
+const LARGE_AT_ONCE = Math.max(1, availableParallelism() >> 1)
 
 /** Why a ticket that fails so has left. What the observation itself is to blame for is not counted as dropped. */
 const DROPPED: Partial<Record<ErrorCode, DropReason>> = {
@@ -46,9 +48,10 @@ export class Dispatcher {
   readonly #drainMs: number
   readonly #places: Places
   /** Who waits to be prepared, and who for the engine. */
-  readonly #unprepared = new FairQueue()
+  readonly #unprepared = new FairQueue(ticket => ticket.weight)
   readonly #ready = new FairQueue()
   #preparing = 0
+  #preparingLarge = 0
   readonly #running: RunningBatch[] = []
   #closing: Promise<void> | undefined
   #drained: (() => void) | undefined
@@ -98,11 +101,11 @@ export class Dispatcher {
    * place, DEADLINE_EXCEEDED, SHUTTING_DOWN or what the ticket left with; it has then lost its place.
    */
   async prepare<T>(ticket: Ticket, work: () => Promise<T>): Promise<T> {
-    if (this.#preparing < PREPARED_AT_ONCE && this.#unprepared.size === 0) {
+    if (this.#unprepared.size === 0 && this.#mayPrepare(ticket)) {
       // Through the line all the same: it is its session's turn of this round.
       this.#unprepared.push(ticket)
       this.#unprepared.take()
-      this.#preparing += 1
+      this.#begun(ticket)
     } else await this.#turn(ticket)
     try {
       ticket.throwIfAborted()
@@ -112,14 +115,25 @@ export class Dispatcher {
       throw error
     } finally {
       this.#preparing -= 1
+      if (ticket.weight > 1) this.#preparingLarge -= 1
       this.#pump()
     }
+  }
+
+  readonly #mayPrepare = ({ weight }: Ticket): boolean =>
+    this.#preparing < PREPARED_AT_ONCE && (weight === 1 || this.#preparingLarge < LARGE_AT_ONCE)
+
+  #begun({ weight }: Ticket): void {
+    this.#preparing += 1
+    if (weight > 1) this.#preparingLarge += 1
   }
 
   /** Resolves when it may be prepared. */
   #turn(ticket: Ticket): Promise<void> {
     const turn = ticket.wait<void>()
     if (!ticket.settled) this.#unprepared.push(ticket)
+    // Those before it may be waiting for a turn of another kind.
+    this.#giveTurns()
     return turn
   }
 
@@ -220,9 +234,9 @@ export class Dispatcher {
   #giveTurns(): void {
     this.#dropExpired()
     while (this.#preparing < PREPARED_AT_ONCE) {
-      const ticket = this.#unprepared.take()
+      const ticket = this.#unprepared.take(this.#mayPrepare)
       if (!ticket) break
-      this.#preparing += 1
+      this.#begun(ticket)
       ticket.stopWaiting(performance.now())
       ticket.wake()
     }

@@ -24,8 +24,8 @@ function precedes(a: Ticket, b: Ticket): boolean {
 /**
  * A waiting line of the dispatcher: fair between sessions, earliest deadline first within that.
  *
- * Start-time fair queueing with jobs of equal weight. Service goes in rounds, and a session is served once a round:
- * the session of the lowest round is next; between sessions of one round, and between the jobs of one session, the
+ * Start-time fair queueing. Service goes in rounds, and a session is served once a round, with a job of more weight once in
+ * so many rounds: the session of the lowest round is next; between sessions of one round, and between the jobs of one session, the
  * earliest deadline is, then as `precedes` tells. A session that comes back joins the round in progress, so idling
  * earns no credit and a flood delays its own session alone. A job that is removed unserved costs its session
  * nothing: a robot that replaces its observation keeps its turn.
@@ -33,8 +33,13 @@ function precedes(a: Ticket, b: Ticket): boolean {
 export class FairQueue {
   // A list, not a map: what a map has grown out of would be left to full collections, with the frames of its jobs.
   readonly #sessions: Session[] = []
+  readonly #weightOf: (ticket: Ticket) => number
   #round = 0
   #size = 0
+
+  constructor(weightOf: (ticket: Ticket) => number = () => 1) {
+    this.#weightOf = weightOf
+  }
 
   get size(): number {
     return this.#size
@@ -69,7 +74,7 @@ export class FairQueue {
     }
     if (!next || !from) return undefined
     this.#round = Math.max(this.#round, from.round)
-    from.round += 1
+    from.round += this.#weightOf(next)
     this.#drop(from, next)
     return next
   }

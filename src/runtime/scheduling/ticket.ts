@@ -14,9 +14,14 @@ export interface Admission {
    * passed over are fresh themselves when their turn comes.
    */
   replaceable?: boolean | undefined
+  /** Pixels to be gone through before the engine can take it. */
+  pixels?: number | undefined
   /** Called when the engine takes it up. */
   onStart?: (() => void) | undefined
 }
+
+/** Pixels that an observation's pictures may have together for it to count as one: three cameras of 1280 × 720 and more. */
+const COMMON_PIXELS = 2 ** 22
 
 export interface InferenceResult {
   /** Normalised actions [actionHorizon, actionDim]. */
@@ -52,6 +57,8 @@ export class Ticket {
   deadline: number | undefined
   replaceable: boolean
   readonly onStart: (() => void) | undefined
+  /** How many observations its preparation counts for. */
+  readonly weight: number
   readonly admitted = performance.now()
   /** What the engine is given; set by `submit`. */
   row!: PerceiveRow
@@ -65,10 +72,11 @@ export class Ticket {
   #error: unknown
   #waiter: Waiter | undefined
 
-  constructor({ session, deadline, replaceable, onStart }: Admission) {
+  constructor({ session, deadline, replaceable, pixels = 0, onStart }: Admission) {
     this.session = session
     this.deadline = deadline
     this.replaceable = replaceable ?? false
+    this.weight = 1 + Math.floor(pixels / COMMON_PIXELS)
     this.onStart = onStart
   }
 

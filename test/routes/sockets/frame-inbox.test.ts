@@ -1,10 +1,13 @@
 import { EventEmitter } from 'node:events'
+import { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import fastify from 'fastify'
 import t from 'tap'
 import type { WebSocket } from 'ws'
+import { Connections } from '../../../src/routes/connections.js'
 import { Turns } from '../../../src/routes/event-loop-turns.js'
-import { Robots } from '../../../src/routes/robots.js'
-import { Connection } from '../../../src/routes/sockets/connection.js'
+import { RequestMemory } from '../../../src/routes/request-memory.js'
+import { Connection, Sockets } from '../../../src/routes/sockets/connection.js'
 import { Inbox } from '../../../src/routes/sockets/frame-inbox.js'
 
 /** What an inbox sees of a WebSocket. */
@@ -27,7 +30,16 @@ class Peer extends EventEmitter {
 function setUp(limit: number) {
   const peer = new Peer()
   const socket = peer as unknown as WebSocket
-  const connection = new Connection(socket, 1000, new Robots({ maxRobots: 1, maxConnections: 1 }), 'fake')
+  const limits = {
+    heartbeatMs: 1e6,
+    sendBufferBytes: 1000,
+    clockToleranceMs: 0,
+    maxRobots: 1,
+    maxConnections: 1,
+  }
+  const memory = new RequestMemory(1e6)
+  const bounds = { connections: new Connections(fastify()), memory, carried: memory }
+  const connection = new Connection(socket, new Socket(), new Sockets(limits, bounds), 'fake')
   return { peer, connection, inbox: new Inbox(socket, connection, new Turns(), limit) }
 }
 
