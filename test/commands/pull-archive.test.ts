@@ -9,6 +9,7 @@ import { loadPolicy } from '../../src/policy/loading/load.js'
 import { cachedDirectory, parseRemote } from '../../src/storage/downloads.js'
 import { sha256Of, tarEntry, tarOf, zip } from '../support/archives.js'
 import { openpiCheckpoint, scratch } from '../support/checkpoint.js'
+import { cutWhenWritten } from '../support/cut.js'
 
 interface Behaviour {
   /** Bytes after which every answer is cut. */
@@ -23,6 +24,7 @@ interface Behaviour {
 /** A server of one file at any address. */
 async function fileServer(t: Test, bytes: Buffer, behaviour: Behaviour = {}) {
   const asked: string[] = []
+  const cache = scratch(t)
   const server = createServer((request, response) => {
     const { status, etag, cutAfter, ranges = true } = behaviour
     if (status) {
@@ -42,20 +44,31 @@ async function fileServer(t: Test, bytes: Buffer, behaviour: Behaviour = {}) {
         : { 'content-range': `bytes ${start}-${start + whole.length - 1}/${total ?? '*'}` }),
     })
     if (cutAfter === undefined || cutAfter >= whole.length || to) response.end(whole)
-    else response.write(whole.subarray(0, cutAfter), () => setTimeout(() => response.destroy(), 20))
+    else {
+      response.write(whole.subarray(0, cutAfter))
+      cutWhenWritten(cache, start + cutAfter, () => response.destroy())
+    }
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
   })
-  const cache = scratch(t)
   t.intercept(process, 'env', { value: { ...process.env, OPENPI_DATA_HOME: cache } })
   const printed: string[] = []
   t.intercept(console, 'log', { value: (line: string) => printed.push(line) })
   t.intercept(console, 'error', { value: () => {} })
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
   return { asked, behaviour, cache, host, printed, url: `http://${host}/models` }
+}
+
+/** A port on which nobody listens. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
 }
 
 /** The files that are left anywhere below a folder. */
@@ -146,6 +159,9 @@ t.test('refusals of a server say what to do', async t => {
   await t.rejects(pull('--sha256', '0'.repeat(64)), { message: /its sha256 checksum is .*, expected 0{64}/ })
   t.same(filesIn(cache), [], 'and nothing is left of all of them')
 
+  await t.rejects(run([`http://127.0.0.1:${await freePort()}/a.zip`]), {
+    message: /ECONNREFUSED.*\.\nCheck the connection/,
+  })
   await t.rejects(run(['owner/name', '--sha256', '0'.repeat(64)]), { message: /--sha256 is for an archive/ })
   await t.rejects(pull('--sha256', 'abc'), { code: 'CONFIG_INVALID', message: /64 hexadecimal digits/ })
   for (const other of ['https://host/a.rar', 'https://host/', 'http://host/a.zip', 'https://host/.zip'])

@@ -8,6 +8,7 @@ import { run } from '../../src/commands/pull/pull.js'
 import { cachedDirectory } from '../../src/storage/downloads.js'
 import { crc32c } from '../../src/storage/orbax/crc32c.js'
 import { scratch } from '../support/checkpoint.js'
+import { cutWhenWritten } from '../support/cut.js'
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567'
 const WEIGHTS = Buffer.from(Uint8Array.from({ length: 200_000 }, (_, i) => (i * i) >> 5))
@@ -32,6 +33,7 @@ interface Behaviour {
 /** Speaks as Hugging Face's hub and Google Cloud Storage do. */
 async function hub(t: Test, behaviour: Behaviour = {}) {
   const asked: string[] = []
+  const cache = scratch(t)
   const weights = (request: IncomingMessage, response: ServerResponse) => {
     const body = behaviour.weights ?? WEIGHTS
     const start =
@@ -40,7 +42,10 @@ async function hub(t: Test, behaviour: Behaviour = {}) {
     response.writeHead(start > 0 ? 206 : 200, { 'content-length': body.length - start })
     const end = start + (behaviour.cutAfter ?? body.length)
     if (end >= body.length) response.end(body.subarray(start))
-    else response.write(body.subarray(start, end), () => setTimeout(() => response.destroy(), 20))
+    else {
+      response.write(body.subarray(start, end))
+      cutWhenWritten(cache, end, () => response.destroy())
+    }
   }
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url!, 'http://host')
@@ -76,7 +81,6 @@ async function hub(t: Test, behaviour: Behaviour = {}) {
     server.close()
   })
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const cache = scratch(t)
   const { HF_TOKEN: _, ...env } = process.env
   const value = {
     ...env,

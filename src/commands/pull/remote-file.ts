@@ -32,9 +32,20 @@ export const failed = (detail: string) => new TurboPiError('DOWNLOAD_FAILED', de
 /** Sizes and digests are those of the bytes as they lie there. */
 const AS_STORED = { 'accept-encoding': 'identity' }
 
-/** Asks for a whole file, a list, or a range. Throws what fetch throws. */
-export const ask = (url: string, { headers }: Access, more: Readonly<Record<string, string>> = {}) =>
-  fetch(url, { headers: { ...AS_STORED, ...headers, ...more } })
+/** Asks for a whole file, a list, or a range. Throws an Error that says why there is no answer. */
+export async function ask(
+  url: string,
+  { headers }: Access,
+  more: Readonly<Record<string, string>> = {},
+): Promise<Response> {
+  try {
+    return await fetch(url, { headers: { ...AS_STORED, ...headers, ...more } })
+  } catch (error) {
+    // fetch itself says that it failed; what is behind it says why.
+    const { cause } = error as Error & { cause?: Error & { code?: string } }
+    throw cause ? new Error(cause.message || cause.code, { cause }) : error
+  }
+}
 
 /** What the server's refusal means, and what to do. */
 export function refusal(url: string, status: number, { ifRefused }: Access): TurboPiError {
