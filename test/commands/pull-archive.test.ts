@@ -112,7 +112,9 @@ t.test('archives are checkpoints in other words: unpacked into openpi’s cache,
 for (let tenth = 1; tenth < 10; tenth++)
   t.test(`an archive that is cut every ${tenth} tenths goes on where it was`, async t => {
     const bytes = zip([{ name: 'a', content: hundred }])
-    const { asked, cache, url } = await fileServer(t, bytes, { cutAfter: (bytes.length * tenth) / 10 })
+    const { asked, cache, url } = await fileServer(t, bytes, {
+      cutAfter: Math.floor((bytes.length * tenth) / 10),
+    })
     await run([`${url}/a.zip`, '--to', join(cache, 'to')])
     t.same(readFileSync(join(cache, 'to/a')), hundred)
     const starts = asked.map(range => Number(/^bytes=(\d+)-$/.exec(range)?.[1]))
