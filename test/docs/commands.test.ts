@@ -15,8 +15,8 @@ import {
 import { commandsOf, documents, readDocument } from '../support/documents.js'
 
 // A server is started a dozen times.
-t.comment('timeout=1200000')
-t.setTimeout(1_200_000)
+t.comment('timeout=2400000')
+t.setTimeout(2_400_000)
 
 /** Commands that are not run here, and why. */
 const NOT_RUN: readonly (readonly [RegExp, string])[] = [
