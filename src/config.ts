@@ -111,6 +111,13 @@ export const SETTINGS = {
     100_000,
     'requests that may be prepared or wait; more are answered 503',
   ),
+  engineTimeout: integer(
+    'TURBO_PI_ENGINE_TIMEOUT',
+    5000,
+    100,
+    3_600_000,
+    'milliseconds that a call of the engine may take at least; one that takes longer, and 20 times as long as recent ones, has hung',
+  ),
   guard: choice(
     'TURBO_PI_GUARD',
     'auto',

@@ -30,6 +30,7 @@ export const ERRORS = {
   TOO_MANY_ROBOTS: { status: 503, title: 'The server knows as many robots as it may' },
   OVERLOADED: { status: 503, title: 'The queue is full' },
   SHUTTING_DOWN: { status: 503, title: 'The server is shutting down' },
+  ENGINE_HUNG: { status: 503, title: 'The engine does not come back from a call' },
   NOT_READY: { status: 503, title: 'The server is not ready' },
   DEADLINE_EXCEEDED: { status: 504, title: 'The deadline passed before an answer was ready' },
 

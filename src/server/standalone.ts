@@ -61,8 +61,8 @@ export async function createServer(
   )
   const several = policies.length > 1
   const readiness = {
-    get ready() {
-      return policies.every(({ current }) => current.service.ready)
+    get unready() {
+      return policies.map(({ current }) => current.service.unready).find(Boolean)
     },
   }
   await app.register(turboPi, { policy: policies[0], home: homePage, readiness, bodyLimit, logged: several })

@@ -48,6 +48,11 @@ export class Metrics implements ServiceListener {
     labelNames: ['from'],
     registers: [this.registry],
   })
+  readonly #hung = this.#counter('engine_hung_total', 'Calls of the engine that did not return in time.')
+  readonly #recovered = this.#counter(
+    'engine_recovered_total',
+    'Times that the engine worked again after a call that hung.',
+  )
   readonly #depth = new Gauge({
     name: 'turbo_pi_queue_depth',
     help: 'Requests that have a place in the queue: being prepared, or waiting for the engine.',
@@ -109,6 +114,8 @@ export class Metrics implements ServiceListener {
       this.#images.inc({ from: 'encoder' }, encoded)
       this.#images.inc({ from: 'cache' }, reused)
     },
+    hung: () => this.#hung.inc(),
+    recovered: () => this.#recovered.inc(),
     dropped: reason => this.#dropped.inc({ reason }),
     lane: ({ lane, start, end }) => this.#lanes.inc({ lane }, (end - start) / 1000),
   }

@@ -16,6 +16,7 @@ import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
 import { continued, executedRow } from './continuation.js'
+import { engineObserver } from './engine-observer.js'
 import { ServiceEvents } from './events.js'
 import { HeldRobots } from './held-robots.js'
 import { type Caller, type Engine, Inference } from './inference.js'
@@ -91,9 +92,14 @@ export class PolicyService {
     parts.runtime.catch(() => {})
   }
 
-  /** True from the end of the self-test until `close`. */
+  /** Why nothing can be answered; undefined from the end of the self-test until `close`, while the engine works. */
+  get unready(): TurboPiError | undefined {
+    if (this.#phase === 'ready') return this.#engine?.queue.fault
+    return new TurboPiError('NOT_READY', 'The engine is starting or stopping; ask again.')
+  }
+
   get ready(): boolean {
-    return this.#phase === 'ready'
+    return this.unready === undefined
   }
 
   /**
@@ -108,7 +114,8 @@ export class PolicyService {
   async #start(): Promise<void> {
     const { policy } = this.#parts
     const runtime = await this.#parts.runtime
-    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
+    const observer = engineObserver(this.metrics.runtime, (...told) => this.#warn(...told))
+    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer })
     const model = modelIdentity(policy.identity, runtime.info.weights)
     this.#engine = { policy, model, queue, runtime: runtime.info }
     this.metrics.serves(model)
@@ -147,8 +154,8 @@ export class PolicyService {
   }
 
   /**
-   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
-   * REQUEST_CANCELLED, ROBOT_HELD, and the errors of the policy, the queue and the runtime.
+   * Throws NOT_READY before the self-test has passed, ENGINE_HUNG, SHUTTING_DOWN after `close`,
+   * DEADLINE_EXCEEDED, REQUEST_CANCELLED, ROBOT_HELD, and the errors of the policy, the queue and the runtime.
    */
   async infer(observation: Observation, options: SamplingOptions, caller: Caller): Promise<InferenceAnswer> {
     const start = performance.now()
@@ -210,7 +217,8 @@ export class PolicyService {
 
   /**
    * Not ready at once; work already taken is finished, then queue, runtime and policy are closed. `patient` waits for
-   * that work without end, otherwise what is left after the queue's `drainMs` is given up. Idempotent.
+   * that work without end, otherwise what is left after the queue's `drainMs` is given up. Rejects with ENGINE_HUNG when a
+   * call of the engine does not return. Idempotent.
    */
   close({ patient = false } = {}): Promise<void> {
     this.#closing ??= this.#close(patient)
@@ -223,9 +231,12 @@ export class PolicyService {
 
   async #close(patient: boolean): Promise<void> {
     this.#phase = 'closed'
-    await this.#engine?.queue.close(patient ? Number.POSITIVE_INFINITY : undefined)
-    await this.#parts.policy.close()
-    this.events.flush()
+    try {
+      await this.#engine?.queue.close(patient ? Number.POSITIVE_INFINITY : undefined)
+    } finally {
+      await this.#parts.policy.close()
+      this.events.flush()
+    }
   }
 
   #readyEngine(): Engine {
@@ -274,12 +285,16 @@ export class PolicyService {
 
   readonly #ended = (inference: Inference) => this.#coalescer.remove(inference)
 
+  #warn(message: string, error: unknown): void {
+    const { warn = (text: string) => process.emitWarning(text) } = this.#parts
+    warn(message, error)
+  }
+
   #listenerFailed(error: unknown): void {
     this.metrics.listenerFailed()
     this.#listenerErrors += 1
     if (this.#listenerErrors % LOGGED_ONE_IN !== 1) return
-    const { warn = (message: string) => process.emitWarning(message) } = this.#parts
-    warn(
+    this.#warn(
       `A listener of the service's events failed (${reasonOf(error)}); ${this.#listenerErrors} such errors so far.`,
       error,
     )

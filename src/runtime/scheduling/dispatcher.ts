@@ -4,10 +4,12 @@ import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
 import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
 import type { DropReason, RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { type BatchResult, Pipeline } from './pipeline.js'
+import { EngineHealth } from './engine-health.js'
+import type { EngineWatchOptions } from './engine-watch.js'
+import { Pipeline } from './pipeline.js'
 import { Places } from './places.js'
 import { FairQueue } from './queue.js'
-import { type Admission, type InferenceResult, type RunningBatch, Ticket } from './ticket.js'
+import { type Admission, answer, type InferenceResult, type RunningBatch, Ticket } from './ticket.js'
 
 export interface DispatcherOptions {
   /** Places of the queue; one more is refused with OVERLOADED. */
@@ -16,6 +18,8 @@ export interface DispatcherOptions {
   overlap?: boolean
   /** How long `close` lets accepted work finish, in milliseconds. */
   drainMs?: number
+  /** When a call of the engine counts as hung. */
+  watch?: EngineWatchOptions
   observer?: RuntimeObserver
 }
 
@@ -45,6 +49,7 @@ export class Dispatcher {
   readonly #runtime: Runtime
   readonly #pipeline: Pipeline
   readonly #observer: RuntimeObserver
+  readonly #health: EngineHealth
   readonly #drainMs: number
   readonly #places: Places
   /** Who waits to be prepared, and who for the engine. */
@@ -62,7 +67,12 @@ export class Dispatcher {
   constructor(runtime: Runtime, options: DispatcherOptions = {}) {
     this.#runtime = runtime
     this.#observer = options.observer ?? {}
+    this.#health = new EngineHealth(runtime, options.watch ?? {}, this.#observer, {
+      hung: (error, replaced) => this.#giveUp(error, replaced),
+      recovered: () => this.#pump(),
+    })
     this.#pipeline = new Pipeline(runtime, {
+      watch: this.#health.watch,
       overlap: options.overlap ?? true,
       observer: this.#observer,
     })
@@ -75,12 +85,18 @@ export class Dispatcher {
     return this.#places.size
   }
 
+  /** ENGINE_HUNG while the engine does not come back from a call: nothing is admitted. */
+  get fault(): TurboPiError | undefined {
+    return this.#health.fault
+  }
+
   /**
    * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws
-   * OVERLOADED (`retryAfter` set) or SHUTTING_DOWN.
+   * OVERLOADED (`retryAfter` set), ENGINE_HUNG or SHUTTING_DOWN.
    */
   admit(admission: Admission): Ticket {
     if (this.#closing) throw shuttingDown()
+    if (this.#health.fault) throw this.#health.fault
     if (this.#places.full) this.#dropExpired()
     if (this.#places.full) {
       const loser = this.#places.givesWayTo(admission.session)
@@ -157,7 +173,7 @@ export class Dispatcher {
 
   /**
    * Admits no more, lets accepted work finish for `drainMs` (Infinity: until it has), rejects the rest, closes the
-   * runtime. Idempotent.
+   * runtime. Rejects with ENGINE_HUNG when a call does not return. Idempotent.
    */
   close(drainMs = this.#drainMs): Promise<void> {
     this.#closing ??= this.#close(drainMs)
@@ -179,7 +195,16 @@ export class Dispatcher {
       for (const ticket of batch.tickets) this.#drop(ticket, shuttingDown())
       batch.cancellation.abort(shuttingDown())
     }
-    await this.#runtime.close()
+    await this.#health.close()
+  }
+
+  #giveUp(error: TurboPiError, replaced: boolean): void {
+    for (const ticket of this.#places.all()) this.#drop(ticket, error, 'failed')
+    if (replaced) return
+    for (const batch of this.#running) {
+      for (const ticket of batch.tickets) this.#drop(ticket, error, 'failed')
+      batch.cancellation.abort(error)
+    }
   }
 
   #overloaded(): TurboPiError {
@@ -209,7 +234,7 @@ export class Dispatcher {
   /** Gives out what is free: turns to prepare, and the engine. */
   #pump(): void {
     if (this.#preparing < PREPARED_AT_ONCE && this.#unprepared.size > 0) this.#giveTurns()
-    while (this.#pipeline.free && this.#ready.size > 0) {
+    while (this.#pipeline.free && this.#ready.size > 0 && !this.#health.fault) {
       this.#dropExpired()
       const first = this.#ready.take()
       if (!first) break
@@ -277,21 +302,5 @@ export class Dispatcher {
       this.#running.splice(this.#running.indexOf(batch), 1)
       this.#pump()
     }
-  }
-}
-
-function answer(tickets: readonly Ticket[], result: BatchResult): void {
-  const size = result.actions.length / tickets.length
-  for (const [row, ticket] of tickets.entries()) {
-    ticket.answer({
-      actions: result.actions.subarray(row * size, (row + 1) * size),
-      timing: {
-        queueMs: ticket.waitedMs + result.waitMs,
-        visionMs: result.visionMs,
-        prefixMs: result.prefixMs,
-        denoiseMs: result.denoiseMs,
-        batch: tickets.length,
-      },
-    })
   }
 }
