@@ -1,9 +1,10 @@
 import { basename, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { ACCESS_SETTINGS } from './access-settings.js'
 import { TurboPiError } from './errors.js'
 import { PRECISIONS } from './onnx/arithmetic.js'
 import { RUNTIMES } from './runtime/backends.js'
-import { choice, flag, integer, optionalText, type Setting, text } from './setting.js'
+import { choice, flag, integer, optionalText, type Setting } from './setting.js'
 
 /** A policy directory and the name under which it is served. */
 export interface NamedDirectory {
@@ -35,16 +36,7 @@ export const servedName = (text: string) =>
 
 /** Every setting of `turbo-pi serve`: its flag is the key in kebab-case. */
 export const SETTINGS = {
-  host: text('TURBO_PI_HOST', '127.0.0.1', 'address to listen on'),
-  port: integer('TURBO_PI_PORT', 8000, 0, 65535, 'port to listen on; 0 takes a free one'),
-  apiKey: optionalText(
-    'TURBO_PI_API_KEY',
-    'key that callers must send as `Authorization: Api-Key …` or `Bearer …`',
-  ),
-  allowAnonymous: flag(
-    'TURBO_PI_ALLOW_ANONYMOUS',
-    'listen on an address other than loopback without an API key',
-  ),
+  ...ACCESS_SETTINGS,
   policy: {
     env: 'TURBO_PI_POLICY',
     default: [],
@@ -238,7 +230,9 @@ export type Config = { -readonly [K in keyof Settings]: Settings[K] extends Sett
 /** `maxImagePixels` → `max-image-pixels`. */
 export const flagOf = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
-const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
+/** True when only programs of this machine can connect. */
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
 
 /**
  * Reads flags, then environment variables, then defaults.
@@ -288,15 +282,24 @@ function checked(config: Config): Config {
       'CONFIG_INVALID',
       `--policy ${config.policy[0]?.directory} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
     )
-  if (!LOOPBACK.has(config.host) && !config.apiKey && !config.allowAnonymous)
+  const keyed = config.apiKey !== undefined || config.apiKeys !== undefined
+  if (!isLoopback(config.host) && !keyed && !config.tlsClientCa && !config.allowAnonymous)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY, or pass --allow-anonymous to serve everybody.`,
+      `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY or --api-keys, or pass --allow-anonymous to serve everybody.`,
     )
-  if (config.allowSwap && !config.apiKey)
+  if (config.allowSwap && !keyed)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      '--allow-swap lets callers choose what moves the robots: set TURBO_PI_API_KEY, so that not everybody may.',
+      '--allow-swap lets callers choose what moves the robots: set TURBO_PI_API_KEY or --api-keys, so that not everybody may.',
+    )
+  if (
+    (config.tlsCert === undefined) !== (config.tlsKey === undefined) ||
+    (config.tlsClientCa && !config.tlsCert)
+  )
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      'TLS needs --tls-cert and --tls-key, both; --tls-client-ca needs them, too.',
     )
   return config
 }

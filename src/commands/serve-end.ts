@@ -13,11 +13,11 @@ export const endOfProcess = new Promise<never>(() => {})
 
 /**
  * Lets signals and uncaught errors end the process: with `stop` and a clean exit, or else by SIGKILL within `drainMs` and two
- * seconds. Node.js itself waits, when it exits, for threads that are within a native call, however long that takes.
+ * seconds. SIGHUP ends it, too, unless it means to read files again. Node.js itself waits, when it exits, for threads that are within a native call, however long that takes.
  */
 export function endWith(
   stop: () => Promise<void>,
-  { drainMs, log }: { drainMs: number; log: FastifyBaseLogger },
+  { drainMs, log, keepOnHangup }: { drainMs: number; log: FastifyBaseLogger; keepOnHangup: boolean },
 ): { uninstall(): void } {
   const kill = (reason: string) => {
     log.fatal(`Killed: ${reason}`)
@@ -26,6 +26,7 @@ export function endWith(
   const options = {
     delay: drainMs + CLOSE_MS,
     logger: log,
+    ...(keepOnHangup && { skip: ['SIGHUP' as const] }),
     onTimeout: () => kill('not everything could be closed in time'),
     onSecondSignal: () => kill('a second signal came'),
   }

@@ -44,7 +44,9 @@ export async function run(argv: string[]): Promise<number> {
     await app.close()
     for (const end of closed) if (end.status === 'rejected') throw end.reason
   }
-  const grace = endWith(stop, { drainMs: config.drainTimeout, log: app.log })
+  const reloads = config.apiKeys !== undefined || config.tlsCert !== undefined
+  const grace = endWith(stop, { drainMs: config.drainTimeout, log: app.log, keepOnHangup: reloads })
+  if (reloads) process.on('SIGHUP', () => reload(app))
   try {
     await listen(app, config)
     await Promise.all(policies.map(({ current }) => current.service.start()))
@@ -78,6 +80,15 @@ async function servedPolicies(config: Config, hooks: ServiceHooks): Promise<Poli
     )
   }
   return served as unknown as Policies
+}
+
+function reload(app: FastifyInstance): void {
+  try {
+    app.reloadAccess()
+    app.log.info('keys and certificates were read again')
+  } catch (error) {
+    app.log.error({ err: error }, 'Keys and certificates stay as they were')
+  }
 }
 
 /** What the runtime says while it starts; kept until there is a log. */

@@ -70,6 +70,18 @@ export class Metrics implements ServiceListener {
     labelNames: ['protocol'],
     registers: [this.registry],
   })
+  readonly #connects = new Counter({
+    name: 'turbo_pi_connects_total',
+    help: 'WebSocket connections that were opened.',
+    labelNames: ['protocol'],
+    registers: [this.registry],
+  })
+  readonly #closes = new Counter({
+    name: 'turbo_pi_closes_total',
+    help: 'WebSocket connections that have ended, by the code of their close.',
+    labelNames: ['protocol', 'code'],
+    registers: [this.registry],
+  })
   readonly #batch = new Histogram({
     name: 'turbo_pi_batch_rows',
     help: 'Rows of a batch.',
@@ -153,6 +165,11 @@ export class Metrics implements ServiceListener {
     if (error instanceof GuardRefusal) this.#findings.inc({ kind: error.finding.kind })
   }
 
+  /** A request was refused before the service was asked. */
+  refused(code: string): void {
+    this.#errors.inc({ code })
+  }
+
   superseded(): void {
     this.#superseded.inc()
   }
@@ -163,11 +180,14 @@ export class Metrics implements ServiceListener {
   }
 
   connected(protocol: string): void {
+    this.#connects.inc({ protocol })
     this.#connections.inc({ protocol })
   }
 
-  disconnected(protocol: string): void {
+  /** Codes of the standard are told apart; those that callers make up are one. */
+  disconnected(protocol: string, code: number): void {
     this.#connections.dec({ protocol })
+    this.#closes.inc({ protocol, code: code < 1016 ? String(code) : 'other' })
   }
 
   #counter(name: string, help: string): Counter {

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads'
 import { reasonOf } from '../errors.js'
-import { sha256OfFile } from './sha256-file.js'
+import { sha256OfFile } from './piece.js'
 
 export type Sha256Reply = { path: string; digest: string } | { error: string }
 

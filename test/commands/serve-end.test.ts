@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
 import { readiness, serveProcess } from '../support/serve-process.js'
 import { repositoryPath } from '../support/served-policy.js'
+import { until } from '../support/server.js'
 
 const skip = process.platform === 'linux' ? false : 'needs named pipes'
 
@@ -83,6 +84,30 @@ t.test('another worker answers, and the one that hung ends when it comes back', 
   await new Promise(resolve => setTimeout(resolve, 200))
   child.kill('SIGTERM')
   t.same(await exited, [0, null], 'a clean end')
+})
+
+t.test('SIGHUP reads the keys again, and a file that is not valid changes nothing', { skip }, async t => {
+  const apiKeys = join(t.testdir(), 'keys.json')
+  const write = (key: string) => writeFileSync(apiKeys, JSON.stringify([{ name: 'arm', key }]))
+  write('first')
+  const { child, url, log } = await serveProcess([
+    '--policy',
+    repositoryPath('policies/tiny-libero'),
+    '--api-keys',
+    apiKeys,
+  ])
+  t.teardown(() => child.kill('SIGKILL'))
+  const status = async (key: string) =>
+    (await fetch(`${url}/metadata`, { headers: { authorization: `Api-Key ${key}` } })).status
+  t.equal(await status('first'), 200)
+  write('two words')
+  child.kill('SIGHUP')
+  await until(() => log.some(line => line.includes('stay as they were')), 'the file was refused')
+  t.equal(await status('first'), 200)
+  write('second')
+  child.kill('SIGHUP')
+  await until(() => log.some(line => line.includes('read again')), 'the file was read')
+  t.same([await status('first'), await status('second')], [401, 200])
 })
 
 t.test('a cache that cannot be made ends the start with a reason', { skip }, async t => {

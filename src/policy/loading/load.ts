@@ -1,4 +1,4 @@
-import { sha256OfFiles } from '../../storage/sha256-file.js'
+import { sha256OfFiles } from '../../storage/sha256-files.js'
 import type { Policy } from '../policy.js'
 import { RobotPolicy } from '../robot-policy.js'
 import { type CheckResult, Checks } from './checklist.js'

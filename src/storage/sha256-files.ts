@@ -1,26 +1,8 @@
-import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync } from 'node:fs'
 import { reasonOf } from '../errors.js'
 import { startWorker } from '../worker-thread.js'
 import type { Sha256Reply } from './sha256-worker.js'
 
-/** SHA-256 of a whole file, in hexadecimal. Blocks its thread while it reads. */
-export function sha256OfFile(path: string): string {
-  const hash = createHash('sha256')
-  const buffer = Buffer.allocUnsafe(1 << 22)
-  const descriptor = openSync(path, 'r')
-  try {
-    for (let count = 1; count > 0; ) {
-      count = readSync(descriptor, buffer)
-      hash.update(buffer.subarray(0, count))
-    }
-    return hash.digest('hex')
-  } finally {
-    closeSync(descriptor)
-  }
-}
-
-/** The same of several files, in a thread of its own: path → digest. Rejects when one cannot be read. */
+/** SHA-256 of whole files, in hexadecimal, taken in a thread of its own: path → digest. Rejects when one cannot be read. */
 export function sha256OfFiles(paths: readonly string[]): Promise<Map<string, string>> {
   const digests = new Map<string, string>()
   if (paths.length === 0) return Promise.resolve(digests)
