@@ -27,7 +27,8 @@ t.test(
   'an engine that hangs, and the one in its place, too: callers are answered, SIGTERM ends it',
   { skip },
   async t => {
-    const pipe = join(t.testdir(), 'pipe')
+    const folder = t.testdir()
+    const pipe = join(folder, 'hang')
     const { child, url, log, exited } = await serveProcess(
       [
         '--policy',
@@ -37,7 +38,10 @@ t.test(
         '--drain-timeout',
         '1000',
       ],
-      { env: { HANG_ENGINE: pipe }, node: [`--require=${repositoryPath('test/support/hang-engine.cjs')}`] },
+      {
+        env: { FAULTY_ENGINE: folder },
+        node: [`--require=${repositoryPath('test/support/faulty-engine.cjs')}`],
+      },
     )
     t.teardown(() => child.kill('SIGKILL'))
     await readiness(url, 200)
@@ -64,10 +68,14 @@ t.test(
 )
 
 t.test('another worker answers, and the one that hung ends when it comes back', { skip }, async t => {
-  const pipe = join(t.testdir(), 'pipe')
+  const folder = t.testdir()
+  const pipe = join(folder, 'hang')
   const { child, url, log, exited } = await serveProcess(
     ['--policy', repositoryPath('policies/tiny-libero'), '--engine-timeout', '500'],
-    { env: { HANG_ENGINE: pipe }, node: [`--require=${repositoryPath('test/support/hang-engine.cjs')}`] },
+    {
+      env: { FAULTY_ENGINE: folder },
+      node: [`--require=${repositoryPath('test/support/faulty-engine.cjs')}`],
+    },
   )
   t.teardown(() => child.kill('SIGKILL'))
   await readiness(url, 200)

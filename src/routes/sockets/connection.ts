@@ -43,8 +43,13 @@ export class Sockets {
     readonly bounds: SocketBounds,
   ) {
     this.robots = new Robots(limits)
+    let beatAt = performance.now()
     this.#heartbeat = setInterval(() => {
-      for (const connection of this.#connections) connection.beat()
+      const now = performance.now()
+      // The process stood still: what its clients have answered meanwhile is still to be read.
+      const late = now - beatAt > 1.5 * limits.heartbeatMs
+      beatAt = now
+      for (const connection of this.#connections) connection.beat(late)
     }, limits.heartbeatMs).unref()
   }
 
@@ -213,9 +218,11 @@ export class Connection {
     await this.#closed
   }
 
-  beat(): void {
+  /** `late`: nobody was heard for longer than a beat. */
+  beat(late: boolean): void {
     // What is not read cannot be heard.
     if (this.#socket.isPaused) return
+    if (late) this.#alive = true
     if (!this.#alive) return this.#socket.terminate()
     this.#alive = false
     if (this.#socket.readyState !== this.#socket.OPEN) return
