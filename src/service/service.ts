@@ -1,10 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import { CALLER_LEFT } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
-import type { Observation, ObservationSpec } from '../contract/observation.js'
+import type { Observation } from '../contract/observation.js'
 import type { RtcReport } from '../contract/rtc.js'
 import type { SamplingOptions } from '../contract/sampling.js'
-import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { drawn } from '../families/pi0/sampling.js'
 import { GuardRefusal } from '../policy/guard/refusal.js'
@@ -12,7 +11,7 @@ import type { RobotWatch } from '../policy/guard/robot-watch.js'
 import { modelIdentity } from '../policy/identity.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
-import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import type { Runtime } from '../runtime/runtime.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
 import { continued, executedRow } from './continuation.js'
@@ -20,30 +19,12 @@ import { engineObserver } from './engine-observer.js'
 import { ServiceEvents } from './events.js'
 import { HeldRobots } from './held-robots.js'
 import { type Caller, type Engine, Inference } from './inference.js'
+import { described, type ServiceMetadata } from './metadata.js'
 import { Metrics } from './metrics.js'
 import { type InferenceRequest, inferenceKey } from './same-inference.js'
 import { syntheticObservation } from './self-test.js'
 
-/** What this server serves. */
-export interface ServiceMetadata {
-  policy: string
-  observation: ObservationSpec
-  shape: ActionShape
-  defaultSteps: number
-  /** Names of the action's dimensions, with units where the embodiment has them. */
-  joints: readonly string[]
-  /** Rows that real-time chunking in mode trained may be given; 0: the checkpoint was not trained for it. */
-  trainedDelay: number
-  /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */
-  model: string | null
-  /** Null while the engine is loading. */
-  runtime: Pick<
-    RuntimeInfo,
-    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
-  > | null
-  /** openpi's policy_metadata: the first frame of its protocol. */
-  openpi: Readonly<Record<string, unknown>>
-}
+export type { ServiceMetadata } from './metadata.js'
 
 export interface ServiceParts {
   policy: Policy
@@ -299,16 +280,4 @@ export class PolicyService {
       error,
     )
   }
-}
-
-function described({
-  backend,
-  device,
-  precision,
-  maxBatch,
-  lanes,
-  weights,
-  chosen,
-}: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, lanes, weights, ...(chosen !== undefined && { chosen }) }
 }

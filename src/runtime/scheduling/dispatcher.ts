@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { Cancellation } from '../../cancellation.js'
-import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
+import { reasonOf, TurboPiError } from '../../errors.js'
 import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
-import type { DropReason, RuntimeObserver } from '../observer.js'
+import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
+import { dropReasonOf, shuttingDown } from './drops.js'
 import { EngineHealth } from './engine-health.js'
 import type { EngineWatchOptions } from './engine-watch.js'
 import { Pipeline } from './pipeline.js'
@@ -27,17 +28,6 @@ export interface DispatcherOptions {
 const PREPARED_AT_ONCE = availableParallelism() + 1
 /** Of them, those with pictures larger than cameras': they leave turns, and cores, to all others. */
 const LARGE_AT_ONCE = Math.max(1, availableParallelism() >> 1)
-
-/** Why a ticket that fails so has left. What the observation itself is to blame for is not counted as dropped. */
-const DROPPED: Partial<Record<ErrorCode, DropReason>> = {
-  OVERLOADED: 'overloaded',
-  DEADLINE_EXCEEDED: 'expired',
-  REQUEST_CANCELLED: 'cancelled',
-  SHUTTING_DOWN: 'cancelled',
-}
-
-const shuttingDown = () =>
-  new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
 
 /**
  * Shares one runtime among many callers. Each inference is admitted, prepared and submitted: a place in the bounded queue
@@ -222,7 +212,7 @@ export class Dispatcher {
     for (const ticket of this.#places.expired(now)) this.#drop(ticket, ticket.expiry(now))
   }
 
-  #drop(ticket: Ticket, error: unknown, reason = DROPPED[(error as TurboPiError).code]): void {
+  #drop(ticket: Ticket, error: unknown, reason = dropReasonOf(error)): void {
     if (!ticket.fail(error)) return
     if (this.#places.remove(ticket)) {
       this.#unprepared.remove(ticket)
