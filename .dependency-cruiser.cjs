@@ -121,10 +121,16 @@ module.exports = {
       name: 'settings-stand-alone',
       severity: 'error',
       comment: 'Settings take their choices from the tables that own them.',
-      from: { path: '^src/(config|setting)\\.ts$' },
+      from: { path: '^src/(config|setting|access-settings|limit-settings)\\.ts$' },
       to: {
         path: '^src/',
-        pathNot: [SHARED, '^src/setting\\.ts$', room('runtime'), room('onnx'), room('families')],
+        pathNot: [
+          SHARED,
+          '^src/(setting|access-settings|limit-settings)\\.ts$',
+          room('runtime'),
+          room('onnx'),
+          room('families'),
+        ],
       },
     },
     {

@@ -35,7 +35,7 @@ async function main([name, ...argv]: string[]): Promise<number> {
     console.log(usage())
     return name === undefined ? 2 : 0
   }
-  const command = COMMANDS[name]
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!command) {
     console.error(`turbo-pi: there is no command ${JSON.stringify(name)}.\n\n${usage()}`)
     return 2

@@ -1,9 +1,11 @@
 import { basename, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { ACCESS_SETTINGS } from './access-settings.js'
 import { TurboPiError } from './errors.js'
+import { LIMIT_SETTINGS } from './limit-settings.js'
 import { PRECISIONS } from './onnx/arithmetic.js'
 import { RUNTIMES } from './runtime/backends.js'
-import { choice, flag, integer, optionalText, type Setting, text } from './setting.js'
+import { choice, flag, integer, optionalText, type Setting } from './setting.js'
 
 /** A policy directory and the name under which it is served. */
 export interface NamedDirectory {
@@ -35,16 +37,7 @@ export const servedName = (text: string) =>
 
 /** Every setting of `turbo-pi serve`: its flag is the key in kebab-case. */
 export const SETTINGS = {
-  host: text('TURBO_PI_HOST', '127.0.0.1', 'address to listen on'),
-  port: integer('TURBO_PI_PORT', 8000, 0, 65535, 'port to listen on; 0 takes a free one'),
-  apiKey: optionalText(
-    'TURBO_PI_API_KEY',
-    'key that callers must send as `Authorization: Api-Key …` or `Bearer …`',
-  ),
-  allowAnonymous: flag(
-    'TURBO_PI_ALLOW_ANONYMOUS',
-    'listen on an address other than loopback without an API key',
-  ),
+  ...ACCESS_SETTINGS,
   policy: {
     env: 'TURBO_PI_POLICY',
     default: [],
@@ -111,6 +104,13 @@ export const SETTINGS = {
     100_000,
     'requests that may be prepared or wait; more are answered 503',
   ),
+  engineTimeout: integer(
+    'TURBO_PI_ENGINE_TIMEOUT',
+    5000,
+    100,
+    3_600_000,
+    'milliseconds that a call of the engine may take at least; one that takes longer, and 20 times as long as recent ones, has hung',
+  ),
   guard: choice(
     'TURBO_PI_GUARD',
     'auto',
@@ -124,77 +124,7 @@ export const SETTINGS = {
     10_000,
     'width of the guard’s margin, in percent of q99 − q01; -1 takes the policy’s, else 50',
   ),
-  bodyLimit: integer(
-    'TURBO_PI_BODY_LIMIT',
-    32 * 2 ** 20,
-    1024,
-    2 ** 31,
-    'bytes that a request or frame may have',
-  ),
-  requestMemory: integer(
-    'TURBO_PI_REQUEST_MEMORY',
-    128 * 2 ** 20,
-    2 ** 20,
-    2 ** 40,
-    'bytes that requests and frames may take in all while they come and are answered, and the same again for fields that observations on WS /stream carry over; whoever holds most is refused',
-  ),
-  requestTimeout: integer(
-    'TURBO_PI_REQUEST_TIMEOUT',
-    30_000,
-    100,
-    3_600_000,
-    'milliseconds that a request may take to come in',
-  ),
-  maxConnections: integer(
-    'TURBO_PI_MAX_CONNECTIONS',
-    1024,
-    1,
-    1_000_000,
-    'connections at a time; one more takes the place of the one that has been silent for longest',
-  ),
-  heartbeat: integer(
-    'TURBO_PI_HEARTBEAT',
-    20_000,
-    100,
-    600_000,
-    'milliseconds between pings; a WebSocket that does not answer is dropped',
-  ),
-  maxRobots: integer(
-    'TURBO_PI_MAX_ROBOTS',
-    256,
-    1,
-    100_000,
-    'robots that may name themselves; each has lines of its own in /metrics',
-  ),
-  robotConnections: integer(
-    'TURBO_PI_ROBOT_CONNECTIONS',
-    8,
-    1,
-    100_000,
-    'WebSocket connections that one named robot may have at a time',
-  ),
-  clockTolerance: integer(
-    'TURBO_PI_CLOCK_TOLERANCE',
-    1000,
-    0,
-    600_000,
-    'milliseconds that captured_at may lie in the future before it is refused',
-  ),
-  sendBuffer: integer(
-    'TURBO_PI_SEND_BUFFER',
-    2 ** 20,
-    1024,
-    2 ** 30,
-    'bytes that a WebSocket client may leave unread before it is dropped',
-  ),
-  maxImagePixels: integer(
-    'TURBO_PI_MAX_IMAGE_PIXELS',
-    2 ** 22,
-    1,
-    2 ** 30,
-    'pixels that an image may have, checked before decoding; cameras of 2560 × 1440 have fewer',
-  ),
-  maxImages: integer('TURBO_PI_MAX_IMAGES', 8, 1, 64, 'images that an observation may carry'),
+  ...LIMIT_SETTINGS,
   visionCache: integer(
     'TURBO_PI_VISION_CACHE',
     16,
@@ -231,7 +161,9 @@ export type Config = { -readonly [K in keyof Settings]: Settings[K] extends Sett
 /** `maxImagePixels` → `max-image-pixels`. */
 export const flagOf = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
-const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
+/** True when only programs of this machine can connect. */
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
 
 /**
  * Reads flags, then environment variables, then defaults.
@@ -281,15 +213,24 @@ function checked(config: Config): Config {
       'CONFIG_INVALID',
       `--policy ${config.policy[0]?.directory} and --random-weights ${config.randomWeights} exclude each other: leave one out.`,
     )
-  if (!LOOPBACK.has(config.host) && !config.apiKey && !config.allowAnonymous)
+  const keyed = config.apiKey !== undefined || config.apiKeys !== undefined
+  if (!isLoopback(config.host) && !keyed && !config.tlsClientCa && !config.allowAnonymous)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY, or pass --allow-anonymous to serve everybody.`,
+      `--host ${config.host} is open to other machines: set TURBO_PI_API_KEY or --api-keys, or pass --allow-anonymous to serve everybody.`,
     )
-  if (config.allowSwap && !config.apiKey)
+  if (config.allowSwap && !keyed)
     throw new TurboPiError(
       'CONFIG_INVALID',
-      '--allow-swap lets callers choose what moves the robots: set TURBO_PI_API_KEY, so that not everybody may.',
+      '--allow-swap lets callers choose what moves the robots: set TURBO_PI_API_KEY or --api-keys, so that not everybody may.',
+    )
+  if (
+    (config.tlsCert === undefined) !== (config.tlsKey === undefined) ||
+    (config.tlsClientCa && !config.tlsCert)
+  )
+    throw new TurboPiError(
+      'CONFIG_INVALID',
+      'TLS needs --tls-cert and --tls-key, both; --tls-client-ca needs them, too.',
     )
   return config
 }

@@ -5,7 +5,9 @@
 export const ERRORS = {
   BODY_MALFORMED: { status: 400, title: 'The body could not be parsed' },
   UNAUTHORIZED: { status: 401, title: 'An API key is required' },
-  ORIGIN_FORBIDDEN: { status: 403, title: 'Pages of other sites may not connect' },
+  FORBIDDEN: { status: 403, title: 'The key may not do this' },
+  HOST_FORBIDDEN: { status: 403, title: 'The server is not called by this name' },
+  ORIGIN_FORBIDDEN: { status: 403, title: 'Pages of other sites may not call' },
   ROBOT_INVALID: { status: 400, title: 'The name of the robot is not valid' },
   ROBOT_HELD: { status: 409, title: 'The robot is held until it is cleared' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request took too long to come in' },
@@ -21,6 +23,7 @@ export const ERRORS = {
   IMAGE_INVALID: { status: 422, title: 'An image could not be decoded' },
   IMAGE_TOO_LARGE: { status: 422, title: 'An image has more pixels than this server accepts' },
   UPGRADE_REQUIRED: { status: 426, title: 'This address speaks WebSocket' },
+  RATE_LIMITED: { status: 429, title: 'The key asks for more than it may' },
   REQUEST_CANCELLED: { status: 499, title: 'The caller went away' },
   INTERNAL: { status: 500, title: 'The server failed' },
   ACTIONS_NOT_FINITE: { status: 500, title: 'The policy produced actions that are not finite' },
@@ -30,6 +33,7 @@ export const ERRORS = {
   TOO_MANY_ROBOTS: { status: 503, title: 'The server knows as many robots as it may' },
   OVERLOADED: { status: 503, title: 'The queue is full' },
   SHUTTING_DOWN: { status: 503, title: 'The server is shutting down' },
+  ENGINE_HUNG: { status: 503, title: 'The engine does not come back from a call' },
   NOT_READY: { status: 503, title: 'The server is not ready' },
   DEADLINE_EXCEEDED: { status: 504, title: 'The deadline passed before an answer was ready' },
 
@@ -59,7 +63,7 @@ export class TurboPiError extends Error {
   readonly status: number
   readonly title: string
   readonly fields: readonly FieldError[]
-  /** Whole seconds after which to try again, for OVERLOADED. */
+  /** Seconds after which to try again, for OVERLOADED and RATE_LIMITED. */
   readonly retryAfter: number | undefined
 
   constructor(

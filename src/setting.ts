@@ -31,11 +31,28 @@ export const text = (env: string, fallback: string, meaning: string): Setting<st
   parse: value => value,
 })
 
-export const optionalText = (env: string, meaning: string): Setting<string | undefined> => ({
+export const optionalText = (
+  env: string,
+  meaning: string,
+  parse = (value: string) => value,
+): Setting<string | undefined> => ({ env, default: undefined, meaning, parse })
+
+/** Several values, separated by commas or given one by one; `parse` throws an Error that says what they are. */
+export const list = (
+  env: string,
+  meaning: string,
+  parse: (value: string) => string,
+): Setting<readonly string[]> => ({
   env,
-  default: undefined,
+  default: [],
   meaning,
-  parse: value => value,
+  multiple: true,
+  parse: values =>
+    values
+      .split(',')
+      .map(value => value.trim())
+      .filter(Boolean)
+      .map(parse),
 })
 
 export const choice = <const T extends string>(

@@ -62,7 +62,7 @@ t.test('the files of the page, and no others', async t => {
 })
 
 t.test('with an API key the page opens, and asks for it before anything else', async t => {
-  const { url } = await startServer({ config: { apiKey: 'sésame' }, runtime: { milliseconds: 1 } })
+  const { url } = await startServer({ config: { apiKey: 'sesame' }, runtime: { milliseconds: 1 } })
   t.equal((await fetch(url, HTML)).status, 200)
   t.equal((await fetch(`${url}/page/page/main.js`)).status, 200)
   t.equal((await fetch(`${url}/page/sessions`)).status, 401)
@@ -73,7 +73,7 @@ t.test('with an API key the page opens, and asks for it before anything else', a
       `turbo-pi.key.${Buffer.from(key).toString('base64url')}`,
     ])
   t.equal(await asking('wrong').opened(), 401)
-  const client = asking('sésame')
+  const client = asking('sesame')
   t.match(await client.json(), { type: 'ready' })
   t.equal(client.socket.protocol, 'turbo-pi.v1+json')
   client.socket.terminate()

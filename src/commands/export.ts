@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Config, flagOf, loadConfig } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
@@ -13,6 +13,7 @@ import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { ARITHMETICS, PRECISIONS } from '../onnx/arithmetic.js'
 import { OPSET } from '../onnx/encode.js'
 import { presetOf } from '../policy/loading/presets.js'
+import { makeDirectory } from '../storage/make-directory.js'
 import { bytesProgress } from './kit/bytes-progress.js'
 import { configuredPolicy } from './kit/configured-policy.js'
 import { givenModel } from './kit/given-model.js'
@@ -91,7 +92,7 @@ function prepare(directory: string, force: boolean): void {
       `--output ${directory} is not empty: it holds ${held.slice(0, 3).join(', ')}${held.length > 3 ? ` and ${held.length - 3} more` : ''}. Name another directory, or pass --force to write over the graphs there.`,
     )
   try {
-    mkdirSync(directory, { recursive: true })
+    makeDirectory(directory)
     rmSync(join(directory, 'model.json'), { force: true })
   } catch (error) {
     throw usage(`--output ${directory} cannot be written: ${reasonOf(error)}.`)

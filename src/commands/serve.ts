@@ -1,4 +1,3 @@
-import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import { type Config, loadConfig, servedName, settingsHelp } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
@@ -9,6 +8,7 @@ import { Metrics } from '../service/metrics.js'
 import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
 import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
+import { endOfProcess, endWith } from './serve-end.js'
 import { tuneProcess } from './serve-process.js'
 
 export const help = `turbo-pi serve [options]
@@ -17,9 +17,6 @@ Serves a policy over HTTP and WebSocket. Each option can also be given by its en
 (docs/reference/config.md).
 
 ${settingsHelp()}`
-
-/** close-with-grace ends the process once the server has drained. */
-const endOfProcess = new Promise<never>(() => {})
 
 /** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
@@ -43,13 +40,13 @@ export async function run(argv: string[]): Promise<number> {
   notices.passTo(text => app.log.info(text))
   const stop = async () => {
     stopping.abort()
-    await Promise.all(policies.map(served => served.close()))
+    const closed = await Promise.allSettled(policies.map(served => served.close()))
     await app.close()
+    for (const end of closed) if (end.status === 'rejected') throw end.reason
   }
-  const grace = closeWithGrace({ delay: config.drainTimeout + 2000, logger: app.log }, async ({ err }) => {
-    if (err) app.log.error(err)
-    await stop()
-  })
+  const reloads = config.apiKeys !== undefined || config.tlsCert !== undefined
+  const grace = endWith(stop, { drainMs: config.drainTimeout, log: app.log, keepOnHangup: reloads })
+  if (reloads) process.on('SIGHUP', () => reload(app))
   try {
     await listen(app, config)
     await Promise.all(policies.map(({ current }) => current.service.start()))
@@ -83,6 +80,15 @@ async function servedPolicies(config: Config, hooks: ServiceHooks): Promise<Poli
     )
   }
   return served as unknown as Policies
+}
+
+function reload(app: FastifyInstance): void {
+  try {
+    app.reloadAccess()
+    app.log.info('keys and certificates were read again')
+  } catch (error) {
+    app.log.error({ err: error }, 'Keys and certificates stay as they were')
+  }
 }
 
 /** What the runtime says while it starts; kept until there is a log. */

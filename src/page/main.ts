@@ -2,7 +2,7 @@ import type { Metadata } from '../contract/page.js'
 import { byId, milliseconds } from './dom.js'
 import { pollFigures } from './figures.js'
 import { showHeld } from './findings.js'
-import { get, useKey } from './server.js'
+import { get, giveKey } from './server.js'
 import { SessionsView } from './sessions.js'
 import { TabletopView } from './tabletop-view.js'
 import { TimeChart } from './time-chart.js'
@@ -59,8 +59,9 @@ async function askForKey(): Promise<void> {
       { once: true },
     )
   })
-  useKey(input.value)
-  form.hidden = true
+  const taken = await giveKey(input.value).catch(() => false)
+  byId('key-refused', HTMLElement).hidden = taken
+  form.hidden = taken
 }
 
 function showPolicy({ policy, runtime, shape }: Metadata): void {

@@ -1,11 +1,13 @@
 import { BrowserClient } from '../client/browser.js'
 
-const STORED = 'turbo-pi.key'
-const keyOf = () => sessionStorage.getItem(STORED)
-
-/** The API key of this server, for as long as the tab lives. */
-export function useKey(key: string): void {
-  sessionStorage.setItem(STORED, key)
+/** Gives the server its API key, for a cookie that stands for it; false when it is not the right one. */
+export async function giveKey(key: string): Promise<boolean> {
+  const response = await fetch('page/session', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ key }),
+  })
+  return response.ok
 }
 
 /** GET of a path of this server; undefined when it cannot be reached. */
@@ -15,10 +17,8 @@ export const get = (path: string): Promise<Response | undefined> => ask('GET', p
 export const post = (path: string): Promise<Response | undefined> => ask('POST', path)
 
 async function ask(method: string, path: string): Promise<Response | undefined> {
-  const key = keyOf()
-  const headers: HeadersInit = key === null ? {} : { authorization: `Api-Key ${key}` }
   try {
-    return await fetch(path, { method, headers })
+    return await fetch(path, { method })
   } catch {
     return undefined
   }
@@ -27,6 +27,5 @@ async function ask(method: string, path: string): Promise<Response | undefined> 
 /** A robot's connection to this server, reconnected until it is closed. */
 export const openStream = (): BrowserClient =>
   BrowserClient.start(new URL('stream', location.href).href, {
-    apiKey: keyOf() ?? undefined,
     backoffMs: [300, 5000],
   })

@@ -104,7 +104,7 @@ class SessionCard {
   }
 }
 
-/** Fetched rather than linked, so that the key goes along. */
+/** Fetched rather than linked: a failed one leaves the picture before it. */
 async function load(image: HTMLImageElement, path: string): Promise<void> {
   const response = await get(path)
   if (!response?.ok) return

@@ -1,11 +1,12 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { Problem } from '../contract/schemas.js'
-import { TurboPiError } from '../errors.js'
+import type { TurboPiError } from '../errors.js'
 
 /** What tells whether it can answer: a served policy, or all of them. */
 export interface Readiness {
-  readonly ready: boolean
+  /** Why it cannot; undefined when it can. */
+  readonly unready: TurboPiError | undefined
 }
 
 /** GET /healthz: the process lives (openpi's body). */
@@ -20,7 +21,7 @@ export function healthRoute(app: FastifyInstance): void {
   )
 }
 
-/** GET /readyz: the engine is warm and the self-test has passed. */
+/** GET /readyz: the engine is warm, the self-test has passed, and no call of the engine hangs. */
 export function readyRoute(app: FastifyInstance, readiness: () => Readiness): void {
   app.get(
     '/readyz',
@@ -39,8 +40,8 @@ export function readyRoute(app: FastifyInstance, readiness: () => Readiness): vo
       },
     },
     async () => {
-      if (!readiness().ready)
-        throw new TurboPiError('NOT_READY', 'The engine is starting or stopping; ask again.')
+      const { unready } = readiness()
+      if (unready) throw unready
       return { status: 'ready' as const }
     },
   )

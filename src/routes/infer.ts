@@ -79,6 +79,8 @@ export function inferRoute(
       if (reply.raw.destroyed) onClose()
       reply.raw.once('close', onClose)
       const peer = connections.peer(request.raw.socket)
+      const finished = request.key?.begin()
+      request.reachedService = true
       peer.work += 1
       const answer = await service
         .infer(observation, sampling, {
@@ -88,6 +90,7 @@ export function inferRoute(
           deadlineMs,
         })
         .finally(() => {
+          finished?.()
           peer.work -= 1
         })
       robot?.answered(served.name, performance.now() - arrived)

@@ -38,12 +38,12 @@ export type Swap = (served: Served, directory: string, options: { anyShape: bool
 /** Path of a policy that is served under its name. */
 export const pathOf = (served: Served) => `/policies/${served.name}`
 
-const described = (served: Served) => {
+const describe = (served: Served, basePath: string) => {
   const { service } = served.current
   const { policy, model } = service.metadata()
   return {
     name: served.name,
-    path: `${pathOf(served)}/`,
+    path: `${basePath}${pathOf(served)}/`,
     policy,
     model,
     ready: service.ready,
@@ -63,7 +63,7 @@ export function policiesRoutes(
   app: FastifyInstance,
   policies: readonly Served[],
   limits: BodyLimits,
-  swap?: Swap,
+  { swap, basePath = '' }: { swap?: Swap | undefined; basePath?: string | undefined },
 ): void {
   app.get(
     '/policies',
@@ -74,7 +74,7 @@ export function policiesRoutes(
         response: { 200: Type.Array(ServedPolicy) },
       },
     },
-    async () => policies.map(described),
+    async () => policies.map(served => describe(served, basePath)),
   )
   if (!swap) return
   bodyParsers(app, limits)
@@ -97,6 +97,11 @@ export function policiesRoutes(
         validatorCompiler: () => () => true,
       },
       async request => {
+        if (request.key && !request.key.maySwap)
+          throw new TurboPiError(
+            'FORBIDDEN',
+            `The key ${request.key.name} may not exchange policies: give it "swap": true in the file of keys.`,
+          )
         const { value } = request.body as WireBody
         checkSwapBody(value)
         const { directory, any_shape: anyShape = false } = value as {
@@ -108,8 +113,9 @@ export function policiesRoutes(
         } catch (error) {
           throw refusal(error)
         }
-        request.log.info(described(served), 'swapped')
-        return described(served)
+        const described = describe(served, basePath)
+        request.log.info(described, 'swapped')
+        return described
       },
     )
 }

@@ -4,6 +4,15 @@ import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { shown } from '../contract/limits.js'
 import { problemOf } from '../contract/problem.js'
 import { type ErrorCode, TurboPiError } from '../errors.js'
+import type { Refusals } from './refusals.js'
+import { PROTOCOLS } from './sockets/only-on-sockets.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** A service has taken it up, and counts its error. */
+    reachedService: boolean
+  }
+}
 
 /** What Fastify itself reports about a request, in our table of codes. */
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -15,20 +24,30 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
 function knownError(error: unknown): unknown {
   if (error instanceof TurboPiError) return error
   const { code = '', statusCode = 500, message } = error as Partial<FastifyError>
-  const known = FASTIFY_CODES[code]
+  const known = Object.hasOwn(FASTIFY_CODES, code) ? FASTIFY_CODES[code] : undefined
   if (known) return new TurboPiError(known, message ?? '', { cause: error })
   return statusCode >= 400 && statusCode < 500
     ? new TurboPiError('BODY_MALFORMED', message ?? '', { cause: error })
     : error
 }
 
-/** Every error leaves as an RFC 9457 problem document; what is not ours is logged, and told as INTERNAL. */
-export function errorReplies(app: FastifyInstance): void {
+/** What counts an error by its code: a policy's metrics, or the server's. */
+interface Counts {
+  refused(code: string): void
+}
+
+/**
+ * Every error leaves as an RFC 9457 problem document and is counted, in `counts` unless a service has done so; what is not ours
+ * is logged, and told as INTERNAL.
+ */
+export function errorReplies(app: FastifyInstance, refusals: Refusals, counts: Counts = refusals): void {
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error)
     const problem = problemOf(known)
+    if (!request.reachedService) counts.refused(problem.code)
     // An overloaded or late server says so to its callers; only faults need somebody to look.
     if (problem.status === 500) request.log.error({ err: error }, problem.title)
+    else refusals.log(request.log, problem, request)
     return sendProblem(reply, known)
   })
 }
@@ -66,25 +85,22 @@ export const earlyProblems = {
   },
 }
 
-const PROTOCOLS =
-  "openpi's WebSocket protocol stands at / and at /policies/NAME/, this server's own at /stream and /policies/NAME/stream"
-
 /** Unknown addresses are answered by a problem document, too. */
-export function notFoundReplies(app: FastifyInstance): void {
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(
-      reply,
-      new TurboPiError(
-        'NOT_FOUND',
-        `There is no ${request.method} ${shown(request.url)}; ${request.headers.upgrade ? PROTOCOLS : 'GET /docs lists the routes'}.`,
-      ),
-    ),
-  )
+export function notFoundReplies(app: FastifyInstance, refusals: Refusals): void {
+  app.setNotFoundHandler((request, reply) => {
+    const error = new TurboPiError(
+      'NOT_FOUND',
+      `There is no ${request.method} ${shown(request.url)}; ${request.headers.upgrade ? PROTOCOLS : 'GET /docs lists the routes'}.`,
+    )
+    refusals.refused(error.code)
+    refusals.log(request.log, problemOf(error), request)
+    return sendProblem(reply, error)
+  })
 }
 
 function sendProblem(reply: FastifyReply, error: unknown): FastifyReply {
   const problem = problemOf(error)
-  if (problem.status === 503) {
+  if (problem.status === 503 || problem.status === 429) {
     const seconds = (error as { retryAfter?: number }).retryAfter ?? 1
     reply.header('retry-after', Math.max(1, Math.ceil(seconds)))
   }

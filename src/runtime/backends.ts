@@ -17,6 +17,8 @@ const ALIASES: Readonly<Record<string, { runtime: string; pipeline: 'on' | 'off'
   tensorrt_pipelined: { runtime: 'tensorrt', pipeline: 'on' },
 }
 
+const aliasOf = (name: string) => (Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined)
+
 /** What `--runtime` takes. */
 export const RUNTIMES: readonly string[] = [
   'auto',
@@ -52,7 +54,7 @@ type Choices = Pick<RuntimeSettings, 'runtime' | 'precision' | 'pipeline'>
 
 /** The settings without aliases. */
 function resolved<S extends Choices>(settings: S): S {
-  const alias = ALIASES[settings.runtime]
+  const alias = aliasOf(settings.runtime)
   if (!alias) return settings
   const { runtime, pipeline } = alias
   if (settings.pipeline !== 'auto' && settings.pipeline !== pipeline)
@@ -75,7 +77,7 @@ function rowsOf(name: string): readonly Backend[] {
 
 /** What `--precision auto` stands for on a runtime that is named. */
 export const defaultPrecision = (runtime: string): Precision =>
-  rowsOf(ALIASES[runtime]?.runtime ?? runtime)[0]!.arithmetics[0]
+  rowsOf(aliasOf(runtime)?.runtime ?? runtime)[0]!.arithmetics[0]
 
 /** Why a backend cannot do what is asked, on whatever machine. */
 function unfit({ title, arithmetics, lanes }: Backend, { precision, pipeline }: Choices): string | undefined {

@@ -1,3 +1,5 @@
+import type { TurboPiError } from '../errors.js'
+
 /** The time that one batch spent in one lane, in performance.now() milliseconds. */
 export interface LaneSpan {
   lane: 'perceive' | 'act'
@@ -19,6 +21,10 @@ export interface RuntimeObserver {
   dropped?(reason: DropReason): void
   /** A batch was perceived: images that were encoded, and images whose embeddings were kept from before. */
   images?(encoded: number, reused: number): void
+  /** A call has not returned in time. */
+  hung?(error: TurboPiError): void
+  /** After calls that hung the engine works again. */
+  recovered?(): void
   /** A batch left a lane. */
   lane?(span: LaneSpan): void
 }

@@ -76,5 +76,11 @@ export interface Runtime {
   act(prefix: Prefix, sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult>
   /** perceive and act of one batch with all intermediate tensors. */
   trace(rows: readonly PerceiveRow[], sampling: readonly Sampling[]): Promise<InferenceTrace & ActResult>
+  /**
+   * Gives up what is under way in a lane whose call does not return, and makes another engine for it. Rejects with ENGINE_HUNG
+   * when that cannot be, and has given nothing up then. Absent where only a new process helps.
+   */
+  renew?(lane: 'perceive' | 'act'): Promise<void>
+  /** Rejects with ENGINE_HUNG when a call that was given up has not returned: its thread cannot be ended. */
   close(): Promise<void>
 }

@@ -10,6 +10,7 @@ import { type Served, sameShape } from '../service/served.js'
 export async function documentation(
   app: FastifyInstance,
   policies: readonly Served[],
+  { basePath }: { basePath: string },
   remake: () => Promise<FastifyInstance>,
 ): Promise<void> {
   await app.register(swagger, {
@@ -22,6 +23,7 @@ export async function documentation(
           'Action chunks from Pi0.5-class policies. The observation is that of the policy being served.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
+      ...(basePath && { servers: [{ url: basePath }] }),
       components: {
         securitySchemes: {
           apiKey: {
@@ -39,6 +41,9 @@ export async function documentation(
   let remade: Record<string, unknown> | undefined
   await app.register(swaggerUi, {
     routePrefix: '/docs',
+    ...(basePath && { indexPrefix: basePath }),
+    staticCSP:
+      "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     transformSpecification: document => remade ?? (document as Record<string, unknown>),
     transformSpecificationClone: false,
   })

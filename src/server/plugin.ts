@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyPluginAsync, RouteHandlerMethod } from 'fastify'
 import fp from 'fastify-plugin'
 import { SETTINGS } from '../config.js'
+import { type HostRules, knownPages, OWN_PAGES } from '../routes/access/hosts.js'
 import { Connections } from '../routes/connections.js'
 import { Turns } from '../routes/event-loop-turns.js'
 import { type Readiness, readyRoute } from '../routes/health.js'
@@ -8,12 +9,14 @@ import { heldRoutes } from '../routes/held.js'
 import { inferRoute } from '../routes/infer.js'
 import { metadataRoute } from '../routes/metadata.js'
 import { errorReplies } from '../routes/problems.js'
+import { Refusals } from '../routes/refusals.js'
 import { RequestMemory } from '../routes/request-memory.js'
+import { nameLogLines } from '../routes/request-names.js'
 import { robotNames } from '../routes/robots.js'
 import type { Sockets } from '../routes/sockets/connection.js'
+import { onlyOnSockets } from '../routes/sockets/only-on-sockets.js'
 import { openpiRoute } from '../routes/sockets/openpi.js'
 import { webSockets } from '../routes/sockets/plugin.js'
-import { sameOriginSockets } from '../routes/sockets/same-origin.js'
 import { streamRoute } from '../routes/sockets/stream.js'
 import { upgradeRequired } from '../routes/sockets/upgrade.js'
 import { Served } from '../service/served.js'
@@ -48,6 +51,8 @@ export interface TurboPiOptions extends Partial<Limits> {
   readiness?: Readiness
   /** Names the policy in the log. */
   logged?: boolean
+  /** Pages that may open WebSockets, besides the app's own. */
+  pages?: HostRules
   /** Leaves the routes out of the OpenAPI document. */
   undocumented?: boolean
 }
@@ -69,6 +74,7 @@ interface Shared {
   connections: Connections
   /** Of requests and frames. */
   memory: RequestMemory
+  refusals: Refusals
 }
 
 declare module 'fastify' {
@@ -79,17 +85,15 @@ declare module 'fastify' {
 
 async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<void> {
   const { policy, prefix = '', bodyLimit = DEFAULTS.bodyLimit, home = upgradeRequired, readiness } = options
-  const { sockets, turns, connections, memory } = await sharedBy(app, options)
+  const { sockets, turns, refusals, connections, memory } = await sharedBy(app, options)
   const served = policy instanceof Served ? policy : new Served(policy)
   await app.register(
     async routes => {
-      errorReplies(routes)
-      sameOriginSockets(routes)
+      errorReplies(routes, refusals, served.metrics)
+      onlyOnSockets(routes)
+      knownPages(routes, options.pages ?? OWN_PAGES)
       robotNames(routes, sockets.robots, served.name)
-      if (options.logged)
-        routes.setChildLoggerFactory((logger, bindings, childOptions) =>
-          logger.child({ ...bindings, policy: served.name }, childOptions),
-        )
+      nameLogLines(routes, options.logged ? { policy: served.name } : {})
       if (options.undocumented)
         routes.addHook('onRoute', route => {
           route.schema = { ...route.schema, hide: true }
@@ -98,8 +102,8 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
       readyRoute(routes, () => readiness ?? served.current.service)
       heldRoutes(routes, served, sockets.robots)
       inferRoute(routes, served, { turns, connections, memory, bodyLimit })
-      streamRoute(routes, served, { sockets, turns })
-      openpiRoute(routes, served, { sockets, turns, home })
+      streamRoute(routes, served, { sockets, turns, refusals })
+      openpiRoute(routes, served, { sockets, turns, refusals, home })
     },
     { prefix },
   )
@@ -125,7 +129,9 @@ export async function sharedBy(app: FastifyInstance, options: Partial<Limits>): 
     // Before the sockets' own hooks, which see upgrades.
     const connections = new Connections(app)
     const sockets = await webSockets(app, limits, { connections, memory, carried })
-    app.decorate('turboPi', { sockets, turns: new Turns(), connections, memory })
+    app.decorateRequest('reachedService', false)
+    app.decorateRequest('key', undefined)
+    app.decorate('turboPi', { sockets, turns: new Turns(), refusals: new Refusals(), connections, memory })
   }
   return app.turboPi!
 }

@@ -1,17 +1,28 @@
+import cors from '@fastify/cors'
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
-import { type Config, SETTINGS } from '../config.js'
-import { apiKeyRequired } from '../routes/api-key.js'
+import { type Config, isLoopback, SETTINGS } from '../config.js'
+import { apiKeyRequired } from '../routes/access/api-key.js'
+import { BrowserSessions, sessionRoute } from '../routes/access/browser-sessions.js'
+import { type HostRules, knownCallers } from '../routes/access/hosts.js'
+import { KeyRing } from '../routes/access/key-ring.js'
+import { securityHeaders } from '../routes/access/security-headers.js'
 import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
 import { earlyProblems, errorReplies, notFoundReplies } from '../routes/problems.js'
+import { echoNames, nameLogLines, requestId } from '../routes/request-names.js'
+import { onlyOnSockets } from '../routes/sockets/only-on-sockets.js'
 import type { Served } from '../service/served.js'
 import { documentation } from './documentation.js'
 import { type Limits, sharedBy, turboPi } from './plugin.js'
+import { reloadTls, type TlsFiles, tlsOptions } from './tls.js'
+
+type Access = Pick<Config, 'apiKeys' | 'host' | 'allowedHosts' | 'corsOrigin' | 'basePath' | 'trustProxy'>
 
 export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit'> &
-  Partial<Pick<Config, 'watchSessions' | 'requestTimeout' | 'maxConnections' | keyof Limits>>
+  TlsFiles &
+  Partial<Access & Pick<Config, 'watchSessions' | 'requestTimeout' | 'maxConnections' | keyof Limits>>
 
 /** Milliseconds between looks for requests that take too long to come in. */
 const CHECK_MS = 1000
@@ -25,9 +36,16 @@ export interface ServerOptions {
   swap?: Swap
 }
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Reads the files of keys and certificates again. Throws CONFIG_INVALID; what was not valid stays as it was. */
+    reloadAccess(): void
+  }
+}
+
 /**
  * The HTTP and WebSocket server of some policies, with keys, documents, page and metrics: registers plugins and routes,
- * nothing else. The caller listens and closes.
+ * nothing else. The caller listens and closes. Throws CONFIG_INVALID for keys and certificates that cannot be used.
  */
 export async function createServer(
   policies: Policies,
@@ -36,49 +54,90 @@ export async function createServer(
 ): Promise<FastifyInstance> {
   const {
     bodyLimit,
+    basePath = '',
     requestTimeout = SETTINGS.requestTimeout.default,
     maxConnections = SETTINGS.maxConnections.default,
   } = config
+  const https = tlsOptions(config)
+  const keyed = config.apiKey !== undefined || config.apiKeys !== undefined
+  const keys = new KeyRing(config)
+  const sessions = new BrowserSessions(keys)
+  const pages = hostRules(config)
+  const incoming = { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout }
   const app = fastify({
     bodyLimit,
     requestTimeout,
-    http: { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout },
     ...earlyProblems,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true },
     logger,
     logController: new LogController({ disableRequestLogging: true }),
+    genReqId: requestId,
+    requestIdHeader: false,
+    trustProxy: config.trustProxy?.length ? [...config.trustProxy] : false,
+    ...(basePath && { rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath) }),
+    // An HTTPS server has another type to Fastify, and nothing here needs to know.
+    ...(https ? { https: { ...https, ...incoming } } : { http: incoming }),
+  } as FastifyServerOptions) as unknown as FastifyInstance
+  app.decorate('reloadAccess', () => {
+    keys.reload()
+    reloadTls(app, config)
   })
-  const { connections, memory } = await sharedBy(app, config)
+  const { sockets, refusals, connections, memory } = await sharedBy(app, config)
   connections.bound(app, maxConnections)
   connections.endWith(app, memory)
-  errorReplies(app)
-  notFoundReplies(app)
-  if (config.apiKey) apiKeyRequired(app, config.apiKey)
-  await documentation(app, policies, () =>
+  errorReplies(app, refusals)
+  notFoundReplies(app, refusals)
+  nameLogLines(app)
+  echoNames(app)
+  securityHeaders(app)
+  knownCallers(app, pages)
+  onlyOnSockets(app)
+  if (pages.origins.size > 0) await app.register(cors, corsOptions(pages))
+  if (keyed) apiKeyRequired(app, keys, sessions)
+  await documentation(app, policies, { basePath }, () =>
     createServer(policies, { ...config, watchSessions: false }, { ...(swap && { swap }) }),
   )
   const several = policies.length > 1
   const readiness = {
-    get ready() {
-      return policies.every(({ current }) => current.service.ready)
+    get unready() {
+      return policies.map(({ current }) => current.service.unready).find(Boolean)
     },
   }
-  await app.register(turboPi, { policy: policies[0], home: homePage, readiness, bodyLimit, logged: several })
+  const shared = { bodyLimit, logged: several, pages }
+  await app.register(turboPi, { ...shared, policy: policies[0], home: homePage, readiness })
   for (const policy of policies)
     await app.register(turboPi, {
+      ...shared,
       policy,
       prefix: pathOf(policy),
-      bodyLimit,
-      logged: several,
       undocumented: policy === policies[0],
     })
+  if (keyed) await app.register(async routes => sessionRoute(routes, keys, sessions, basePath))
   await app.register(async routes => {
     healthRoute(routes)
-    policiesRoutes(routes, policies, { bodyLimit, memory }, swap)
-    metricsRoute(routes, policies, app.turboPi!.sockets.robots)
+    policiesRoutes(routes, policies, { bodyLimit, memory }, { swap, basePath })
+    metricsRoute(routes, policies, sockets.robots, refusals)
     pageRoutes(routes, policies, config)
   })
   return app
+}
+
+function hostRules({ host = '127.0.0.1', allowedHosts = [], corsOrigin = [] }: Partial<Access>): HostRules {
+  return { hosts: new Set(allowedHosts), loopback: isLoopback(host), origins: new Set(corsOrigin) }
+}
+
+const corsOptions = ({ origins }: HostRules) => ({
+  origin: [...origins],
+  exposedHeaders: ['x-request-id', 'retry-after'],
+  allowedHeaders: ['authorization', 'content-type', 'x-robot', 'x-request-id', 'traceparent'],
+})
+
+/** The address of a route, whether the proxy leaves the base path in it or not. */
+function withoutBase(url: string, basePath: string): string {
+  if (!url.startsWith(basePath)) return url
+  const rest = url.slice(basePath.length)
+  if (rest.startsWith('/')) return rest
+  return rest === '' || rest.startsWith('?') ? `/${rest}` : url
 }

@@ -48,6 +48,11 @@ export class Metrics implements ServiceListener {
     labelNames: ['from'],
     registers: [this.registry],
   })
+  readonly #hung = this.#counter('engine_hung_total', 'Calls of the engine that did not return in time.')
+  readonly #recovered = this.#counter(
+    'engine_recovered_total',
+    'Times that the engine worked again after a call that hung.',
+  )
   readonly #depth = new Gauge({
     name: 'turbo_pi_queue_depth',
     help: 'Requests that have a place in the queue: being prepared, or waiting for the engine.',
@@ -63,6 +68,18 @@ export class Metrics implements ServiceListener {
     name: 'turbo_pi_connections',
     help: 'Open WebSocket connections.',
     labelNames: ['protocol'],
+    registers: [this.registry],
+  })
+  readonly #connects = new Counter({
+    name: 'turbo_pi_connects_total',
+    help: 'WebSocket connections that were opened.',
+    labelNames: ['protocol'],
+    registers: [this.registry],
+  })
+  readonly #closes = new Counter({
+    name: 'turbo_pi_closes_total',
+    help: 'WebSocket connections that have ended, by the code of their close.',
+    labelNames: ['protocol', 'code'],
     registers: [this.registry],
   })
   readonly #batch = new Histogram({
@@ -109,6 +126,8 @@ export class Metrics implements ServiceListener {
       this.#images.inc({ from: 'encoder' }, encoded)
       this.#images.inc({ from: 'cache' }, reused)
     },
+    hung: () => this.#hung.inc(),
+    recovered: () => this.#recovered.inc(),
     dropped: reason => this.#dropped.inc({ reason }),
     lane: ({ lane, start, end }) => this.#lanes.inc({ lane }, (end - start) / 1000),
   }
@@ -146,6 +165,11 @@ export class Metrics implements ServiceListener {
     if (error instanceof GuardRefusal) this.#findings.inc({ kind: error.finding.kind })
   }
 
+  /** A request was refused before the service was asked. */
+  refused(code: string): void {
+    this.#errors.inc({ code })
+  }
+
   superseded(): void {
     this.#superseded.inc()
   }
@@ -156,11 +180,14 @@ export class Metrics implements ServiceListener {
   }
 
   connected(protocol: string): void {
+    this.#connects.inc({ protocol })
     this.#connections.inc({ protocol })
   }
 
-  disconnected(protocol: string): void {
+  /** Codes of the standard are told apart; those that callers make up are one. */
+  disconnected(protocol: string, code: number): void {
     this.#connections.dec({ protocol })
+    this.#closes.inc({ protocol, code: code < 1016 ? String(code) : 'other' })
   }
 
   #counter(name: string, help: string): Counter {

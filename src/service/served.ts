@@ -89,7 +89,10 @@ export class Served {
     for (const listener of this.#heard) next.events.listen(listener)
     this.#current = this.#serving(next)
     for (const listener of this.#listeners) listener(this.#current)
-    await old.close({ patient: true })
+    await old.close({ patient: true }).catch(error => {
+      const { warn = (message: string) => process.emitWarning(message) } = parts
+      warn('The policy that was exchanged could not be closed', error)
+    })
   }
 
   async close(): Promise<void> {

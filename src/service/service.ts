@@ -1,10 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import { CALLER_LEFT } from '../cancellation.js'
 import type { InferenceAnswer } from '../contract/answer.js'
-import type { Observation, ObservationSpec } from '../contract/observation.js'
+import type { Observation } from '../contract/observation.js'
 import type { RtcReport } from '../contract/rtc.js'
 import type { SamplingOptions } from '../contract/sampling.js'
-import type { ActionShape } from '../contract/schemas.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { drawn } from '../families/pi0/sampling.js'
 import { GuardRefusal } from '../policy/guard/refusal.js'
@@ -12,37 +11,20 @@ import type { RobotWatch } from '../policy/guard/robot-watch.js'
 import { modelIdentity } from '../policy/identity.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
-import type { Runtime, RuntimeInfo } from '../runtime/runtime.js'
+import type { Runtime } from '../runtime/runtime.js'
 import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
 import { continued, executedRow } from './continuation.js'
+import { engineObserver } from './engine-observer.js'
 import { ServiceEvents } from './events.js'
 import { HeldRobots } from './held-robots.js'
 import { type Caller, type Engine, Inference } from './inference.js'
+import { described, type ServiceMetadata } from './metadata.js'
 import { Metrics } from './metrics.js'
 import { type InferenceRequest, inferenceKey } from './same-inference.js'
 import { syntheticObservation } from './self-test.js'
 
-/** What this server serves. */
-export interface ServiceMetadata {
-  policy: string
-  observation: ObservationSpec
-  shape: ActionShape
-  defaultSteps: number
-  /** Names of the action's dimensions, with units where the embodiment has them. */
-  joints: readonly string[]
-  /** Rows that real-time chunking in mode trained may be given; 0: the checkpoint was not trained for it. */
-  trainedDelay: number
-  /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */
-  model: string | null
-  /** Null while the engine is loading. */
-  runtime: Pick<
-    RuntimeInfo,
-    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
-  > | null
-  /** openpi's policy_metadata: the first frame of its protocol. */
-  openpi: Readonly<Record<string, unknown>>
-}
+export type { ServiceMetadata } from './metadata.js'
 
 export interface ServiceParts {
   policy: Policy
@@ -91,9 +73,14 @@ export class PolicyService {
     parts.runtime.catch(() => {})
   }
 
-  /** True from the end of the self-test until `close`. */
+  /** Why nothing can be answered; undefined from the end of the self-test until `close`, while the engine works. */
+  get unready(): TurboPiError | undefined {
+    if (this.#phase === 'ready') return this.#engine?.queue.fault
+    return new TurboPiError('NOT_READY', 'The engine is starting or stopping; ask again.')
+  }
+
   get ready(): boolean {
-    return this.#phase === 'ready'
+    return this.unready === undefined
   }
 
   /**
@@ -108,7 +95,8 @@ export class PolicyService {
   async #start(): Promise<void> {
     const { policy } = this.#parts
     const runtime = await this.#parts.runtime
-    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer: this.metrics.runtime })
+    const observer = engineObserver(this.metrics.runtime, (...told) => this.#warn(...told))
+    const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer })
     const model = modelIdentity(policy.identity, runtime.info.weights)
     this.#engine = { policy, model, queue, runtime: runtime.info }
     this.metrics.serves(model)
@@ -147,8 +135,8 @@ export class PolicyService {
   }
 
   /**
-   * Throws NOT_READY before the self-test has passed, SHUTTING_DOWN after `close`, DEADLINE_EXCEEDED,
-   * REQUEST_CANCELLED, ROBOT_HELD, and the errors of the policy, the queue and the runtime.
+   * Throws NOT_READY before the self-test has passed, ENGINE_HUNG, SHUTTING_DOWN after `close`,
+   * DEADLINE_EXCEEDED, REQUEST_CANCELLED, ROBOT_HELD, and the errors of the policy, the queue and the runtime.
    */
   async infer(observation: Observation, options: SamplingOptions, caller: Caller): Promise<InferenceAnswer> {
     const start = performance.now()
@@ -210,7 +198,8 @@ export class PolicyService {
 
   /**
    * Not ready at once; work already taken is finished, then queue, runtime and policy are closed. `patient` waits for
-   * that work without end, otherwise what is left after the queue's `drainMs` is given up. Idempotent.
+   * that work without end, otherwise what is left after the queue's `drainMs` is given up. Rejects with ENGINE_HUNG when a
+   * call of the engine does not return. Idempotent.
    */
   close({ patient = false } = {}): Promise<void> {
     this.#closing ??= this.#close(patient)
@@ -223,9 +212,12 @@ export class PolicyService {
 
   async #close(patient: boolean): Promise<void> {
     this.#phase = 'closed'
-    await this.#engine?.queue.close(patient ? Number.POSITIVE_INFINITY : undefined)
-    await this.#parts.policy.close()
-    this.events.flush()
+    try {
+      await this.#engine?.queue.close(patient ? Number.POSITIVE_INFINITY : undefined)
+    } finally {
+      await this.#parts.policy.close()
+      this.events.flush()
+    }
   }
 
   #readyEngine(): Engine {
@@ -274,26 +266,18 @@ export class PolicyService {
 
   readonly #ended = (inference: Inference) => this.#coalescer.remove(inference)
 
+  #warn(message: string, error: unknown): void {
+    const { warn = (text: string) => process.emitWarning(text) } = this.#parts
+    warn(message, error)
+  }
+
   #listenerFailed(error: unknown): void {
     this.metrics.listenerFailed()
     this.#listenerErrors += 1
     if (this.#listenerErrors % LOGGED_ONE_IN !== 1) return
-    const { warn = (message: string) => process.emitWarning(message) } = this.#parts
-    warn(
+    this.#warn(
       `A listener of the service's events failed (${reasonOf(error)}); ${this.#listenerErrors} such errors so far.`,
       error,
     )
   }
-}
-
-function described({
-  backend,
-  device,
-  precision,
-  maxBatch,
-  lanes,
-  weights,
-  chosen,
-}: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, lanes, weights, ...(chosen !== undefined && { chosen }) }
 }

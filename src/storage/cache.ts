@@ -17,6 +17,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { holderOf, SILENT_MS, signature } from './holder.js'
+import { makeDirectory } from './make-directory.js'
 
 /** Where lowered models are kept: `$TURBO_PI_CACHE`, else `~/.cache/turbo-pi`. */
 export function cacheDirectory(): string {
@@ -79,7 +80,7 @@ export async function underLock<T>(
 ): Promise<T> {
   const lock = `${name}.lock`
   try {
-    mkdirSync(dirname(name), { recursive: true })
+    makeDirectory(dirname(name))
     for (;;) {
       const found = await find()
       if (found !== undefined) return found

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Holder, holderOf } from './holder.js'
+import { makeDirectory } from './make-directory.js'
 import { markUse, usersOf } from './use.js'
 
 /** Folders of the cache, and what lies in them: a directory an entry. */
@@ -23,7 +24,7 @@ export interface CacheEntry {
 export function markStart(cache: string): () => void {
   const models = join(cache, 'models')
   try {
-    mkdirSync(models, { recursive: true })
+    makeDirectory(models)
   } catch {
     // Whoever writes there says why it cannot.
   }

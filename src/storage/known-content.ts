@@ -1,8 +1,9 @@
-import { mkdirSync, readFileSync, renameSync, type StatOptions, statSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, type StatOptions, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { type Content, type ReadContent, sha256 } from './content.js'
 import { type Digesting, digestFiles, type OnPiece } from './digest.js'
+import { makeDirectory } from './make-directory.js'
 
 /*
  * What checkpoints hold, as far as it was read, beside the cache: a shortcut that spares reading a checkpoint again. A file
@@ -102,7 +103,7 @@ export class ContentReading {
     const youngest = Math.max(...stamps.map(({ ctime }) => Number(BigInt(ctime) / 1_000_000n)))
     if (known || Date.now() - youngest < COARSEST_TIME_MS) return
     const path = recordPath(cache, content)
-    mkdirSync(join(cache, 'contents'), { recursive: true })
+    makeDirectory(join(cache, 'contents'))
     writeFileSync(`${path}.${process.pid}`, JSON.stringify({ ...read, stamps } satisfies KnownContent))
     renameSync(`${path}.${process.pid}`, path)
   }

@@ -30,3 +30,19 @@ export function digestPiece({ path, position, byteLength }: Piece, buffer: Uint8
     closeSync(descriptor)
   }
 }
+
+/** SHA-256 of a whole file, in hexadecimal. Blocks its thread while it reads. */
+export function sha256OfFile(path: string): string {
+  const hash = createHash('sha256')
+  const buffer = Buffer.allocUnsafe(1 << 22)
+  const descriptor = openSync(path, 'r')
+  try {
+    for (let count = 1; count > 0; ) {
+      count = readSync(descriptor, buffer)
+      hash.update(buffer.subarray(0, count))
+    }
+    return hash.digest('hex')
+  } finally {
+    closeSync(descriptor)
+  }
+}

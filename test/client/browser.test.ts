@@ -28,8 +28,8 @@ const observation = {
 }
 
 t.test('the browser’s client: text frames, the key as a subprotocol', async t => {
-  const { url } = await startServer({ config: { apiKey: 'sésame' }, runtime: { milliseconds: 1 } })
-  const client = await BrowserClient.connect(url, { apiKey: 'sésame', robot: 'page' })
+  const { url } = await startServer({ config: { apiKey: 'sesame' }, runtime: { milliseconds: 1 } })
+  const client = await BrowserClient.connect(url, { apiKey: 'sesame', robot: 'page' })
   const chunk = await client.infer(observation, { seed: 0 })
   t.same(chunk.actions, [
     [5, 5],

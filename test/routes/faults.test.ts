@@ -65,6 +65,18 @@ t.test('half-open sockets are found by the heartbeat, and their work is dropped'
   alive.socket.terminate()
 })
 
+t.test('a server that stood still drops nobody who answers', async t => {
+  const server = await startServer({ config: { heartbeat: 100 } })
+  const client = await robot(server)
+  await new Promise(resolve => client.socket.once('ping', resolve))
+  // Its pong is on the way, and the next heartbeats are due before it is read.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
+  await sleep(250)
+  t.equal(client.socket.readyState, client.socket.OPEN)
+  await isServed(t, server, client, 1)
+  client.socket.terminate()
+})
+
 t.test('1000 connects and drops leave nothing behind', async t => {
   const server = await startServer()
   const steady = await robot(server)

@@ -195,6 +195,38 @@ t.test('a worker that dies fails its calls and is replaced', async t => {
   await t.rejects(lane.call(load), { code: 'SHUTTING_DOWN' })
 })
 
+t.test('a worker that does not come back is left, and another one takes its place', async t => {
+  /** Waits for ever in a native call the first time, until the test wakes it. */
+  const gate = new Int32Array(new SharedArrayBuffer(4))
+  const HANGING = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    parentPort.on('message', ({ id, call }) => {
+      if (call.kind === 'act') Atomics.wait(workerData, 0, 0)
+      if (call.kind === 'close') return parentPort.close()
+      parentPort.postMessage({ id, result: call.kind })
+    })`
+  const workers: Worker[] = []
+  const lane = new Lane(() => {
+    const worker = new Worker(HANGING, { eval: true, workerData: gate })
+    workers.push(worker)
+    return worker
+  })
+  const load = { kind: 'load' } as LoadCall
+  const act = { kind: 'act' } as ActCall
+  await lane.prepare(load)
+  const hanging = t.rejects(lane.call(act), { code: 'RUNTIME_FAILED', message: /did not come back/ })
+  await lane.replace()
+  await hanging
+  t.equal(await lane.call(load), 'load', 'the other one answers')
+  await t.rejects(lane.replace(), { code: 'ENGINE_HUNG' }, 'their memory is bounded: one at a time')
+  await t.rejects(lane.close(), { code: 'ENGINE_HUNG' }, 'its thread cannot be ended')
+  const ended = new Promise(resolve => workers[0]!.once('exit', resolve))
+  workers[0]!.ref()
+  Atomics.store(gate, 0, 1)
+  Atomics.notify(gate, 0)
+  t.equal(await ended, 0, 'it ends when it comes back')
+})
+
 t.test('turbo-pi verify', async t => {
   process.env['TURBO_PI_CACHE'] = t.testdir()
   const printed: string[] = []

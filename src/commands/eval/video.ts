@@ -1,6 +1,6 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
+import { makeDirectory } from '../../storage/make-directory.js'
 import { IMAGE_SIZE } from '../../tabletop/drawing.js'
 import { promptOf, SUITE } from '../../tabletop/tasks.js'
 import type { Frame } from './episode.js'
@@ -16,7 +16,7 @@ export async function writeVideo(
   steps: number,
   frames: readonly Frame[],
 ): Promise<void> {
-  await mkdir(directory, { recursive: true })
+  makeDirectory(directory)
   const name = promptOf(SUITE[task]!).replaceAll(' ', '-')
   const raw = { width: 2 * IMAGE_SIZE, height: IMAGE_SIZE, channels: 3 } as const
   const pages = await Promise.all(

@@ -29,7 +29,11 @@ export async function configuredService(
       signal,
       onProgress: bytesProgress('Lowering the checkpoint'),
     }),
-    queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
+    queue: {
+      maxWaiting: config.queueLimit,
+      drainMs: config.drainTimeout,
+      watch: { atLeastMs: config.engineTimeout },
+    },
     warn,
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import {
@@ -9,6 +9,7 @@ import {
   type Remote,
   repositoryFolder,
 } from '../../storage/downloads.js'
+import { makeDirectory } from '../../storage/make-directory.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
 import { readOptions, text } from '../kit/options.js'
 import { pullArchive } from './archive/pull.js'
@@ -96,13 +97,13 @@ async function intoHubCache({ id, revision }: Remote & { kind: 'hub' }, listing:
   rmSync(gathered, { recursive: true, force: true })
   for (const file of listing.files) {
     const link = join(gathered, file.path)
-    mkdirSync(dirname(link), { recursive: true })
+    makeDirectory(dirname(link))
     symlinkSync(relative(dirname(link), blobOf(file)), link)
   }
   rmSync(snapshot, { recursive: true, force: true })
   renameSync(gathered, snapshot)
   if (revision !== commit) {
-    mkdirSync(dirname(join(folder, 'refs', revision)), { recursive: true })
+    makeDirectory(dirname(join(folder, 'refs', revision)))
     writeFileSync(join(folder, 'refs', revision), commit)
   }
   return snapshot

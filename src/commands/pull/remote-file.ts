@@ -1,9 +1,10 @@
 import { createHash, type Hash } from 'node:crypto'
-import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { createReadStream, existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { reasonOf, TurboPiError } from '../../errors.js'
+import { makeDirectory } from '../../storage/make-directory.js'
 import { crc32c } from '../../storage/orbax/crc32c.js'
 
 /** A file elsewhere, and what its bytes must be. */
@@ -67,7 +68,7 @@ export async function downloadFile(
   onBytes: (count: number) => void,
 ): Promise<void> {
   const partial = `${target}.incomplete`
-  mkdirSync(dirname(target), { recursive: true })
+  makeDirectory(dirname(target))
   if (existsSync(partial) && statSync(partial).size > file.size) rmSync(partial)
   onBytes(sizeOf(partial))
   let wait = FIRST_WAIT_MS

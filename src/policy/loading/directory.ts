@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto'
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import { WEIGHTS, weightsIn } from '../../families/pi0/open-tensors.js'
 import { cachedDirectory } from '../../storage/downloads.js'
 import { requireGivenFile } from '../../storage/given-file.js'
 import { type JsonObject, readJsonObject } from '../../storage/json-file.js'
+import { sha256OfFile } from '../../storage/piece.js'
 import { fileInside } from './files.js'
 import { type Manifest, readManifest } from './manifest.js'
 import { recogniseDirectory, recognisePath } from './recognise.js'
@@ -99,34 +99,29 @@ function notFound(directory: string, otherwise: readonly [what: string, todo: st
   return refuse(`${directory} ${what}\n${todo}`)
 }
 
-/** Compares the files that the manifest lists with their digests. Throws POLICY_INVALID. */
-export function checkDigests({ directory, manifest }: PolicyDirectory): number {
-  const digests = Object.entries(manifest?.digests ?? {})
-  for (const [file, expected] of digests) {
+/** The files whose digests the manifest lists, absolute. Throws POLICY_INVALID. */
+export function digestedFiles({ directory, manifest }: PolicyDirectory): string[] {
+  return Object.keys(manifest?.digests ?? {}).map(file => {
     const path = fileInside(directory, file, 'policy.json: digests')
-    const digest = sha256(path)
-    if (digest !== expected.toLowerCase())
-      throw refuse(
-        `${path} has SHA-256 ${digest}, policy.json expects ${expected}. The file was changed or damaged: copy it again, or correct policy.json.`,
-      )
-  }
-  return digests.length
+    if (!existsSync(path))
+      throw refuse(`${path} is listed under "digests" and cannot be read: there is no such file.`)
+    requireGivenFile(path, 'POLICY_INVALID')
+    return path
+  })
 }
 
-function sha256(path: string): string {
-  const hash = createHash('sha256')
-  const buffer = Buffer.allocUnsafe(1 << 22)
-  if (!existsSync(path))
-    throw refuse(`${path} is listed under "digests" and cannot be read: there is no such file.`)
-  requireGivenFile(path, 'POLICY_INVALID')
-  const descriptor = openSync(path, 'r')
-  try {
-    for (let count = 1; count > 0; ) {
-      count = readSync(descriptor, buffer)
-      hash.update(buffer.subarray(0, count))
-    }
-    return hash.digest('hex')
-  } finally {
-    closeSync(descriptor)
+/** Compares the files that the manifest lists with their digests, some of which may be `known`. Throws POLICY_INVALID. */
+export function checkDigests(
+  source: PolicyDirectory,
+  known: ReadonlyMap<string, string> = new Map(),
+): number {
+  const expected = Object.values(source.manifest?.digests ?? {})
+  for (const [i, path] of digestedFiles(source).entries()) {
+    const digest = known.get(path) ?? sha256OfFile(path)
+    if (digest !== expected[i]!.toLowerCase())
+      throw refuse(
+        `${path} has SHA-256 ${digest}, policy.json expects ${expected[i]}. The file was changed or damaged: copy it again, or correct policy.json.`,
+      )
   }
+  return expected.length
 }

@@ -25,11 +25,13 @@ const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 /**
  * Reads a policy directory and checks everything that could make it serve wrong actions in silence (network §7). Gives
  * undefined when a check failed and `checks` goes on.
+ * `digests` are those of files that were read already.
  */
 export function inspectPolicy(
   directory: string,
   options: PolicyOptions,
   checks: Checks,
+  digests?: ReadonlyMap<string, string>,
 ): PolicyParts | undefined {
   const source = checks.run('directory', [], () => {
     const source = readPolicyDirectory(directory, options.adapter)
@@ -37,7 +39,7 @@ export function inspectPolicy(
     return found(source, `${LAYOUTS[source.layout]}${jax}: ${source.directory}`)
   })
   checks.run('digests', [source], source => {
-    const count = checkDigests(source)
+    const count = checkDigests(source, digests)
     return found(count, count === 0 ? 'none listed' : `${count} agree`)
   })
   const profile = checks.run('config', [source], source => {

@@ -92,7 +92,9 @@ export class SavedProcessors {
     if (this.#steps.has(name) && name !== DEVICE)
       throw refuse(`${this.path}: the step ${name} stands there twice; this server applies it once.`)
     const config = record(step['config'])
-    const unknown = Object.keys(config).find(setting => !SETTINGS[name]?.includes(setting))
+    const unknown = Object.keys(config).find(
+      setting => !(Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined)?.includes(setting),
+    )
     if (unknown !== undefined)
       throw refuse(`${this.path}: the setting ${unknown} of the step ${name} is not supported.`)
     const type = config['float_dtype'] ?? 'float32'

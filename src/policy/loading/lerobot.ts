@@ -116,7 +116,7 @@ function kindOf(step: Json, feature: 'STATE' | 'ACTION', path: string): Normalis
   if (visual !== 'IDENTITY')
     throw refuse(`${path}: norm_map.VISUAL is ${visual}; only IDENTITY is supported.`)
   if ((step['eps'] ?? 1e-8) !== 1e-8) throw refuse(`${path}: eps is ${step['eps']}; only 1e-8 is supported.`)
-  const kind = typeof mode === 'string' ? KINDS[mode] : undefined
+  const kind = typeof mode === 'string' && Object.hasOwn(KINDS, mode) ? KINDS[mode] : undefined
   if (kind) return kind
   throw refuse(
     `${path}: norm_map.${feature} is ${JSON.stringify(mode)}; supported are ${Object.keys(KINDS).join(' and ')}.`,

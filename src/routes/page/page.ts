@@ -29,6 +29,9 @@ const { resolve } = createRequire(import.meta.url)
 /** GET / for a browser: the page to watch. Without `Accept: text/html` it is the address of openpi's WebSocket. */
 export async function homePage(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   if (!request.headers.accept?.includes('text/html')) return upgradeRequired(request, reply)
+  const [path = ''] = request.originalUrl.split('?')
+  // Its links are relative.
+  if (!path.endsWith('/')) return reply.redirect(`${path}/`)
   const html = await built('page/index.html')
   return guarded(reply, inlineScripts(html.toString())).type('text/html; charset=utf-8').send(html)
 }
@@ -46,7 +49,7 @@ export function pageRoutes(
     { config: { open: true }, schema: { hide: true } },
     async (request, reply) => {
       const file = request.params['*']
-      const library = UPLOT[file]
+      const library = Object.hasOwn(UPLOT, file) ? UPLOT[file] : undefined
       if (!library && !FILE.test(file)) throw notFound(request)
       const content = library ? await readFile(resolve(library)) : await built(file)
       return guarded(reply)
@@ -86,7 +89,7 @@ async function built(file: string): Promise<Buffer> {
 
 const notFound = (request: FastifyRequest) => new TurboPiError('NOT_FOUND', `There is no GET ${request.url}.`)
 
-/** Nothing from elsewhere is loaded or run, and nobody frames the page. */
+/** Nothing from elsewhere is loaded or run, and nobody frames the page. The rest is what every reply says. */
 function guarded(reply: FastifyReply, scripts = ''): FastifyReply {
   return reply
     .header(
@@ -94,8 +97,6 @@ function guarded(reply: FastifyReply, scripts = ''): FastifyReply {
       `default-src 'none'; script-src 'self'${scripts}; style-src 'self'; img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
     )
     .header('cross-origin-resource-policy', 'same-origin')
-    .header('x-content-type-options', 'nosniff')
-    .header('referrer-policy', 'no-referrer')
     .header('cache-control', 'no-cache')
 }
 

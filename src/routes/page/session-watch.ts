@@ -65,7 +65,8 @@ export class SessionWatch implements ServiceListener {
 
   /** An image of a session's last observation as a file: as it came, or raw pixels as PNG. */
   async image(session: string, camera: string): Promise<{ type: string; bytes: Uint8Array } | undefined> {
-    const image = this.#seen.peek(session)?.observation.images[camera]
+    const images = this.#seen.peek(session)?.observation.images
+    const image = images && Object.hasOwn(images, camera) ? images[camera] : undefined
     if (!image) return undefined
     if (image.kind === 'encoded') {
       const { format } = await sharp(image.bytes).metadata()

@@ -4,7 +4,9 @@ import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import type { Served } from '../../service/served.js'
+import type { Key } from '../access/key.js'
 import type { Connections, Peer } from '../connections.js'
+import { LogLimit } from '../log-limit.js'
 import type { RequestMemory, Share } from '../request-memory.js'
 import { type Robot, type RobotLimits, Robots } from '../robots.js'
 
@@ -33,6 +35,7 @@ export const CLOSE_TIMEOUT_MS = 1000
 export class Sockets {
   readonly robots: Robots
   readonly #connections = new Set<Connection>()
+  readonly #log = new LogLimit()
   readonly #heartbeat: NodeJS.Timeout
 
   constructor(
@@ -40,28 +43,37 @@ export class Sockets {
     readonly bounds: SocketBounds,
   ) {
     this.robots = new Robots(limits)
+    let beatAt = performance.now()
     this.#heartbeat = setInterval(() => {
-      for (const connection of this.#connections) connection.beat()
+      const now = performance.now()
+      // The process stood still: what its clients have answered meanwhile is still to be read.
+      const late = now - beatAt > 1.5 * limits.heartbeatMs
+      beatAt = now
+      for (const connection of this.#connections) connection.beat(late)
     }, limits.heartbeatMs).unref()
   }
 
   /** `served` counts the connection of `request`. */
-  open(
-    socket: WebSocket,
-    protocol: string,
-    served: Served,
-    { raw: { socket: wire }, robot }: FastifyRequest,
-  ): Connection {
+  open(socket: WebSocket, protocol: string, served: Served, request: FastifyRequest): Connection {
     const { metrics } = served
-    const connection = new Connection(socket, wire, this, served.name)
+    const { raw, robot, key } = request
+    const connection = new Connection(socket, raw.socket, this, served.name, key)
     if (robot) connection.belongTo(robot)
     this.#connections.add(connection)
     metrics.connected(protocol)
-    socket.once('close', () => {
+    socket.once('close', (code, reason) => {
       this.#connections.delete(connection)
-      metrics.disconnected(protocol)
+      metrics.disconnected(protocol, code)
+      this.#tell(request, connection, { code, reason: reason.toString() }, 'closed')
     })
+    this.#tell(request, connection, { protocol, ip: request.ip }, 'connected')
     return connection
+  }
+
+  #tell({ log, key }: FastifyRequest, { session, robot }: Connection, what: object, event: string): void {
+    this.#log.pass(withheld =>
+      log.info({ session, robot: robot?.name, key: key?.name, ...what, ...withheld }, event),
+    )
   }
 
   /** Delivers the answers under way, then closes every connection with 1001. */
@@ -96,7 +108,14 @@ export class Connection {
   /** Called with every ping. */
   onBeat: (() => void) | undefined
 
-  constructor(socket: WebSocket, wire: Socket, { limits, bounds, robots }: Sockets, policy: string) {
+  constructor(
+    socket: WebSocket,
+    wire: Socket,
+    { limits, bounds, robots }: Sockets,
+    policy: string,
+    /** The caller's, where the server asks for keys. */
+    readonly key: Key | undefined,
+  ) {
     this.#socket = socket
     this.#policy = policy
     this.#robots = robots
@@ -106,9 +125,12 @@ export class Connection {
       this.close(1013, 'The server needs the memory of these frames.')
       socket.pause()
     })
+    const revoked = () => this.close(1008, 'The key is no longer valid.')
+    key?.holders.add(revoked)
     this.#closed = new Promise(resolve => {
       socket.once('close', () => {
         this.#gone.abort(CALLER_LEFT)
+        key?.holders.delete(revoked)
         this.#leave?.()
         this.#frames.end()
         resolve()
@@ -196,9 +218,11 @@ export class Connection {
     await this.#closed
   }
 
-  beat(): void {
+  /** `late`: nobody was heard for longer than a beat. */
+  beat(late: boolean): void {
     // What is not read cannot be heard.
     if (this.#socket.isPaused) return
+    if (late) this.#alive = true
     if (!this.#alive) return this.#socket.terminate()
     this.#alive = false
     if (this.#socket.readyState !== this.#socket.OPEN) return

@@ -3,10 +3,11 @@ import { Cancellation } from '../../cancellation.js'
 import { actionArray } from '../../contract/answer.js'
 import { shown } from '../../contract/limits.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../../contract/msgpack.js'
-import { problemOf } from '../../contract/problem.js'
+import { type ProblemDocument, problemOf } from '../../contract/problem.js'
 import { TurboPiError } from '../../errors.js'
 import { type Served, type Serving, sameShape } from '../../service/served.js'
 import type { Turns } from '../event-loop-turns.js'
+import type { Refusals } from '../refusals.js'
 import type { Connection, Sockets } from './connection.js'
 import { Inbox } from './frame-inbox.js'
 
@@ -16,16 +17,22 @@ const MAX_WAITING_FRAMES = 8
 /** Keys that are passed over of which the log tells. */
 const MOST_KEYS = 16
 
+interface Shared {
+  sockets: Sockets
+  turns: Turns
+  refusals: Refusals
+}
+
 /** WS /: openpi's protocol, byte for byte (network §5), so that its clients work unmodified. */
 export function openpiRoute(
   app: FastifyInstance,
   served: Served,
-  { sockets, turns, home }: { sockets: Sockets; turns: Turns; home: RouteHandlerMethod },
+  { sockets, turns, refusals, home }: Shared & { home: RouteHandlerMethod },
 ): void {
   app.route({
     method: 'GET',
     url: '/',
-    config: { open: true },
+    config: { open: true, socket: true },
     schema: { hide: true },
     handler: home,
     wsHandler: (socket, request) => {
@@ -33,6 +40,7 @@ export function openpiRoute(
       const inbox = new Inbox(socket, connection, turns, MAX_WAITING_FRAMES)
       const session = new OpenpiSession(served, connection, {
         failed: error => request.log.error({ err: error }, 'A request of an openpi client failed'),
+        refused: problem => refusals.log(request.log, problem, connection),
         passedOver: keys =>
           request.log.warn(
             { keys },
@@ -54,6 +62,8 @@ class OpenpiSession {
   /** When the server began to wait for the request at hand. */
   #roundStart = performance.now()
   #previousMs: number | undefined
+  /** The service has taken up the request at hand, and counts its error. */
+  #asked = false
   /** The request at hand. */
   #request = new Cancellation()
   /** What the client was told of, or was exchanged for something alike. */
@@ -62,7 +72,11 @@ class OpenpiSession {
   constructor(
     private readonly served: Served,
     private readonly connection: Connection,
-    private readonly log: { failed(error: unknown): void; passedOver(keys: readonly string[]): void },
+    private readonly log: {
+      failed(error: unknown): void
+      refused(problem: ProblemDocument): void
+      passedOver(keys: readonly string[]): void
+    },
   ) {
     this.#serving = served.current
     connection.gone.addEventListener('abort', () => this.#request.abort(connection.gone.reason))
@@ -94,6 +108,8 @@ class OpenpiSession {
     if (!isBinary)
       throw new TurboPiError('BODY_MALFORMED', 'Requests are binary MessagePack frames, got text.')
     const start = performance.now()
+    this.#asked = false
+    this.connection.key?.take()
     // A signal of its own: what listened to a signal of the connection would live as long as that does.
     this.#request = new Cancellation()
     const { service, parser } = this.#exchanged()
@@ -102,11 +118,15 @@ class OpenpiSession {
       this.#toldKeys = true
       this.log.passedOver(passedOver.slice(0, MOST_KEYS).map(shown))
     }
-    const answer = await service.infer(
-      observation,
-      {},
-      { session: this.connection.caller, robot: this.connection.robot?.name, signal: this.#request },
-    )
+    const finished = this.connection.key?.begin()
+    this.#asked = true
+    const answer = await service
+      .infer(
+        observation,
+        {},
+        { session: this.connection.caller, robot: this.connection.robot?.name, signal: this.#request },
+      )
+      .finally(finished)
     const { visionMs, prefixMs, denoiseMs } = answer.timing
     this.connection.send(
       encodeMsgpack({
@@ -142,9 +162,12 @@ class OpenpiSession {
   #fail(error: unknown): void {
     this.#failed = true
     if (this.connection.gone.aborted) return
-    const { title, code, status, detail } = problemOf(error)
+    const problem = problemOf(error)
+    const { title, code, status, detail } = problem
     this.connection.robot?.failed(this.served.name)
+    if (!this.#asked) this.served.metrics.refused(code)
     if (status >= 500) this.log.failed(error)
+    else this.log.refused(problem)
     this.connection.send(`${title} (${code})\n${detail}`)
     this.connection.close(1011, 'The previous frame says why.')
   }

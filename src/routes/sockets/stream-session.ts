@@ -11,6 +11,7 @@ import {
 } from '../../contract/stream-messages.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served, Serving } from '../../service/served.js'
+import type { Refusals } from '../refusals.js'
 import type { RequestMemory, Share } from '../request-memory.js'
 import type { Robots } from '../robots.js'
 import type { Connection } from './connection.js'
@@ -34,6 +35,7 @@ export interface StreamSettings {
   /** Names this run of the server. */
   instance: string
   robots: Robots
+  refusals: Refusals
   heartbeatMs: number
   /** Milliseconds that a stamp may lie in the future. */
   clockToleranceMs: number
@@ -133,7 +135,7 @@ export class StreamSession {
     try {
       decoded = this.#reader.decode(frame)
     } catch (error) {
-      this.#fail(null, error)
+      this.#refuse(null, error)
       return this.#connection.close(1007, 'The previous message says what could not be read.')
     }
     // Before all checks: whoever waits for this number is to hear of them.
@@ -155,13 +157,15 @@ export class StreamSession {
           this.#greeting.hello(message, receivedAt, this.#serving.service.metadata().model ?? undefined)
       }
     } catch (error) {
-      this.#fail(seq, error)
+      this.#refuse(seq, error)
       if (this.#greeting.refused) this.#connection.close(1008, 'The previous message says why.')
     }
   }
 
   #observe(message: ObservationMessage): void {
     const arrived = performance.now()
+    const { key } = this.#connection
+    key?.take()
     const { seq, captured_at: capturedAt, deadline_ms: deadlineMs } = message
     if (seq <= this.#newestSeq) {
       throw new TurboPiError('OBSERVATION_INVALID', `seq must grow: ${seq} came after ${this.#newestSeq}.`, {
@@ -176,6 +180,7 @@ export class StreamSession {
     const pending: Pending = { seq, cancellation: new Cancellation() }
     // It is of no use itself, and takes no place from what is.
     if (deadlineMs !== undefined && deadlineMs <= age) return this.#skip(pending, 'expired')
+    const finished = key?.begin()
     this.#supersede()
     this.#waiting = pending
     this.#pending.push(pending)
@@ -223,6 +228,7 @@ export class StreamSession {
           else this.#fail(seq, error)
         })
         .finally(() => {
+          finished?.()
           clearTimeout(givenUp)
           this.#pending.splice(this.#pending.indexOf(pending), 1)
           if (this.#waiting === pending) this.#waiting = undefined
@@ -275,11 +281,18 @@ export class StreamSession {
     this.#log.info({ robot: robot.name, was }, 'cleared')
   }
 
+  /** The service was not asked: it does not count the error. */
+  #refuse(seq: number | null, error: unknown): void {
+    this.#served.metrics.refused(problemOf(error).code)
+    this.#fail(seq, error)
+  }
+
   #fail(seq: number | null, error: unknown): void {
     const problem = problemOf(error)
-    const { robot, session } = this.#connection
+    const { robot, key, session } = this.#connection
     robot?.failed(this.#served.name)
     if (problem.status >= 500) this.#log.error({ err: error, session, robot: robot?.name }, problem.title)
+    else this.#settings.refusals.log(this.#log, problem, { robot, key, session, seq })
     this.#send({ type: 'error', seq, ...this.#greeting.stamp, error: problem })
   }
 }

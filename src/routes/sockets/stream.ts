@@ -6,6 +6,7 @@ import { STREAM_PROTOCOLS } from '../../contract/stream-messages.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served } from '../../service/served.js'
 import type { Turns } from '../event-loop-turns.js'
+import type { Refusals } from '../refusals.js'
 import type { Sockets } from './connection.js'
 import { Inbox } from './frame-inbox.js'
 import { StreamSession } from './stream-session.js'
@@ -21,10 +22,10 @@ const INSTANCE = randomUUID()
 export function streamRoute(
   app: FastifyInstance,
   served: Served,
-  { sockets, turns }: { sockets: Sockets; turns: Turns },
+  { sockets, turns, refusals }: { sockets: Sockets; turns: Turns; refusals: Refusals },
 ): void {
   const { robots, limits, bounds } = sockets
-  const settings = { ...limits, instance: INSTANCE, robots, carried: bounds.carried }
+  const settings = { ...limits, instance: INSTANCE, robots, refusals, carried: bounds.carried }
   const description = () => {
     const { observation, shape } = served.current.service.metadata()
     return asyncApiDocument(observation, shape)
@@ -45,6 +46,7 @@ export function streamRoute(
   app.route({
     method: 'GET',
     url: '/stream',
+    config: { socket: true },
     schema: { hide: true },
     preValidation: async request => {
       const offered = request.headers['sec-websocket-protocol']

@@ -9,6 +9,7 @@ import { contentDigest } from '../../storage/content.js'
 import { markStart } from '../../storage/entries.js'
 import { markUse } from '../../storage/use.js'
 import { startWorker } from '../../worker-thread.js'
+import { weightBytes } from '../memory.js'
 import { layerCapacity, type PrefixLayout } from '../prefix-layout.js'
 import type { ActResult, InferenceTrace, RunOptions, Runtime, RuntimeInfo } from '../runtime.js'
 import { type Held, type Perceived, SlotRuntime } from '../slots.js'
@@ -147,9 +148,22 @@ class CpuRuntime extends SlotRuntime<Slot> {
     }
   }
 
+  async renew(lane: 'perceive' | 'act'): Promise<void> {
+    const { config, precision } = this.info
+    const needed = weightBytes(config, precision)
+    const available = process.availableMemory()
+    if (needed > available)
+      throw new TurboPiError(
+        'ENGINE_HUNG',
+        `Another worker would need ${needed} bytes, and ${available} are free: only a new process helps.`,
+      )
+    await (lane === 'perceive' ? this.perceiveLane : this.actLane).replace()
+  }
+
   async close(): Promise<void> {
-    await Promise.all([this.perceiveLane.close(), this.actLane.close()])
+    const ended = await Promise.allSettled([this.perceiveLane.close(), this.actLane.close()])
     this.releaseModel()
+    for (const end of ended) if (end.status === 'rejected') throw end.reason
   }
 }
 

@@ -33,6 +33,9 @@ export class Lane {
   private readonly pending = new Map<number, Pending>()
   private nextId = 1
   private load: LoadCall | undefined
+  private loading: Promise<unknown> | undefined
+  /** A worker that was given up, until it ends. */
+  private left: Worker | undefined
   private closed = false
 
   constructor(private readonly start: () => Worker) {}
@@ -67,6 +70,31 @@ export class Lane {
     return reply.finally(() => signal?.removeEventListener('abort', abort))
   }
 
+  /**
+   * Gives up a worker that does not come back from a native call, which fails what waits for it, and loads another one. The
+   * old one keeps its memory until it comes back, so that there is one such worker at most. Rejects with ENGINE_HUNG or with
+   * why another one could not be loaded.
+   */
+  async replace(): Promise<void> {
+    const { worker } = this
+    if (this.left)
+      throw new TurboPiError('ENGINE_HUNG', 'The worker in its place hangs, too: only a new process helps.')
+    if (worker) {
+      this.left = worker
+      worker.once('exit', () => {
+        this.left = undefined
+      })
+      // It ends when it comes back.
+      for (const { cancel } of this.pending.values()) Atomics.store(cancel, 0, 1)
+      const cancel = new Int32Array(new SharedArrayBuffer(4))
+      worker.postMessage({ id: 0, call: { kind: 'close' }, cancel } satisfies Request)
+      worker.unref()
+      this.lose(worker, 'it did not come back from a native call')
+    }
+    this.launch()
+    await this.loading
+  }
+
   private launch(): Worker {
     const worker = this.start()
     this.worker = worker
@@ -74,7 +102,10 @@ export class Lane {
     worker.on('error', error => this.lose(worker, reasonOf(error)))
     worker.on('exit', code => this.lose(worker, `it exited with code ${code}`))
     // When loading fails after a restart, the calls behind it say so.
-    if (this.load) this.call(this.load).catch(() => {})
+    if (this.load) {
+      this.loading = this.call(this.load)
+      this.loading.catch(() => {})
+    }
     return worker
   }
 
@@ -108,8 +139,17 @@ export class Lane {
     for (const { reject } of lost) reject(error)
   }
 
-  /** Stops what is under way at its next native call, then ends the thread (killing it within a native call would abort the process). */
+  /**
+   * Stops what is under way at its next native call, then ends the thread (killing it within a native call would abort the
+   * process). Rejects with ENGINE_HUNG when a worker that was given up has not come back.
+   */
   async close(): Promise<void> {
+    await this.end()
+    if (this.left)
+      throw new TurboPiError('ENGINE_HUNG', 'An inference worker has not come back from a native call.')
+  }
+
+  private async end(): Promise<void> {
     const { worker } = this
     if (this.closed || !worker) {
       this.closed = true

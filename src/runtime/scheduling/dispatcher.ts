@@ -1,13 +1,16 @@
 import { availableParallelism } from 'node:os'
 import { Cancellation } from '../../cancellation.js'
-import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
+import { reasonOf, TurboPiError } from '../../errors.js'
 import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
-import type { DropReason, RuntimeObserver } from '../observer.js'
+import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { type BatchResult, Pipeline } from './pipeline.js'
+import { dropReasonOf, shuttingDown } from './drops.js'
+import { EngineHealth } from './engine-health.js'
+import type { EngineWatchOptions } from './engine-watch.js'
+import { Pipeline } from './pipeline.js'
 import { Places } from './places.js'
 import { FairQueue } from './queue.js'
-import { type Admission, type InferenceResult, type RunningBatch, Ticket } from './ticket.js'
+import { type Admission, answer, type InferenceResult, type RunningBatch, Ticket } from './ticket.js'
 
 export interface DispatcherOptions {
   /** Places of the queue; one more is refused with OVERLOADED. */
@@ -16,6 +19,8 @@ export interface DispatcherOptions {
   overlap?: boolean
   /** How long `close` lets accepted work finish, in milliseconds. */
   drainMs?: number
+  /** When a call of the engine counts as hung. */
+  watch?: EngineWatchOptions
   observer?: RuntimeObserver
 }
 
@@ -23,17 +28,6 @@ export interface DispatcherOptions {
 const PREPARED_AT_ONCE = availableParallelism() + 1
 /** Of them, those with pictures larger than cameras': they leave turns, and cores, to all others. */
 const LARGE_AT_ONCE = Math.max(1, availableParallelism() >> 1)
-
-/** Why a ticket that fails so has left. What the observation itself is to blame for is not counted as dropped. */
-const DROPPED: Partial<Record<ErrorCode, DropReason>> = {
-  OVERLOADED: 'overloaded',
-  DEADLINE_EXCEEDED: 'expired',
-  REQUEST_CANCELLED: 'cancelled',
-  SHUTTING_DOWN: 'cancelled',
-}
-
-const shuttingDown = () =>
-  new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
 
 /**
  * Shares one runtime among many callers. Each inference is admitted, prepared and submitted: a place in the bounded queue
@@ -45,6 +39,7 @@ export class Dispatcher {
   readonly #runtime: Runtime
   readonly #pipeline: Pipeline
   readonly #observer: RuntimeObserver
+  readonly #health: EngineHealth
   readonly #drainMs: number
   readonly #places: Places
   /** Who waits to be prepared, and who for the engine. */
@@ -62,7 +57,12 @@ export class Dispatcher {
   constructor(runtime: Runtime, options: DispatcherOptions = {}) {
     this.#runtime = runtime
     this.#observer = options.observer ?? {}
+    this.#health = new EngineHealth(runtime, options.watch ?? {}, this.#observer, {
+      hung: (error, replaced) => this.#giveUp(error, replaced),
+      recovered: () => this.#pump(),
+    })
     this.#pipeline = new Pipeline(runtime, {
+      watch: this.#health.watch,
       overlap: options.overlap ?? true,
       observer: this.#observer,
     })
@@ -75,12 +75,18 @@ export class Dispatcher {
     return this.#places.size
   }
 
+  /** ENGINE_HUNG while the engine does not come back from a call: nothing is admitted. */
+  get fault(): TurboPiError | undefined {
+    return this.#health.fault
+  }
+
   /**
    * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws
-   * OVERLOADED (`retryAfter` set) or SHUTTING_DOWN.
+   * OVERLOADED (`retryAfter` set), ENGINE_HUNG or SHUTTING_DOWN.
    */
   admit(admission: Admission): Ticket {
     if (this.#closing) throw shuttingDown()
+    if (this.#health.fault) throw this.#health.fault
     if (this.#places.full) this.#dropExpired()
     if (this.#places.full) {
       const loser = this.#places.givesWayTo(admission.session)
@@ -157,7 +163,7 @@ export class Dispatcher {
 
   /**
    * Admits no more, lets accepted work finish for `drainMs` (Infinity: until it has), rejects the rest, closes the
-   * runtime. Idempotent.
+   * runtime. Rejects with ENGINE_HUNG when a call does not return. Idempotent.
    */
   close(drainMs = this.#drainMs): Promise<void> {
     this.#closing ??= this.#close(drainMs)
@@ -179,7 +185,16 @@ export class Dispatcher {
       for (const ticket of batch.tickets) this.#drop(ticket, shuttingDown())
       batch.cancellation.abort(shuttingDown())
     }
-    await this.#runtime.close()
+    await this.#health.close()
+  }
+
+  #giveUp(error: TurboPiError, replaced: boolean): void {
+    for (const ticket of this.#places.all()) this.#drop(ticket, error, 'failed')
+    if (replaced) return
+    for (const batch of this.#running) {
+      for (const ticket of batch.tickets) this.#drop(ticket, error, 'failed')
+      batch.cancellation.abort(error)
+    }
   }
 
   #overloaded(): TurboPiError {
@@ -197,7 +212,7 @@ export class Dispatcher {
     for (const ticket of this.#places.expired(now)) this.#drop(ticket, ticket.expiry(now))
   }
 
-  #drop(ticket: Ticket, error: unknown, reason = DROPPED[(error as TurboPiError).code]): void {
+  #drop(ticket: Ticket, error: unknown, reason = dropReasonOf(error)): void {
     if (!ticket.fail(error)) return
     if (this.#places.remove(ticket)) {
       this.#unprepared.remove(ticket)
@@ -209,7 +224,7 @@ export class Dispatcher {
   /** Gives out what is free: turns to prepare, and the engine. */
   #pump(): void {
     if (this.#preparing < PREPARED_AT_ONCE && this.#unprepared.size > 0) this.#giveTurns()
-    while (this.#pipeline.free && this.#ready.size > 0) {
+    while (this.#pipeline.free && this.#ready.size > 0 && !this.#health.fault) {
       this.#dropExpired()
       const first = this.#ready.take()
       if (!first) break
@@ -277,21 +292,5 @@ export class Dispatcher {
       this.#running.splice(this.#running.indexOf(batch), 1)
       this.#pump()
     }
-  }
-}
-
-function answer(tickets: readonly Ticket[], result: BatchResult): void {
-  const size = result.actions.length / tickets.length
-  for (const [row, ticket] of tickets.entries()) {
-    ticket.answer({
-      actions: result.actions.subarray(row * size, (row + 1) * size),
-      timing: {
-        queueMs: ticket.waitedMs + result.waitMs,
-        visionMs: result.visionMs,
-        prefixMs: result.prefixMs,
-        denoiseMs: result.denoiseMs,
-        batch: tickets.length,
-      },
-    })
   }
 }

@@ -1,6 +1,7 @@
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
+import type { EngineWatch } from './engine-watch.js'
 
 /** One engine call: rows that share their steps. */
 export interface Batch {
@@ -23,6 +24,7 @@ export interface BatchResult {
 export interface PipelineOptions {
   /** Overlaps the lanes where the runtime has two; false runs one batch after the other. */
   overlap: boolean
+  watch?: EngineWatch
   observer?: RuntimeObserver
 }
 
@@ -34,6 +36,7 @@ export interface PipelineOptions {
 export class Pipeline {
   readonly #runtime: Runtime
   readonly #observer: RuntimeObserver
+  readonly #watch: EngineWatch | undefined
   readonly #slots: number
   #started = 0
   #inFlight = 0
@@ -43,6 +46,7 @@ export class Pipeline {
   constructor(runtime: Runtime, options: PipelineOptions) {
     this.#runtime = runtime
     this.#observer = options.observer ?? {}
+    this.#watch = options.watch
     this.#slots = options.overlap && runtime.info.lanes === 2 ? Math.min(2, runtime.info.prefixSlots) : 1
   }
 
@@ -53,7 +57,7 @@ export class Pipeline {
 
   /**
    * Runs a batch; only to be called while `free`. `onFree` is called each time when the next batch may start.
-   * Rejects with the runtime's error, or REQUEST_CANCELLED when `signal` aborts.
+   * Rejects with the runtime's error, ENGINE_HUNG, or REQUEST_CANCELLED when `signal` aborts.
    */
   async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
     const number = this.#started++
@@ -61,7 +65,7 @@ export class Pipeline {
     this.#inFlight += 1
     this.#perceiving = true
     try {
-      const prefix = await this.#lane('perceive', number, () =>
+      const prefix = await this.#lane('perceive', number, rows.length, () =>
         this.#runtime.perceive(rows, { signal }),
       ).finally(() => {
         this.#perceiving = false
@@ -72,7 +76,8 @@ export class Pipeline {
       const act = this.#acting.then(() => {
         signal.throwIfAborted()
         actStart = performance.now()
-        return this.#lane('act', number, () => this.#runtime.act(prefix, sampling, { signal }))
+        const work = rows.length * sampling[0]!.steps
+        return this.#lane('act', number, work, () => this.#runtime.act(prefix, sampling, { signal }))
       })
       this.#acting = act.catch(() => undefined)
       onFree()
@@ -93,10 +98,10 @@ export class Pipeline {
     }
   }
 
-  async #lane<T>(lane: 'perceive' | 'act', batch: number, work: () => Promise<T>): Promise<T> {
+  async #lane<T>(lane: 'perceive' | 'act', batch: number, work: number, call: () => Promise<T>): Promise<T> {
     const start = performance.now()
     try {
-      return await work()
+      return await (this.#watch?.call(lane, work, call) ?? call())
     } finally {
       this.#observer.lane?.({ lane, batch, start, end: performance.now() })
     }

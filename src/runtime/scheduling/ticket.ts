@@ -2,6 +2,7 @@ import type { Cancellation } from '../../cancellation.js'
 import { TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { PerceiveRow } from '../runtime.js'
+import type { BatchResult } from './pipeline.js'
 
 /** What the queue has to know of an inference before anything of it is prepared. */
 export interface Admission {
@@ -134,5 +135,22 @@ export class Ticket {
     if (this.settled) return
     this.settled = true
     this.wake(result)
+  }
+}
+
+/** Gives each ticket of a batch its rows. */
+export function answer(tickets: readonly Ticket[], result: BatchResult): void {
+  const size = result.actions.length / tickets.length
+  for (const [row, ticket] of tickets.entries()) {
+    ticket.answer({
+      actions: result.actions.subarray(row * size, (row + 1) * size),
+      timing: {
+        queueMs: ticket.waitedMs + result.waitMs,
+        visionMs: result.visionMs,
+        prefixMs: result.prefixMs,
+        denoiseMs: result.denoiseMs,
+        batch: tickets.length,
+      },
+    })
   }
 }

@@ -1,12 +1,13 @@
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { calledOff } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { type LoweredModel, readModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
+import { makeDirectory } from '../../storage/make-directory.js'
 import type { BuildProgress } from '../backend.js'
 import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
 import type { BuildMessage } from './build-process.js'
@@ -88,7 +89,7 @@ export async function buildEngines(
   signal?: AbortSignal,
 ): Promise<Record<EngineName, PlanReference>> {
   const { addon, config, maxBatch, output, setting, device = 0, builder = buildInChild } = options
-  mkdirSync(output, { recursive: true })
+  makeDirectory(output)
   const model = readExportedModel(directory)
   const profiles = allProfiles(model, config, maxBatch)
   const plans = planReferences(directory, options)

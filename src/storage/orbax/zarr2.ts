@@ -13,7 +13,7 @@ const DTYPES: Readonly<Record<string, Dtype>> = {
 /** Reads a `.zarray`. */
 export function readZarr2(json: Record<string, unknown>, path: string): ZarrArray {
   const { dtype, order, filters, fill_value: fill, compressor, dimension_separator: separator = '.' } = json
-  const known = typeof dtype === 'string' ? DTYPES[dtype] : undefined
+  const known = typeof dtype === 'string' && Object.hasOwn(DTYPES, dtype) ? DTYPES[dtype] : undefined
   if (!known) throw unsupported(path, 'dtype', dtype, Object.keys(DTYPES).join(', '))
   if (order !== 'C') throw unsupported(path, 'order', order, 'C')
   if (filters) throw unsupported(path, 'filters', filters, 'none')

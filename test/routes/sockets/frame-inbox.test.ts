@@ -39,7 +39,7 @@ function setUp(limit: number) {
   }
   const memory = new RequestMemory(1e6)
   const bounds = { connections: new Connections(fastify()), memory, carried: memory }
-  const connection = new Connection(socket, new Socket(), new Sockets(limits, bounds), 'fake')
+  const connection = new Connection(socket, new Socket(), new Sockets(limits, bounds), 'fake', undefined)
   return { peer, connection, inbox: new Inbox(socket, connection, new Turns(), limit) }
 }
 

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../../errors.js'
 import { sha256 } from '../../../storage/content.js'
 import type { Remote } from '../../../storage/downloads.js'
+import { makeDirectory } from '../../../storage/make-directory.js'
 import type { Progress } from '../../../storage/tensor-source.js'
 import { type Access, ask, downloadFile, failed, refusal } from '../remote-file.js'
 import { requireSpace } from '../space.js'
@@ -79,7 +80,7 @@ async function describe(url: string): Promise<{ size: number; version: string }>
 /** Parts of other versions of the same archive: they are never gone on with. */
 function dropOthers(archive: string, place: string): void {
   const folder = dirname(place)
-  mkdirSync(folder, { recursive: true })
+  makeDirectory(folder)
   for (const name of readdirSync(folder))
     if (/\.[0-9a-f]{12}\.archive(\.incomplete)?$/.test(name) && name.startsWith(`${basename(place)}.`))
       if (!name.startsWith(basename(archive))) rmSync(join(folder, name))

@@ -1,9 +1,10 @@
-import { createWriteStream, mkdirSync } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { crc32 } from 'node:zlib'
 import { openPromise, type Entry as ZipEntry, type ZipFile } from 'yauzl'
+import { makeDirectory } from '../../../storage/make-directory.js'
 import type { Entry } from './entries.js'
 
 /** Type of a file in the upper half of its attributes, where the archive was made on Unix: `st_mode` of stat(2). */
@@ -33,7 +34,7 @@ export async function unpackZip(path: string, folder: string): Promise<void> {
   const zip = await openPromise(path)
   for await (const entry of zip.eachEntry()) {
     const target = join(folder, entry.fileName)
-    mkdirSync(entry.fileName.endsWith('/') ? target : dirname(target), { recursive: true })
+    makeDirectory(entry.fileName.endsWith('/') ? target : dirname(target))
     if (!entry.fileName.endsWith('/')) await unpackFile(zip, entry, target)
   }
 }

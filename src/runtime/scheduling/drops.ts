@@ -1,0 +1,17 @@
+import { type ErrorCode, TurboPiError } from '../../errors.js'
+import type { DropReason } from '../observer.js'
+
+/** Why a ticket that fails so has left. What the observation itself is to blame for is not counted as dropped. */
+const DROPPED: Partial<Record<ErrorCode, DropReason>> = {
+  OVERLOADED: 'overloaded',
+  DEADLINE_EXCEEDED: 'expired',
+  REQUEST_CANCELLED: 'cancelled',
+  SHUTTING_DOWN: 'cancelled',
+}
+
+export const shuttingDown = () =>
+  new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
+
+/** Undefined for an error that is not counted as dropped. */
+export const dropReasonOf = (error: unknown): DropReason | undefined =>
+  error instanceof TurboPiError ? DROPPED[error.code] : undefined
