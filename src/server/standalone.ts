@@ -5,7 +5,7 @@ import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
-import { earlyProblems, errorReplies, notFoundReplies } from '../routes/problems.js'
+import { earlyProblems, errorReplies, hostRequired, notFoundReplies } from '../routes/problems.js'
 import type { Served } from '../service/served.js'
 import { documentation } from './documentation.js'
 import { type Limits, sharedBy, turboPi } from './plugin.js'
@@ -42,7 +42,7 @@ export async function createServer(
   const app = fastify({
     bodyLimit,
     requestTimeout,
-    http: { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout },
+    http: { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout, requireHostHeader: false },
     ...earlyProblems,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -54,6 +54,7 @@ export async function createServer(
   connections.bound(app, maxConnections)
   connections.endWith(app, memory)
   errorReplies(app)
+  hostRequired(app)
   notFoundReplies(app)
   if (config.apiKey) apiKeyRequired(app, config.apiKey)
   await documentation(app, policies, () =>

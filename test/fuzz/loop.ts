@@ -91,7 +91,7 @@ export function fuzz(target: Target, budget: Budget, before: (input: Buffer) => 
     const batch = Array.from({ length: size }, () =>
       target.mutate(random.of(corpus), random.of(corpus), random),
     )
-    for (const input of batch) run(input)
+    for (const input of batch) if (performance.now() < end) run(input)
     const fresh = new Set(guide.ran().filter(block => !seen.has(block)))
     // Asking what has run takes longer than running a few inputs.
     if (fresh.size === 0) size = Math.min(2 * size, LARGEST_BATCH)
