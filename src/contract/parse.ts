@@ -1,5 +1,5 @@
 import { TurboPiError } from '../errors.js'
-import { at, type Field, fieldOf, invalid, numbers } from './fields.js'
+import { at, type Field, fieldOf, invalid, numbers, requireNumbers } from './fields.js'
 import { shown } from './limits.js'
 import { countOf } from './ndarray.js'
 import { NdArray } from './numpy.js'
@@ -198,6 +198,7 @@ function base64(text: string, pointer: string): Buffer {
 }
 
 function stateOf(value: unknown, size: number, pointer: string): Float64Array {
+  requireNumbers(value, pointer)
   const count = value instanceof NdArray ? countOf(value.shape) : Array.isArray(value) ? value.length : 1
   if (count !== size) throw invalid(pointer, `must hold ${size} numbers, got ${count}`)
   const state =

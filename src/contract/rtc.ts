@@ -1,5 +1,5 @@
 import { type TSchema, Type } from 'typebox'
-import { invalid, numbers } from './fields.js'
+import { invalid, numbers, requireNumbers } from './fields.js'
 import { NdArraySchema } from './ndarray-schema.js'
 import { NdArray } from './numpy.js'
 import type { ActionShape, Wire } from './wire.js'
@@ -170,6 +170,7 @@ function previousOf(
 /** The schema sees to the size of nested lists; a NumPy array's is seen to here. */
 function rowsOf(chunk: number[][] | NdArray, { horizon, actionSize }: ActionShape): Float64Array {
   const pointer = '/options/rtc/previous_chunk'
+  requireNumbers(chunk, pointer, 'OPTIONS_INVALID')
   if (chunk instanceof NdArray) {
     const [count, width] = chunk.shape
     if (chunk.shape.length !== 2 || count! > horizon || width !== actionSize)
@@ -179,7 +180,8 @@ function rowsOf(chunk: number[][] | NdArray, { horizon, actionSize }: ActionShap
         'OPTIONS_INVALID',
       )
   }
-  const rows = chunk instanceof NdArray ? numbers(chunk, pointer) : Float64Array.from(chunk.flat())
+  const rows =
+    chunk instanceof NdArray ? numbers(chunk, pointer, 'OPTIONS_INVALID') : Float64Array.from(chunk.flat())
   if (!rows.every(Number.isFinite)) throw invalid(pointer, 'must be finite', 'OPTIONS_INVALID')
   return rows
 }

@@ -1,5 +1,5 @@
 import { type TProperties, type TSchema, Type } from 'typebox'
-import { invalid, numbers } from './fields.js'
+import { invalid, numbers, requireNumbers } from './fields.js'
 import { NdArraySchema } from './ndarray-schema.js'
 import { NdArray } from './numpy.js'
 import { type RtcOptions, rtcOf, rtcSchema } from './rtc.js'
@@ -7,6 +7,9 @@ import type { ActionShape, Wire } from './wire.js'
 
 /** Most denoise steps that a caller may ask for. */
 export const MAX_STEPS = 50
+
+/** Noise is drawn from the normal distribution: what is far from it overflows within the network. */
+const MOST_NOISE = 10_000
 
 /** How a caller wants its chunk to be drawn; what is absent is the policy's, or the server's, to choose. */
 export interface SamplingOptions {
@@ -66,6 +69,7 @@ export function samplingOf(options: Record<string, unknown>, shape: ActionShape)
 /** The schema sees to the size of nested lists; a NumPy array's is seen to here. */
 function noiseOf(value: unknown, { horizon, actionDim }: ActionShape): Float32Array {
   const pointer = '/options/noise'
+  requireNumbers(value, pointer, 'OPTIONS_INVALID')
   if (
     value instanceof NdArray &&
     (value.shape.length !== 2 || value.shape[0] !== horizon || value.shape[1] !== actionDim)
@@ -76,9 +80,9 @@ function noiseOf(value: unknown, { horizon, actionDim }: ActionShape): Float32Ar
       'OPTIONS_INVALID',
     )
   const noise = Float32Array.from(
-    value instanceof NdArray ? numbers(value, pointer) : (value as number[][]).flat(),
+    value instanceof NdArray ? numbers(value, pointer, 'OPTIONS_INVALID') : (value as number[][]).flat(),
   )
-  if (!noise.every(Number.isFinite))
-    throw invalid(pointer, 'must be finite float32 numbers', 'OPTIONS_INVALID')
+  if (!noise.every(x => Math.abs(x) <= MOST_NOISE))
+    throw invalid(pointer, `must be numbers of −${MOST_NOISE} to ${MOST_NOISE}`, 'OPTIONS_INVALID')
   return noise
 }

@@ -88,6 +88,9 @@ const KEPT = 8
 /** The value without what lies beyond its schema: it fails in the same places, with the same words. */
 function trimmed(value: unknown, schema: SchemaNode): unknown {
   const forms = schema.anyOf ?? [schema]
+  // Of what is not described, only its kind counts.
+  if (!forms.some(({ items, properties }) => items ?? properties))
+    return Array.isArray(value) ? [] : isPlain(value) ? {} : value
   if (Array.isArray(value)) {
     const most = Math.max(...forms.map(({ items, maxItems = KEPT }) => (items ? maxItems : 0)))
     const items = forms.find(form => form.items)?.items ?? {}

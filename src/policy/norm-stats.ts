@@ -69,6 +69,24 @@ export function checkFeatureStats(stats: FeatureStats, feature: string, path: st
   const negative = std ? std.findIndex(value => value < 0) : -1
   if (negative >= 0) throw invalid(path, `${feature}.std[${negative}] is negative (${std?.[negative]})`)
   const reversed = q01 && q99 ? q01.findIndex((low, i) => low > (q99[i] as number)) : -1
+  for (const [low, high] of [
+    ['q01', 'q99'],
+    ['min', 'max'],
+  ] as const) {
+    const [from, to] = [stats[low], stats[high]]
+    if (!from || !to) continue
+    const wide = from.findIndex((value, i) => !Number.isFinite((to[i] as number) - value))
+    if (wide >= 0)
+      throw invalid(
+        path,
+        `${feature}.${low}[${wide}] and ${high} are ${from[wide]} and ${to[wide]}: no range`,
+      )
+    if (from.length > 0 && from.every((value, i) => value === to[i]))
+      throw invalid(
+        path,
+        `${feature}.${low} and ${high} are equal in every number: statistics of nothing that moved. Compute them over the robot's whole dataset`,
+      )
+  }
   if (reversed >= 0)
     throw invalid(path, `${feature}.q01[${reversed}] = ${q01?.[reversed]} is above q99 = ${q99?.[reversed]}`)
   return stats

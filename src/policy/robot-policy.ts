@@ -17,6 +17,8 @@ import type { ActionChunk, Policy, PreparedObservation, Wanted } from './policy.
 import { PreviousChunks } from './previous-chunk.js'
 import { promptTexts } from './prompt.js'
 
+const MOST_NORMALISED = 1e15
+
 /** A policy over the parts that the loader has checked. */
 export class RobotPolicy implements Policy {
   readonly name: string
@@ -87,6 +89,9 @@ export class RobotPolicy implements Policy {
     const start = performance.now()
     const state = this.state(observation)
     const normalised = this.#stateNormaliser.normalise(state)
+    // A joint that never moved in training makes large numbers; larger ones yet overflow within the network.
+    if (!normalised.every(x => Math.abs(x) <= MOST_NORMALISED))
+      throw invalid(this.spec.state[0]!.key, 'is too far from what the policy was trained on for any number')
     const normalisedState = new Float64Array(this.model.actionDim)
     normalisedState.set(normalised)
     const { tokens, truncated } = this.#tokens(

@@ -85,6 +85,14 @@ export const earlyProblems = {
   },
 }
 
+/** RFC 9112 §3.2. Node.js would refuse it by itself, with an empty body. */
+export function hostRequired(app: FastifyInstance): void {
+  app.addHook('onRequest', async ({ headers, raw }) => {
+    if (headers.host === undefined && raw.httpVersion === '1.1')
+      throw new TurboPiError('BODY_MALFORMED', 'A request of HTTP/1.1 has a Host header; this one has none.')
+  })
+}
+
 /** Unknown addresses are answered by a problem document, too. */
 export function notFoundReplies(app: FastifyInstance, refusals: Refusals): void {
   app.setNotFoundHandler((request, reply) => {

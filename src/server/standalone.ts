@@ -10,7 +10,7 @@ import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
-import { earlyProblems, errorReplies, notFoundReplies } from '../routes/problems.js'
+import { earlyProblems, errorReplies, hostRequired, notFoundReplies } from '../routes/problems.js'
 import { echoNames, nameLogLines, requestId } from '../routes/request-names.js'
 import { onlyOnSockets } from '../routes/sockets/only-on-sockets.js'
 import type { Served } from '../service/served.js'
@@ -63,7 +63,11 @@ export async function createServer(
   const keys = new KeyRing(config)
   const sessions = new BrowserSessions(keys)
   const pages = hostRules(config)
-  const incoming = { connectionsCheckingInterval: CHECK_MS, headersTimeout: requestTimeout }
+  const incoming = {
+    connectionsCheckingInterval: CHECK_MS,
+    headersTimeout: requestTimeout,
+    requireHostHeader: false,
+  }
   const app = fastify({
     bodyLimit,
     requestTimeout,
@@ -88,6 +92,7 @@ export async function createServer(
   connections.bound(app, maxConnections)
   connections.endWith(app, memory)
   errorReplies(app, refusals)
+  hostRequired(app)
   notFoundReplies(app, refusals)
   nameLogLines(app)
   echoNames(app)

@@ -10,6 +10,9 @@ const EXECUTION_HORIZON = 10
 const SCHEDULE = 'linear'
 const MAX_GUIDANCE_WEIGHT = 10
 
+/** Larger normalised actions overflow within the network. */
+const MOST_NORMALISED = 1e15
+
 /** Real-time chunking as the network takes it, and what the caller is told of it. */
 export interface Continued {
   /** Absent when the new chunk is drawn afresh. */
@@ -31,6 +34,8 @@ export function continued(
   const { actionHorizon, actionDim } = policy.model
   const dropped = droppedFor(rtc.previous, observation, actionHorizon)
   const previous = dropped ? new Float32Array(0) : previousIn(policy, observation, rtc.previous)
+  if (!previous.every(x => Math.abs(x) <= MOST_NORMALISED))
+    throw refuse('previous_chunk', 'is too far from what the policy was trained on to be continued')
   const rows = previous.length / actionDim
   const executionHorizon = Math.min(rtc.executionHorizon ?? EXECUTION_HORIZON, rows)
   const weight = rtc.maxGuidanceWeight ?? MAX_GUIDANCE_WEIGHT

@@ -16,7 +16,9 @@ export interface TensorEntry {
   byteLength: number
 }
 
-const MAX_HEADER_BYTES = 100_000_000
+/** The released models' headers have some 200 kB and 1,000 tensors. */
+const MAX_HEADER_BYTES = 2 ** 25
+const MAX_TENSORS = 2 ** 16
 /** One read call takes less than 2 GiB. */
 const MAX_READ_BYTES = 2 ** 30
 /** Places at which a tensor is sampled. */
@@ -140,7 +142,9 @@ function readHeader(descriptor: number, path: string, size: number) {
   const prefix = new Uint8Array(8)
   readFully(descriptor, prefix, 0, path)
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true))
-  if (length > MAX_HEADER_BYTES || length > size - 8)
+  if (length > MAX_HEADER_BYTES && length <= size - 8)
+    throw invalid(path, `has a header of ${length} bytes; no checkpoint needs more than ${MAX_HEADER_BYTES}`)
+  if (length > size - 8)
     throw invalid(
       path,
       `its header would have ${length} bytes but the file has ${size}; it is cut short or no safetensors file`,
@@ -149,6 +153,9 @@ function readHeader(descriptor: number, path: string, size: number) {
   readFully(descriptor, bytes, 8, path)
   const { __metadata__: metadata = {}, ...entries } = parseHeader(bytes, path)
   const tensors = new Map<string, TensorEntry>()
+  const count = Object.keys(entries).length
+  if (count > MAX_TENSORS)
+    throw invalid(path, `lists ${count} tensors; no checkpoint has more than ${MAX_TENSORS}`)
   for (const [name, value] of Object.entries(entries))
     tensors.set(name, checkEntry(path, name, value, 8 + length))
   checkLayout(path, tensors, 8 + length, size)

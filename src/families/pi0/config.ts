@@ -106,6 +106,11 @@ export function releasedConfig(modelType: ModelType): ModelConfig {
 
 type Json = Record<string, unknown>
 
+/** No width, vocabulary or length of such a network is larger, nor has one more layers: a file that says so is damaged. */
+const MOST = 2 ** 21
+const MOST_LAYERS = 1024
+const MOST_SLOTS = 64
+
 /** Reads fields of a config.json; every complaint names the file and the field. */
 class Fields {
   constructor(
@@ -115,7 +120,7 @@ class Fields {
   ) {}
 
   fail(field: string, expected: string): never {
-    const came = JSON.stringify(this.json[field]) ?? 'nothing'
+    const came = (JSON.stringify(this.json[field]) ?? 'nothing').slice(0, 200)
     throw new TurboPiError(
       'CHECKPOINT_INVALID',
       `${this.path}: field "${this.prefix}${field}": expected ${expected}, got ${came}`,
@@ -126,11 +131,11 @@ class Fields {
     return this.json[field] !== undefined
   }
 
-  integer(field: string, otherwise?: number, least = 1): number {
-    const value = this.json[field] ?? otherwise
-    return Number.isSafeInteger(value) && (value as number) >= least
-      ? (value as number)
-      : this.fail(field, least ? 'a positive integer' : 'an integer from 0 on')
+  integer(field: string, otherwise?: number, least = 1, most = MOST): number {
+    const value = (this.json[field] ?? otherwise) as number
+    if (!Number.isSafeInteger(value) || value < least)
+      this.fail(field, least ? 'a positive integer' : 'an integer from 0 on')
+    return value <= most ? value : this.fail(field, `at most ${most}`)
   }
 
   number(field: string, otherwise?: number): number {
@@ -142,7 +147,10 @@ class Fields {
 
   names(field: string, otherwise: readonly string[]): readonly string[] {
     const value = this.json[field] ?? otherwise
-    return Array.isArray(value) && value.length > 0 && value.every(name => typeof name === 'string')
+    return Array.isArray(value) &&
+      value.length > 0 &&
+      value.length <= MOST_SLOTS &&
+      value.every(name => typeof name === 'string')
       ? value
       : this.fail(field, 'a list of camera slot names')
   }
@@ -163,7 +171,7 @@ class Fields {
 
 const gemmaConfig = (fields: Fields): GemmaConfig => ({
   width: fields.integer('width'),
-  depth: fields.integer('depth'),
+  depth: fields.integer('depth', undefined, 1, MOST_LAYERS),
   mlpDim: fields.integer('mlp_dim'),
   heads: fields.integer('num_heads'),
   kvHeads: fields.integer('num_kv_heads'),
@@ -172,7 +180,7 @@ const gemmaConfig = (fields: Fields): GemmaConfig => ({
 
 const visionConfig = (fields: Fields): VisionConfig => ({
   width: fields.integer('width'),
-  depth: fields.integer('depth'),
+  depth: fields.integer('depth', undefined, 1, MOST_LAYERS),
   heads: fields.integer('heads'),
   mlpDim: fields.integer('mlp_dim'),
   patch: fields.integer('patch'),

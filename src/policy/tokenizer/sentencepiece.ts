@@ -55,6 +55,8 @@ export class SentencePieceTokenizer implements Tokenizer {
     }
     const { pieces } = model
     if (pieces.length === 0) throw refuse('not a SentencePiece model: it has no pieces.')
+    const odd = pieces.findIndex(({ score }) => !Number.isFinite(score))
+    if (odd >= 0) throw refuse(`the score of piece ${odd} is ${pieces[odd]?.score}; expected a number.`)
     if (model.modelType !== BPE) throw refuse('only BPE models are supported; this one is of another type.')
     if (model.charsMap)
       throw refuse(`the normaliser "${model.normaliser}" is not supported; only identity is.`)
@@ -122,7 +124,7 @@ export class SentencePieceTokenizer implements Tokenizer {
   #normalise(text: string): string {
     const { dummyPrefix, collapseSpaces, escapeSpaces } = this.#model
     let normal = text.toWellFormed()
-    if (collapseSpaces) normal = normal.replace(/^ +| +$/g, '').replace(/ {2,}/g, ' ')
+    if (collapseSpaces) normal = trimSpaces(normal).replace(/ {2,}/g, ' ')
     if (dummyPrefix && normal !== '') normal = ` ${normal}`
     return escapeSpaces ? normal.replaceAll(' ', SPACE) : normal
   }
@@ -141,6 +143,15 @@ export class SentencePieceTokenizer implements Tokenizer {
       for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byteIds[byte] as number)
     } else if (ids.at(-1) !== this.#unknownId) ids.push(this.#unknownId)
   }
+}
+
+/** A regular expression would look at each run of spaces once for every space in it. */
+function trimSpaces(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && text[start] === ' ') start++
+  while (end > start && text[end - 1] === ' ') end--
+  return text.slice(start, end)
 }
 
 /** Reads sentencepiece_model.proto's ModelProto, as far as encoding needs it. */

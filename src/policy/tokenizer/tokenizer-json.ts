@@ -1,40 +1,10 @@
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { TurboPiError } from '../../errors.js'
 import { byteToken, mergePairs } from './bpe.js'
+import { compileNormaliser } from './normaliser.js'
 import { PrefixMatcher } from './prefix-matcher.js'
 import type { Tokenizer } from './tokenizer.js'
+import { parseTokenizerJson } from './tokenizer-json-schema.js'
 import { WordEncoder } from './words.js'
-
-/** The parts of a `tokenizer.json` (Hugging Face tokenizers) that byte-fallback BPE has. */
-interface TokenizerJson {
-  model?: {
-    type?: string
-    vocab?: Record<string, number>
-    merges?: (string | [string, string])[]
-    byte_fallback?: boolean
-    fuse_unk?: boolean
-    unk_token?: string | null
-    ignore_merges?: boolean
-    dropout?: number | null
-  }
-  normalizer?: Normalizer | null
-  pre_tokenizer?: { type: string; pattern?: { String?: string } } | null
-  added_tokens?: AddedToken[]
-}
-
-interface Normalizer {
-  type: string
-  normalizers?: Normalizer[]
-  pattern?: { String?: string }
-  content?: string
-  prepend?: string
-}
-
-interface AddedToken {
-  id: number
-  content: string
-  special?: boolean
-  normalized?: boolean
-}
 
 /**
  * Byte-fallback BPE from a `tokenizer.json`, such as Gemma's. Tokens marked special (<bos>, <image> …) are never read
@@ -59,20 +29,10 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   /** `name` is the file, for messages. Throws TOKENIZER_INVALID for what it does not know. */
   constructor(text: string, name: string) {
     const refuse = (detail: string) => new TurboPiError('TOKENIZER_INVALID', `${name}: ${detail}`)
-    let json: TokenizerJson
-    try {
-      json = JSON.parse(text) as TokenizerJson
-    } catch (error) {
-      throw refuse(`not JSON (${reasonOf(error)}).`)
-    }
+    const json = parseTokenizerJson(text, refuse)
     const { model, added_tokens: added = [] } = json
-    if (model?.type !== 'BPE' || !model.vocab || !model.merges)
-      throw refuse(`expected a BPE model, got ${JSON.stringify(model?.type ?? null)}.`)
-    if (model.dropout) throw refuse('BPE dropout is not supported.')
-    if (!isNoSplit(json.pre_tokenizer))
-      throw refuse(`the pre-tokenizer ${json.pre_tokenizer?.type} is not supported.`)
     this.#vocab = new Map(Object.entries(model.vocab))
-    this.#replacements = compileNormalizer(json.normalizer, refuse)
+    this.#replacements = compileNormaliser(json.normalizer, refuse)
 
     const readable = added.filter(token => !token.special)
     this.#addedIds = new Map(readable.map(token => [token.content, token.id]))
@@ -156,25 +116,3 @@ export class TokenizerJsonTokenizer implements Tokenizer {
 const endOf = (ids: number[]) => ids.reduce((end, id) => Math.max(end, id + 1), 0)
 
 const pairKey = (left: number, right: number) => left * 2 ** 21 + right
-
-/** Gemma's files split at spaces that its normaliser has already replaced: no split at all. */
-const isNoSplit = (split: TokenizerJson['pre_tokenizer']) =>
-  !split || (split.type === 'Split' && split.pattern?.String === ' ')
-
-function compileNormalizer(
-  normalizer: Normalizer | null | undefined,
-  refuse: (detail: string) => TurboPiError,
-): (text: string) => string {
-  if (!normalizer) return text => text
-  const { type, pattern, content, prepend } = normalizer
-  if (type === 'Sequence') {
-    const steps = (normalizer.normalizers ?? []).map(step => compileNormalizer(step, refuse))
-    return text => steps.reduce((current, step) => step(current), text)
-  }
-  if (type === 'Replace' && pattern?.String !== undefined && content !== undefined) {
-    const from = pattern.String
-    return text => text.replaceAll(from, () => content)
-  }
-  if (type === 'Prepend' && prepend !== undefined) return text => prepend + text
-  throw refuse(`the normaliser ${type} is not supported.`)
-}

@@ -12,8 +12,12 @@ export interface TreeMetadata {
 
 const FILE = '_METADATA'
 
-type Key = { key?: unknown }
-type Entry = { key_metadata?: Key[]; value_metadata?: { value_type?: unknown } }
+type Entry = { key_metadata?: { key: string | number }[]; value_metadata?: { value_type?: unknown } }
+
+const isKey = (value: unknown) => {
+  const { key } = (value ?? {}) as { key?: unknown }
+  return typeof key === 'string' || typeof key === 'number'
+}
 
 /** Reads `_METADATA`, which Orbax demands too. Throws CHECKPOINT_INVALID. */
 export function readTreeMetadata(directory: string): TreeMetadata {
@@ -30,10 +34,9 @@ export function readTreeMetadata(directory: string): TreeMetadata {
   const tree = json['tree_metadata']
   if (typeof tree !== 'object' || tree === null) throw damaged(path, 'expected an object "tree_metadata".')
   const arrays = new Map<string, string>()
-  for (const [name, { key_metadata: keys, value_metadata: value }] of Object.entries(
-    tree as Record<string, Entry>,
-  )) {
-    if (!Array.isArray(keys) || keys.some(({ key }) => typeof key !== 'string' && typeof key !== 'number'))
+  for (const [name, entry] of Object.entries(tree as Record<string, Entry | null>)) {
+    const { key_metadata: keys, value_metadata: value } = entry ?? {}
+    if (!Array.isArray(keys) || !keys.every(isKey))
       throw damaged(path, `tree_metadata of ${name}: expected a list "key_metadata" of keys.`)
     // An empty node of the tree stores nothing.
     if (value?.value_type === 'None') continue
