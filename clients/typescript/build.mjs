@@ -55,7 +55,7 @@ function reached(extension) {
     for (const { fileName } of ts.preProcessFile(emitted.get(module + extension), true, true).importedFiles) {
       if (fileName.startsWith('.'))
         modules.add(path.posix.join(path.posix.dirname(module), fileName).replace(/\.js$/, ''))
-      else if (fileName !== 'ws' || extension === '.d.ts')
+      else if (!fileName.startsWith('node:') && (fileName !== 'ws' || extension === '.d.ts'))
         throw new Error(`${module}${extension} imports ${fileName}: ws is the only dependency of the client`)
     }
   return modules
