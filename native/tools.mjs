@@ -28,9 +28,19 @@ export function run(command, args, options = {}) {
   process.exit(result.status ?? 1)
 }
 
+/** cmake-js is there in a checkout; beside an installed package it is to be put. */
+function resolveCmakeJs() {
+  try {
+    return createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
+  } catch {
+    console.error('cmake-js, which compiles the addon, is not there: npm install --no-save cmake-js@8.')
+    process.exit(1)
+  }
+}
+
 /** Configures and compiles the addon with cmake-js into `out`. Configures each time: the headers may be others now. */
 export function compileAddon(out, definitions) {
-  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
+  const cmakeJs = resolveCmakeJs()
   const flags = Object.entries(definitions).map(([name, value]) => `--CD${name}=${value}`)
   for (const command of ['configure', 'build'])
     runQuietly(process.execPath, [cmakeJs, command, '--directory', nativeRoot, '--out', out, ...flags])

@@ -13,6 +13,7 @@ const versionIn = (file: string) => (JSON.parse(read(file)) as { version: string
 const statedVersions = (): Record<string, string | undefined> => ({
   'package.json': versionIn('package.json'),
   'package-lock.json': versionIn('package-lock.json'),
+  'clients/typescript/package.json': versionIn('clients/typescript/package.json'),
   'clients/python/pyproject.toml': /^version = "(.*)"$/m.exec(read('clients/python/pyproject.toml'))?.[1],
 })
 

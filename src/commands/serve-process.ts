@@ -14,3 +14,18 @@ export function tuneProcess(): void {
   sharp.concurrency(1)
   sharp.cache(false)
 }
+
+/**
+ * npx and npm run a command through a shell, which passes no signal on: whoever ends npx would leave the server behind. Started
+ * by one of them, the server ends as on SIGTERM when the process that started it is gone.
+ */
+export function endWithParent(): void {
+  if (!process.env['npm_lifecycle_event']) return
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    process.kill(process.pid, 'SIGTERM')
+  }, 250)
+  timer.unref()
+}

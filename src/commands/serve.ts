@@ -9,7 +9,7 @@ import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
 import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
 import { endOfProcess, endWith } from './serve-end.js'
-import { tuneProcess } from './serve-process.js'
+import { endWithParent, tuneProcess } from './serve-process.js'
 
 export const help = `turbo-pi serve [options]
 
@@ -21,6 +21,7 @@ ${settingsHelp()}`
 /** Listens at once, so that /healthz answers while the engine loads. */
 export async function run(argv: string[]): Promise<number> {
   tuneProcess()
+  endWithParent()
   const config = loadConfig(argv)
   await requireRuntime(config)
   const stopping = new AbortController()

@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { choice } from './choice.js'
 
 /** What a guard can find; docs/guides/guards.md says when. */
 export const FINDING_KINDS = [
@@ -19,7 +20,7 @@ const closed = { additionalProperties: false } as const
 
 export const GuardFindingSchema = Type.Object(
   {
-    kind: Type.Union(FINDING_KINDS.map(kind => Type.Literal(kind))),
+    kind: choice(FINDING_KINDS),
     joint: Type.String({
       description: 'its name and unit in the embodiment, or its place; a number of the state, a camera',
     }),

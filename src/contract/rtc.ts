@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox'
+import { choice } from './choice.js'
 import { invalid, numbers, requireNumbers } from './fields.js'
 import { NdArraySchema } from './ndarray-schema.js'
 import { NdArray } from './numpy.js'
@@ -53,12 +54,6 @@ export interface RtcReport {
   capped: boolean
 }
 
-const oneOf = (names: readonly string[], description: string) =>
-  Type.Union(
-    names.map(name => Type.Literal(name)),
-    { description },
-  )
-
 /** `options.rtc`. */
 export function rtcSchema({ horizon, actionSize }: ActionShape, wire: Wire): TSchema {
   const row = Type.Array(Type.Number(), { minItems: actionSize, maxItems: actionSize })
@@ -67,7 +62,9 @@ export function rtcSchema({ horizon, actionSize }: ActionShape, wire: Wire): TSc
   const count = (description: string) => Type.Integer({ minimum: 0, description })
   return Type.Object(
     {
-      mode: Type.Optional(oneOf(RTC_MODES, 'guided (default), or trained for checkpoints that were')),
+      mode: Type.Optional(
+        choice(RTC_MODES, { description: 'guided (default), or trained for checkpoints that were' }),
+      ),
       previous_chunk: Type.Optional({
         ...chunk,
         description: `rows of the previous chunk not yet executed when the observation was taken, as they were served: [at most ${horizon}, ${actionSize}]`,
@@ -85,7 +82,9 @@ export function rtcSchema({ horizon, actionSize }: ActionShape, wire: Wire): TSc
         count('guided: first row that the previous chunk has no hold on; default 10'),
       ),
       schedule: Type.Optional(
-        oneOf(RTC_SCHEDULES, 'guided: how its hold lets go between the two; default linear'),
+        choice(RTC_SCHEDULES, {
+          description: 'guided: how its hold lets go between the two; default linear',
+        }),
       ),
       max_guidance_weight: Type.Optional(
         Type.Number({
@@ -101,14 +100,15 @@ export function rtcSchema({ horizon, actionSize }: ActionShape, wire: Wire): TSc
   )
 }
 
-const Nullable = (schema: TSchema, description: string) => Type.Union([schema, Type.Null()], { description })
+const Nullable = <S extends TSchema>(schema: S, description: string) =>
+  Type.Union([schema, Type.Null()], { description })
 
 /** `rtc` in an answer. */
 export const RtcReportSchema = Type.Object(
   {
-    mode: oneOf(RTC_MODES, 'as asked for'),
+    mode: choice(RTC_MODES, { description: 'as asked for' }),
     dropped: Nullable(
-      oneOf(['prompt', 'consumed'], ''),
+      choice(['prompt', 'consumed'], { description: '' }),
       'why the previous chunk was left out: it was for another prompt, or nothing was left of it; null when it was continued',
     ),
     rows: Type.Integer({ description: 'rows that were left of the previous chunk' }),

@@ -76,7 +76,8 @@ export function inferRoute(
       const onClose = () => {
         if (!reply.raw.writableFinished) gone.abort(CALLER_LEFT)
       }
-      if (reply.raw.destroyed) onClose()
+      // The socket knows a turn before the reply does.
+      if (reply.raw.destroyed || request.raw.socket.destroyed) onClose()
       reply.raw.once('close', onClose)
       const peer = connections.peer(request.raw.socket)
       const finished = request.key?.begin()

@@ -95,9 +95,8 @@ t.test('every npm script and every file that a workflow runs exists', async t =>
       }
   t.same(problems, [])
   t.same([...called].sort(), [
-    'build',
-    'build:native',
     'docs:api',
+    'pack:native',
     'test:faults',
     'test:fuzz',
     'test:loop',

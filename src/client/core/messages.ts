@@ -1,10 +1,9 @@
-import type { Static } from 'typebox'
 import { numbersOf } from '../../contract/ndarray.js'
 import { type MsgpackValue, NdArray } from '../../contract/numpy.js'
+import type { ProblemDocument } from '../../contract/problem.js'
 import type {
   ActionsMessage,
   ClientMessage,
-  ErrorMessage,
   ObservationMessage,
   ServerMessage,
 } from '../../contract/stream-messages.js'
@@ -14,7 +13,7 @@ export type Outgoing =
   | Exclude<ClientMessage, ObservationMessage>
   | (Omit<ObservationMessage, 'observation'> & { observation: Readonly<Record<string, MsgpackValue>> })
 
-export type Problem = Static<typeof ErrorMessage>['error']
+export type Problem = ProblemDocument
 
 /** What the server sends, with actions as rows. */
 export type Incoming = ServerMessage | ActionsMessage

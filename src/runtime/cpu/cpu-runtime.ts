@@ -10,6 +10,7 @@ import { markStart } from '../../storage/entries.js'
 import { markUse } from '../../storage/use.js'
 import { startWorker } from '../../worker-thread.js'
 import { weightBytes } from '../memory.js'
+import { locateOnnxRuntime } from '../onnxruntime.js'
 import { layerCapacity, type PrefixLayout } from '../prefix-layout.js'
 import type { ActResult, InferenceTrace, RunOptions, Runtime, RuntimeInfo } from '../runtime.js'
 import { type Held, type Perceived, SlotRuntime } from '../slots.js'
@@ -173,6 +174,7 @@ class CpuRuntime extends SlotRuntime<Slot> {
  * RUNTIME_FAILED.
  */
 export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runtime> {
+  locateOnnxRuntime()
   const {
     weightsPath,
     adapterPath,

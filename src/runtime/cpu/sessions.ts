@@ -1,14 +1,16 @@
 import { join } from 'node:path'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { GraphName } from '../../families/lowered-model.js'
 import { type ModelConfig, tokensPerImage } from '../../families/pi0/config.js'
 import { FACTORS } from '../../families/pi0/rtc/step-updates.js'
 import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
 import { denoiseInputs } from '../denoise-inputs.js'
+import { type InferenceSession, loadOnnxRuntime, type Tensor } from '../onnxruntime.js'
 import { FLOATS, type Float, widened } from './floats.js'
 import { integerSumsOverflow } from './processor.js'
 import type { ActCall, ActReply, LoadCall, PerceiveCall, PerceiveReply } from './protocol.js'
 import { type Embeddings, VisionCache } from './vision-cache.js'
+
+const onnx = await loadOnnxRuntime()
 
 type Tensors = Record<string, Tensor>
 
@@ -38,7 +40,7 @@ export class Sessions {
       checkpoint()
       // The denoise graph is run with few tokens and often: there rearranged weights pay.
       const inPlace = mapped && (graph === 'vision' || graph === 'prefix')
-      sessions[graph] = await InferenceSession.create(join(directory, `${graph}.onnx`), {
+      sessions[graph] = await onnx.InferenceSession.create(join(directory, `${graph}.onnx`), {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         executionMode: 'sequential',
@@ -76,10 +78,10 @@ export class Sessions {
     const seen = performance.now()
     checkpoint()
     const feeds = {
-      image_embeddings: new Tensor(this.float, embeddings, this.embeddingShape(imageCount)),
-      tokens: new Tensor('int64', layout.tokens, [layout.tokens.length]),
-      source: new Tensor('int64', layout.source, [batch, positions]),
-      lengths: new Tensor('int64', layout.lengths, [batch]),
+      image_embeddings: new onnx.Tensor(this.float, embeddings, this.embeddingShape(imageCount)),
+      tokens: new onnx.Tensor('int64', layout.tokens, [layout.tokens.length]),
+      source: new onnx.Tensor('int64', layout.source, [batch, positions]),
+      lengths: new onnx.Tensor('int64', layout.lengths, [batch]),
     }
     await this.run('prefix', feeds, this.prefix(slot, batch, positions))
     const reply = { visionMs: seen - start, prefixMs: performance.now() - seen, encoded, reused }
@@ -94,8 +96,8 @@ export class Sessions {
     const { imageSize } = this.config.vision
     const shape = this.embeddingShape(count)
     const embeddings = new FLOATS[this.float](shape.reduce((product, size) => product * size))
-    const images = new Tensor('uint8', pixels, [count, imageSize, imageSize, 3])
-    await this.run('vision', { images }, { image_embeddings: new Tensor(this.float, embeddings, shape) })
+    const images = new onnx.Tensor('uint8', pixels, [count, imageSize, imageSize, 3])
+    await this.run('vision', { images }, { image_embeddings: new onnx.Tensor(this.float, embeddings, shape) })
     return embeddings
   }
 
@@ -108,18 +110,18 @@ export class Sessions {
     const updateShape = [batch, actionHorizon, FACTORS]
     const updateSize = updates.length / steps
     const modulations = await this.modulation(steps)
-    const vector = (values: Float32Array) => new Tensor('float32', values, [values.length])
+    const vector = (values: Float32Array) => new onnx.Tensor('float32', values, [values.length])
     const given = modulations[steps]
     const feeds: Tensors = {
       ...this.prefix(slot, batch, positions),
-      target: new Tensor('float32', targets, shape),
-      lengths: new Tensor('int64', call.lengths, [batch]),
+      target: new onnx.Tensor('float32', targets, shape),
+      lengths: new onnx.Tensor('int64', call.lengths, [batch]),
       ...(given && { given_modulation: vector(given) }),
-      ...(state && { state: new Tensor('float32', state, [batch, actionDim]) }),
+      ...(state && { state: new onnx.Tensor('float32', state, [batch, actionDim]) }),
     }
-    let x = new Tensor('float32', noise, shape)
-    let next = new Tensor('float32', new Float32Array(noise.length), shape)
-    const velocity = new Tensor('float32', new Float32Array(noise.length), shape)
+    let x = new onnx.Tensor('float32', noise, shape)
+    let next = new onnx.Tensor('float32', new Float32Array(noise.length), shape)
+    const velocity = new onnx.Tensor('float32', new Float32Array(noise.length), shape)
     const reply: ActReply = { actions: noise, stepMs: [], x: [], velocity: [] }
     for (let step = 0; step < steps; step++) {
       checkpoint()
@@ -128,7 +130,7 @@ export class Sessions {
       feeds['x'] = x
       const update = updates.subarray(step * updateSize, (step + 1) * updateSize)
       feeds['modulation'] = vector(modulations[step]!)
-      feeds['update'] = new Tensor('float32', update, updateShape)
+      feeds['update'] = new onnx.Tensor('float32', update, updateShape)
       await this.run('denoise', feeds, trace ? { x_next: next, velocity } : { x_next: next })
       if (trace) reply.velocity.push((velocity.data as Float32Array).slice())
       ;[x, next] = [next, x]
@@ -148,7 +150,7 @@ export class Sessions {
     const times = modulatedTimes(this.config, steps)
     const embedding = timeEmbeddings(this.config, times)
     const shape = [times.length, this.config.expert.width]
-    const feeds = { time_embedding: new Tensor('float32', embedding, shape) }
+    const feeds = { time_embedding: new onnx.Tensor('float32', embedding, shape) }
     const { modulation } = await this.run('modulation', feeds, ['modulation'])
     const all = modulation!.data as Float32Array
     const size = all.length / times.length
@@ -166,7 +168,7 @@ export class Sessions {
     const size = batch * kvHeads * positions * headDim
     const partBytes = slot.byteLength / (2 * depth)
     const part = (index: number) =>
-      new Tensor(this.float, new FLOATS[this.float](slot, index * partBytes, size), shape)
+      new onnx.Tensor(this.float, new FLOATS[this.float](slot, index * partBytes, size), shape)
     const tensors: Tensors = {}
     for (let l = 0; l < depth; l++) {
       tensors[`keys.${l}`] = part(2 * l)

@@ -154,12 +154,20 @@ export interface GpuProbe extends Omit<NativeProbe, 'headers'> {
   headers?: string
 }
 
-/** Where the addon is looked for: `$TURBO_PI_NATIVE`, else native/build/Release of this package. */
-export function addonPath(): string {
-  return (
-    process.env['TURBO_PI_NATIVE'] ||
-    fileURLToPath(new URL('../../../native/build/Release/turbo_pi.node', import.meta.url))
-  )
+const require = createRequire(import.meta.url)
+const BUILT = fileURLToPath(new URL('../../../native/build/Release/turbo_pi.node', import.meta.url))
+/** The optional package with the addon compiled for this machine (native/pack.mjs). */
+const PACKAGE = `@turbo-pi/native-${process.platform}-${process.arch}`
+
+/** Where the addon is: `$TURBO_PI_NATIVE`, else native/build/Release of this package, else the platform's package. */
+export function addonPath(built = BUILT, resolve: (file: string) => string = require.resolve): string {
+  const given = process.env['TURBO_PI_NATIVE']
+  if (given || existsSync(built)) return given || built
+  try {
+    return resolve(`${PACKAGE}/turbo_pi.node`)
+  } catch {
+    return built
+  }
 }
 
 /** Loads the addon, or says why it cannot be had. */
@@ -167,10 +175,10 @@ export function loadAddon(path = addonPath()): NativeAddon | { reason: string; h
   if (!existsSync(path))
     return {
       reason: `the native addon is not there (${path})`,
-      hint: 'run npm run build:native, or set TURBO_PI_NATIVE to a built turbo_pi.node',
+      hint: 'install @turbo-pi/native-linux-x64 or -arm64 beside turbo-pi, run npm run build:native in a checkout, or set TURBO_PI_NATIVE to a built turbo_pi.node',
     }
   try {
-    return createRequire(import.meta.url)(path) as NativeAddon
+    return require(path) as NativeAddon
   } catch (error) {
     return {
       reason: `the native addon ${path} could not be loaded: ${reasonOf(error)}`,

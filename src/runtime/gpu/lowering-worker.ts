@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { parentPort } from 'node:worker_threads'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelSource } from '../../families/lowered-model.js'
 import { type CachedModel, modelFromCache } from '../../families/model-cache.js'
+import { loadOnnxRuntime } from '../onnxruntime.js'
 
 /** What the CPU does for a GPU runtime, off the event loop: lowering a checkpoint, and the modulation graph. */
 export type WorkerCall =
@@ -27,6 +27,7 @@ async function answer(call: WorkerCall): Promise<WorkerReply> {
     return { kind: 'done', result }
   }
   const { directory, embedding, times } = call
+  const { InferenceSession, Tensor } = await loadOnnxRuntime()
   const session = await InferenceSession.create(join(directory, 'modulation.onnx'), { logSeverityLevel: 3 })
   try {
     const shape = [times, embedding.length / times]
