@@ -28,6 +28,7 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^npx turbo-pi (?:eval|motion)$/, 'minutes; test/tabletop/evaluation.test.ts runs the same in small'],
   [/^npx turbo-pi pull|gs:\/\//, 'downloads; test/commands/pull.test.ts has a server for it'],
   [/^python3 -m venv|^\.venv/, 'fetches packages; clients/python/test.sh does the same'],
+  [/^npm run test:faults/, 'minutes'],
   [/--host 0\.0\.0\.0/, 'listens to the whole network'],
   [/^npx turbo-pi build|^trtexec/, 'TensorRT'],
 ]
