@@ -6,7 +6,6 @@ import { releaseNotes } from '../../tools/release-notes.js'
 import { repositoryPath } from '../support/served-policy.js'
 
 /** Scripts that the nightly run calls and that land on their own. */
-const AWAITED = new Set(['test:fuzz', 'test:faults'])
 
 const read = (path: string) => readFileSync(repositoryPath(path), 'utf8')
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
@@ -86,8 +85,7 @@ t.test('every npm script and every file that a workflow runs exists', async t =>
       for (const run of runsOf(job)) {
         for (const [, script] of run.matchAll(/\bnpm run ([\w:-]+)/g)) {
           called.add(script!)
-          if (!(script! in scripts) && !AWAITED.has(script!))
-            problems.push(`${path}, ${name}: npm run ${script}`)
+          if (!(script! in scripts)) problems.push(`${path}, ${name}: npm run ${script}`)
         }
         for (const [, file] of run.matchAll(/(?:bash |tsx |--file |^)((?:\.ci|tools|docker)\/[\w./-]+)/gm))
           if (!existsSync(repositoryPath(file!))) problems.push(`${path}, ${name}: ${file}`)
