@@ -5,8 +5,6 @@ import { parse } from 'yaml'
 import { releaseNotes } from '../../tools/release-notes.js'
 import { repositoryPath } from '../support/served-policy.js'
 
-/** Scripts that the nightly run calls and that land on their own. */
-
 const read = (path: string) => readFileSync(repositoryPath(path), 'utf8')
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
 
