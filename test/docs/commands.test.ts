@@ -22,13 +22,11 @@ t.setTimeout(2_400_000)
 const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^npm ci$/, 'fetches packages; .ci/run does it, with the line of the README'],
   [/^npm test$/, 'is what runs this'],
-  [/^npm run test:fuzz/, 'minutes to hours; .ci/run does the minute'],
   [/^npm run bench:full$/, '20 GB and minutes'],
   [/--random-weights/, 'writes 6.7 GB'],
   [/^npx turbo-pi (?:eval|motion)$/, 'minutes; test/tabletop/evaluation.test.ts runs the same in small'],
   [/^npx turbo-pi pull|gs:\/\//, 'downloads; test/commands/pull.test.ts has a server for it'],
   [/^python3 -m venv|^\.venv/, 'fetches packages; clients/python/test.sh does the same'],
-  [/^npm run test:faults/, 'minutes'],
   [/--host 0\.0\.0\.0/, 'listens to the whole network'],
   [/^npx turbo-pi build|^trtexec/, 'TensorRT'],
 ]

@@ -31,7 +31,7 @@ async function raw(server: TestServer, text: string | Buffer) {
   return { socket, closed, isOpen: () => !socket.closed }
 }
 const head = (length: number) =>
-  `POST /infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/msgpack\r\nContent-Length: ${length}\r\n\r\n`
+  `POST /infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/msgpack\r\nContent-Length: ${length}\r\n\r\n`
 const problemIn = (said: string) => JSON.parse(said.slice(said.indexOf('{'))) as Record<string, unknown>
 const writes = (socket: Socket, data: Buffer) => new Promise(resolve => socket.write(data, resolve))
 
@@ -91,7 +91,7 @@ t.test('a body of tiny pieces is refused, and its connection closed', async t =>
   const server = await startServer()
   const { socket, closed } = await raw(
     server,
-    'POST /infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
+    'POST /infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n',
   )
   socket.write('1\r\na\r\n'.repeat(6000))
   t.match(problemIn(await closed), { code: 'BODY_MALFORMED', detail: /pieces of 1\.0 bytes/ })

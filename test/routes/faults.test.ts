@@ -198,7 +198,7 @@ t.test('frames of 0, 1 and 100 MB, and garbage', async t => {
 t.test('a client that has left before its turn costs no inference', async t => {
   const server = await startServer()
   const body = JSON.stringify(observe(1).observation)
-  const post = `POST /infer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  const post = `POST /infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
   const gone = connectTcp(Number(new URL(server.url).port), '127.0.0.1')
   gone.write(post, () => gone.resetAndDestroy())
   await sleep(50)
@@ -213,7 +213,7 @@ t.test('bytes that are no WebSocket', async t => {
   const steady = await robot(server)
   const { port } = new URL(server.url)
   const upgrade =
-    'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+    'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
   for (const bytes of [
     Buffer.from('\x00\xff\x12garbage\r\n\r\n', 'latin1'),
     Buffer.from(`${upgrade}GET / HTTP/1.1\r\n\r\n`),

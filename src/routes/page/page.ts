@@ -13,7 +13,7 @@ import { SessionWatch } from './session-watch.js'
 const BUILT = new URL('../../../dist/', import.meta.url)
 /** The files of it that a browser may have: they keep their places, so that their imports hold. */
 const FILE =
-  /^(?:page\/[\w-]+\.(?:js|css|svg)|(?:tabletop|client(?:\/core|\/transport)?)\/[\w-]+\.js|contract\/(?:numpy|ndarray)\.js|errors\.js)$/
+  /^(?:page\/[\w-]+\.(?:js|css|svg)|(?:tabletop|client(?:\/core|\/transport)?)\/[\w-]+\.js|contract\/(?:limits|numpy|ndarray)\.js|errors\.js)$/
 const UPLOT: Record<string, string> = {
   'uplot.js': 'uplot/dist/uPlot.esm.js',
   'uplot.css': 'uplot/dist/uPlot.min.css',
