@@ -3,6 +3,7 @@ import { TurboPiError } from '../../errors.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { readStoredModel } from '../../families/pi0/model-directory.js'
 import { openTensors } from '../../families/pi0/open-tensors.js'
+import { variantOf } from '../../families/pi0/variant.js'
 import { type PolicyDirectory, readConfig, readPolicyDirectory } from '../../policy/loading/directory.js'
 import { fittingPresets, statsIn } from '../../policy/loading/fitting.js'
 import { readPreprocessor } from '../../policy/loading/lerobot-processors.js'
@@ -36,7 +37,7 @@ export function readGiven(path: string): GivenCheckpoint {
   const store = openTensors(weightsPath)
   try {
     const { config: model, horizonIsKnown } = readStoredModel(store, configPath)
-    const presets = fittingPresets(source).filter(name => PRESETS[name]!.modelType === model.modelType)
+    const presets = fittingPresets(source).filter(name => variantOf(PRESETS[name]!) === variantOf(model))
     return { source, name: basename(directory), model, horizonIsKnown, presets, stats: statsIn(directory) }
   } finally {
     store.close()

@@ -1,3 +1,4 @@
+import { variantOf } from '../../families/pi0/variant.js'
 import { POLICY_SCHEMA_ID } from '../../policy/json-schemas.js'
 import { lerobotConventions } from '../../policy/loading/lerobot.js'
 import type { Manifest } from '../../policy/loading/manifest.js'
@@ -43,7 +44,7 @@ export async function askManifest(interview: Interview, own: Own, given: GivenCh
 async function askLerobot(interview: Interview, own: Own, { source, model }: GivenCheckpoint): Promise<Part> {
   refuseOptions(own, 'LeRobot checkpoint says it itself', ['config', 'horizon', 'norm-stats', ...OF_A_ROBOT])
   const { embodiment } = lerobotConventions(source, {})
-  if (model.modelType === 'pi0') return { fields: {}, actionSize: embodiment.actionSize }
+  if (variantOf(model).stateToken) return { fields: {}, actionSize: embodiment.actionSize }
   const padded = await interview.ask({
     flag: 'padded-state',
     text: 'Was it trained with LeRobot 0.4.0 to 0.4.4 (before March 2026)',

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { TurboPiError } from '../../errors.js'
+import { variantOf } from '../../families/pi0/variant.js'
 import { EMBODIMENTS } from '../../policy/embodiment.js'
 import { fileInside } from '../../policy/loading/files.js'
 import type { Manifest } from '../../policy/loading/manifest.js'
@@ -34,12 +35,13 @@ export async function askOpenpi(interview: Interview, own: Own, given: GivenChec
   const actionHorizon = await askHorizon(interview, own, given)
   const normStats = await askStats(interview, own, given)
   const embodiment = await askRobot(interview, own, given, join(given.source.directory, normStats))
-  const discreteState = given.model.modelType === 'pi05' && (await askDiscreteState(interview, own))
+  const stateInPrompt = !variantOf(given.model).stateToken
+  const discreteState = stateInPrompt && (await askDiscreteState(interview, own))
   return {
     fields: {
       embodiment,
       normStats,
-      ...(given.model.modelType === 'pi05' && { discreteState }),
+      ...(stateInPrompt && { discreteState }),
       ...(actionHorizon !== undefined && { actionHorizon }),
     },
     actionSize: embodiment.actionSize,
