@@ -42,21 +42,24 @@ export function seedsOf(target: Target): Buffer[] {
   return [...target.seeds(), ...kept]
 }
 
+/** The outcome before any input. */
+export const nothingYet = ({ name, kind }: Pick<Outcome, 'kind'> & { name: string }): Outcome => ({
+  target: name,
+  kind,
+  inputs: 0,
+  refused: 0,
+  corpus: 0,
+  blocks: 0,
+  worstMs: 0,
+  faults: [],
+})
+
 /** Feeds a target with changed inputs, and goes on from those that reach new code. `before` hears of each input. */
 export function fuzz(target: Target, budget: Budget, before: (input: Buffer) => void = () => {}): Outcome {
   const random = new Random(budget.seed)
   const guide = new CoverageGuide()
   const corpus = seedsOf(target)
-  const outcome: Outcome = {
-    target: target.name,
-    kind: target.kind,
-    inputs: 0,
-    refused: 0,
-    corpus: 0,
-    blocks: 0,
-    worstMs: 0,
-    faults: [],
-  }
+  const outcome = nothingYet(target)
   const end = performance.now() + budget.milliseconds
   const run = (input: Buffer) => {
     before(input)

@@ -3,7 +3,7 @@ import net from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeMsgpack, encodeMsgpack } from '../../src/contract/msgpack.js'
 import { startServer, stopServers, type TestServer, TestSocket } from '../support/server.js'
-import { type Budget, type Outcome, seedsOf } from './loop.js'
+import { type Budget, nothingYet, type Outcome, seedsOf } from './loop.js'
 import { messageTargets, SPEC } from './messages.js'
 import { mutateBytes } from './mutate-bytes.js'
 import { Random } from './random.js'
@@ -170,16 +170,7 @@ export async function fuzzWire({ name, target, open }: Wire, budget: Budget): Pr
   })
   const random = new Random(budget.seed)
   const corpus = seedsOf(target)
-  const outcome: Outcome = {
-    target: name,
-    kind: 'message',
-    inputs: 0,
-    refused: 0,
-    corpus: 0,
-    blocks: 0,
-    worstMs: 0,
-    faults: [],
-  }
+  const outcome = nothingYet({ name, kind: 'message' })
   const end = performance.now() + budget.milliseconds
   const client = async () => {
     const send = open(server)
