@@ -59,14 +59,16 @@ export class Safetensors implements TensorStore {
     if (typeof weightMap !== 'object' || weightMap === null)
       throw invalid(this.path, 'expected an object "weight_map" from tensor names to file names')
     const named = new Map(Object.entries(weightMap as Record<string, unknown>))
-    for (const shard of [...new Set(named.values())].sort()) {
+    const shards = new Set<string>()
+    for (const shard of named.values()) {
       if (typeof shard !== 'string' || shard !== basename(shard))
         throw invalid(
           this.path,
           `weight_map names ${JSON.stringify(shard)}; expected a file in the same folder`,
         )
-      this.addFile(join(dirname(this.path), shard))
+      shards.add(shard)
     }
+    for (const shard of [...shards].sort()) this.addFile(join(dirname(this.path), shard))
     for (const [tensor, shard] of named)
       if (!this.tensors.has(tensor))
         throw invalid(this.path, `weight_map puts tensor ${tensor} into ${shard}, which does not hold it`)

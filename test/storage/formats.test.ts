@@ -132,6 +132,8 @@ t.test('safetensors: shards', async t => {
   t.throws(() => Safetensors.open(index), { message: /puts tensor c into two\.safetensors/ })
   write({ a: '../one.safetensors' })
   t.throws(() => Safetensors.open(index), { message: /expected a file in the same folder/ })
+  write({ a: 'one.safetensors', b: { toString: 1 } })
+  t.throws(() => Safetensors.open(index), { message: /names \{"toString":1\}; expected a file in/ })
   write(null)
   t.throws(() => Safetensors.open(index), { message: /expected an object "weight_map"/ })
   writeFileSync(index, '{')

@@ -1,7 +1,7 @@
 // Preloaded into a server (`node --require`, which worker threads inherit). Files of the folder FAULTY_ENGINE say what happens
 // to calls of ONNX Runtime: `hang`, a named pipe, lets them wait in a native call that nothing ends but somebody who writes into
-// it; `throw` and `die`, once, fail the call and end the thread.
-const { existsSync, readFileSync, rmSync } = require('node:fs')
+// it (the file `hangs` is then there); `throw` and `die`, once, fail the call and end the thread.
+const { existsSync, readFileSync, rmSync, writeFileSync } = require('node:fs')
 const { join } = require('node:path')
 const { isMainThread } = require('node:worker_threads')
 
@@ -16,7 +16,10 @@ if (folder && !isMainThread) {
   const { InferenceSession } = require('onnxruntime-node')
   const { run } = InferenceSession.prototype
   InferenceSession.prototype.run = function (...parameters) {
-    if (existsSync(join(folder, 'hang'))) readFileSync(join(folder, 'hang'))
+    if (existsSync(join(folder, 'hang'))) {
+      writeFileSync(join(folder, 'hangs'), '')
+      readFileSync(join(folder, 'hang'))
+    }
     if (once('die')) process.exit(3)
     if (once('throw')) throw new Error('the engine was told to fail')
     return run.apply(this, parameters)

@@ -37,7 +37,7 @@ export async function serveProcess(
 }
 
 /** Waits until /readyz is `status`; fails after so many milliseconds. */
-export async function readiness(url: string, status: number, ms = 30_000): Promise<Response> {
+export async function readiness(url: string, status: number, ms = 120_000): Promise<Response> {
   for (const end = Date.now() + ms; Date.now() < end; ) {
     const response = await fetch(`${url}/readyz`).catch(() => undefined)
     if (response?.status === status) return response

@@ -16,12 +16,12 @@ export function lerobotEmbodiment(
   output: SavedProcessors,
 ): Embodiment {
   const features = Object.entries(record(config['input_features'])).map(([key, value]) => ({
-    key,
     ...record(value),
+    key,
   }))
   const sourceOf = renamed(input)
   const cameras = features.filter(
-    ({ key, type }: Json) => type === 'VISUAL' && !String(key).includes('empty_camera_'),
+    feature => (feature as Json)['type'] === 'VISUAL' && !feature.key.includes('empty_camera_'),
   )
   if (cameras.length === 0 || cameras.length > SLOTS.length)
     throw refuse(`${path}: input_features names ${cameras.length} cameras; one to three are supported.`)
@@ -58,10 +58,12 @@ function renamed(input: SavedProcessors): (feature: string) => string {
   for (const [from, to] of Object.entries(
     record(input.config('rename_observations_processor')['rename_map']),
   )) {
-    const other = sources.get(String(to))
+    if (typeof to !== 'string')
+      throw refuse(`${input.path}: rename_map gives ${from} the name ${JSON.stringify(to)}; expected text.`)
+    const other = sources.get(to)
     if (other !== undefined)
       throw refuse(`${input.path}: rename_map gives ${other} and ${from} the same name ${to}.`)
-    sources.set(String(to), from)
+    sources.set(to, from)
   }
   return feature => sources.get(feature) ?? feature
 }
@@ -100,7 +102,8 @@ function relativeMask(input: SavedProcessors, size: number): boolean[] {
   const step = input.config('relative_actions_processor')
   const [excluded, names] = ['exclude_joints', 'action_names'].map(setting => {
     const list = step[setting] ?? []
-    if (Array.isArray(list)) return list.map(name => String(name).toLowerCase())
+    if (Array.isArray(list) && list.every(name => typeof name === 'string'))
+      return list.map(name => name.toLowerCase())
     throw refuse(`${input.path}: ${setting} of the step relative_actions_processor must be a list of names.`)
   }) as [string[], string[]]
   return Array.from({ length: size }, (_, i) => {

@@ -86,9 +86,11 @@ export class SavedProcessors {
   }
 
   #add(step: Json, known: readonly string[]): void {
-    const name = String(step['registry_name'] ?? step['class'])
-    if (!known.includes(name))
-      throw refuse(`${this.path}: the step ${name} is not supported; known are ${known.join(', ')}.`)
+    const name = step['registry_name'] ?? step['class']
+    if (typeof name !== 'string' || !known.includes(name))
+      throw refuse(
+        `${this.path}: the step ${typeof name === 'string' ? name : JSON.stringify(name)} is not supported; known are ${known.join(', ')}.`,
+      )
     if (this.#steps.has(name) && name !== DEVICE)
       throw refuse(`${this.path}: the step ${name} stands there twice; this server applies it once.`)
     const config = record(step['config'])

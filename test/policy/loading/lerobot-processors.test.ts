@@ -65,6 +65,7 @@ t.test('steps in another order, missing ones and second ones are refused by name
   steps(PRE, all => [...all, all[3]!], /normalizer_processor stands there twice/)
   steps(PRE, all => all.filter(step => !isPrompt(step)), /step pi05_prepare_state.* is missing/)
   steps(PRE, all => [...all, { class: 'my.Step' }], /the step my\.Step is not supported/)
+  steps(PRE, all => [...all, { class: { toString: 1 } }], /the step \{"toString":1\} is not supported/)
   steps(POST, all => [...all, all[0]!], /unnormalizer_processor stands there twice/)
   steps(POST, ([, ...rest]) => rest, /step unnormalizer_processor is missing/)
   const directory = saved(t)
