@@ -1,3 +1,4 @@
+import type { GuardFinding } from '../contract/guard.js'
 import type { CameraSpec, Observation, ObservationSpec } from '../contract/observation.js'
 import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
@@ -100,7 +101,11 @@ export class RobotPolicy implements Policy {
     )
     const prepared = performance.now()
     const images = await this.#images(observation, wanted)
-    const findings = images.flatMap((image, i) => (image && blackCamera(this.#slots[i]!.key, image)) ?? [])
+    const findings: GuardFinding[] = []
+    for (let i = 0; i < images.length; i += 1) {
+      const black = images[i] && blackCamera(this.#slots[i]!.key, images[i]!)
+      if (black) findings.push(black)
+    }
     requirePassed(findings, this.#parts.guard.mode)
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
     const row = {
@@ -179,12 +184,13 @@ export class RobotPolicy implements Policy {
   }
 
   #images(observation: Observation, wanted: Wanted | undefined): Promise<(Uint8Array | null)[]> {
-    const cameras = this.#slots.flatMap(camera => camera?.key ?? [])
-    if (!cameras.some(key => observation.images[key]))
+    if (!this.#slots.some(camera => camera && observation.images[camera.key])) {
+      const cameras = this.#slots.flatMap(camera => camera?.key ?? [])
       throw invalid(
         cameras[0] as string,
         `is missing, and so is every other camera; the policy needs one of ${cameras.join(', ')}`,
       )
+    }
     return Promise.all(
       this.#slots.map(async camera => {
         if (!camera) return null

@@ -123,8 +123,8 @@ export class Metrics implements ServiceListener {
       for (const ms of waitMs) this.#wait.observe(ms / 1000)
     },
     images: (encoded, reused) => {
-      this.#images.inc({ from: 'encoder' }, encoded)
-      this.#images.inc({ from: 'cache' }, reused)
+      if (encoded > 0) this.#images.inc({ from: 'encoder' }, encoded)
+      if (reused > 0) this.#images.inc({ from: 'cache' }, reused)
     },
     hung: () => this.#hung.inc(),
     recovered: () => this.#recovered.inc(),
@@ -135,6 +135,7 @@ export class Metrics implements ServiceListener {
   /** @param policy labels every number, where several policies are served. */
   constructor(policy?: string) {
     if (policy !== undefined) this.registry.setDefaultLabels({ policy })
+    for (const from of ['encoder', 'cache']) this.#images.inc({ from }, 0)
   }
 
   /** The policy that acts from now on. */
@@ -148,7 +149,8 @@ export class Metrics implements ServiceListener {
     if (coalesced) this.#coalesced.inc()
     if (late) this.#late.inc()
     if (guard.outOfBounds > 0) this.#outOfBounds.inc(guard.outOfBounds)
-    for (const kind of new Set(guard.findings.map(finding => finding.kind))) this.#findings.inc({ kind })
+    if (guard.findings.length > 0)
+      for (const kind of new Set(guard.findings.map(finding => finding.kind))) this.#findings.inc({ kind })
     this.#stage.total.observe(timing.totalMs / 1000)
     // The other stages ran once for all who share the answer.
     if (coalesced) return

@@ -103,13 +103,13 @@ t.test('preparation under way stops when it is no longer wanted', async t => {
   const gone = new AbortController()
   const left = codeOf(service.infer(fakeObservation(1), {}, { session: 'a', signal: gone.signal }))
   const late = codeOf(
-    service.infer(fakeObservation(2), {}, { session: 'a', deadlineMs: 20, acceptsLate: true }),
+    service.infer(fakeObservation(2), {}, { session: 'a', deadlineMs: 500, acceptsLate: true }),
   )
   await settle()
   for (const { wanted } of begun) t.doesNotThrow(() => wanted.throwIfAborted())
   gone.abort()
   t.throws(() => begun[0]!.wanted.throwIfAborted(), { code: 'REQUEST_CANCELLED' })
-  await new Promise(resolve => setTimeout(resolve, 30))
+  await new Promise(resolve => setTimeout(resolve, 550))
   t.throws(() => begun[1]!.wanted.throwIfAborted(), { code: 'DEADLINE_EXCEEDED' })
   await finishPreparing()
   t.same(await Promise.all([left, late]), ['REQUEST_CANCELLED', 'DEADLINE_EXCEEDED'])

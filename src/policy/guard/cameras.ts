@@ -9,7 +9,7 @@ export const BLACK = 8
 
 /** Bytes of a picture that are compared where it looks like the one before, and those that tell whether it does. */
 const SAMPLES = 512
-const GLANCES = 16
+const GLANCES = 4
 
 /** Milliseconds between two looks at all samples: often enough for what is told after seconds. */
 const LOOK_EVERY = 100
@@ -59,9 +59,8 @@ class Shown {
 export class FrozenCameras {
   readonly #shown = new Map<string, Shown>()
 
-  /** `at` is in milliseconds of a clock that never goes back. */
-  see(images: Readonly<Record<string, ObservationImage>>, at: number): GuardFinding[] {
-    const findings: GuardFinding[] = []
+  /** Adds the cameras that are frozen. `at` is in milliseconds of a clock that never goes back. */
+  see(images: Readonly<Record<string, ObservationImage>>, at: number, findings: GuardFinding[]): void {
     for (const [camera, image] of Object.entries(images)) {
       let shown = this.#shown.get(camera)
       if (!shown) this.#shown.set(camera, (shown = new Shown()))
@@ -69,7 +68,6 @@ export class FrozenCameras {
       if (value >= FROZEN_SECONDS)
         findings.push({ kind: 'camera_frozen', joint: camera, row: null, value, limit: FROZEN_SECONDS })
     }
-    return findings
   }
 }
 

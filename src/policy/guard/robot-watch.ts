@@ -10,10 +10,13 @@ import type { StateWatch } from './state-watch.js'
 
 /** Watches how the state follows the actions. */
 interface MotionWatch {
-  see(state: Float64Array, at: number): GuardFinding[]
+  /** Adds what it finds. */
+  see(state: Float64Array, at: number, findings: GuardFinding[]): void
   answer(actions: Float64Array, width: number): void
   startOver?(): void
 }
+
+const NO_WATCHES: readonly MotionWatch[] = []
 
 export interface RobotWatches {
   /** Absent without statistics of the state: nothing is known of it then. */
@@ -47,13 +50,14 @@ export class RobotWatch {
 
   /** What is odd about the next observation. Throws OBSERVATION_INVALID, also when refusing. */
   see(observation: Observation, at: number): GuardFinding[] {
-    const { states, moving = [] } = this.watches
-    const state = states || moving.length > 0 ? this.state(observation) : undefined
-    const findings = [
-      ...((state && states?.see(state, at)) ?? []),
-      ...(state ? moving.flatMap(watch => watch.see(state, at)) : []),
-      ...this.#cameras.see(observation.images, at),
-    ]
+    const { states, moving = NO_WATCHES } = this.watches
+    const findings: GuardFinding[] = []
+    if (states || moving.length > 0) {
+      const state = this.state(observation)
+      states?.see(state, at, findings)
+      for (const watch of moving) watch.see(state, at, findings)
+    }
+    this.#cameras.see(observation.images, at, findings)
     requirePassed(findings, this.mode)
     return findings
   }
@@ -69,7 +73,7 @@ export class RobotWatch {
     executed: Float64Array | undefined,
     at: number,
   ): { actions: Float64Array; guard: GuardReport } {
-    const { moving = [], seams } = this.watches
+    const { moving = NO_WATCHES, seams } = this.watches
     for (const watch of moving) watch.answer(actions, actionSize)
     if (!seams && odd.length === 0) return { actions, guard }
     const findings = new Findings(this.mode)

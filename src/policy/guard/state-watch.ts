@@ -17,26 +17,27 @@ export class StateWatch {
     private readonly names: readonly string[],
   ) {}
 
-  /** `state` is in training joint space, `at` in milliseconds of a clock that never goes back. */
-  see(state: Float64Array, at: number): GuardFinding[] {
-    const findings: GuardFinding[] = []
+  /** Adds what is odd. `state` is in training joint space, `at` in milliseconds of a clock that never goes back. */
+  see(state: Float64Array, at: number, findings: GuardFinding[]): void {
     const { low, high } = this.bounds
     const last = this.#last && at - this.#last.at <= COMPARED_MS ? this.#last.state : undefined
+    const before = findings.length
     let outside = false
-    for (const [i, value] of state.entries()) {
-      const joint = this.names[i]!
+    for (let i = 0; i < state.length; i += 1) {
+      const value = state[i]!
       const limit = value < low[i]! ? low[i]! : value > high[i]! ? high[i]! : undefined
       if (limit !== undefined) {
         outside = true
-        findings.push({ kind: 'state_bounds', joint, row: null, value, limit })
+        findings.push({ kind: 'state_bounds', joint: this.names[i]!, row: null, value, limit })
       }
       const moved = last ? Math.abs(value - last[i]!) : 0
       const reach = (high[i]! - low[i]!) * JUMP_SHARE
-      if (moved > reach) findings.push({ kind: 'state_jump', joint, row: null, value: moved, limit: reach })
+      if (moved > reach)
+        findings.push({ kind: 'state_jump', joint: this.names[i]!, row: null, value: moved, limit: reach })
     }
     // The way back from a wild reading is no jump.
     if (!outside) this.#last = { state, at }
-    return findings.slice(0, MOST_FINDINGS)
+    findings.splice(before + MOST_FINDINGS)
   }
 
   startOver(): void {

@@ -26,14 +26,16 @@ export class StuckWatch {
     this.#stands = joints.map(() => ({ commanded: false, from: Number.NaN, since: 0, count: 0 }))
   }
 
-  /** `state` is in training joint space, `at` in milliseconds of a clock that never goes back. */
-  see(state: Float64Array, at: number): GuardFinding[] {
-    const findings: GuardFinding[] = []
-    for (const [i, { index, name: joint, stateRange }] of this.joints.entries()) {
+  /** Adds the joints that are stuck. `state` is in training joint space, `at` in milliseconds of a clock that never goes back. */
+  see(state: Float64Array, at: number, findings: GuardFinding[]): void {
+    for (let i = 0; i < this.joints.length; i += 1) {
+      const { index, name: joint, stateRange } = this.joints[i]!
       const stand = this.#stands[i]!
       const moved = Math.abs(state[index]! - stand.from)
       if (!(moved <= stateRange * STILL)) {
-        Object.assign(stand, { from: state[index], since: at, count: 0 })
+        stand.from = state[index]!
+        stand.since = at
+        stand.count = 0
         continue
       }
       if (!stand.commanded) continue
@@ -42,13 +44,14 @@ export class StuckWatch {
       const [value, limit] = [stand.count, STUCK_OBSERVATIONS]
       findings.push({ kind: 'state_stuck', joint, row: null, value, limit })
     }
-    return findings
   }
 
   /** Takes note of the rows [rows, width] that answer the observation seen last. */
   answer(actions: Float64Array, width: number): void {
-    for (const [i, { index, moves, actionRange }] of this.joints.entries()) {
-      let [low, high] = moves === 'by' ? [0, 0] : [Infinity, -Infinity]
+    for (let i = 0; i < this.joints.length; i += 1) {
+      const { index, moves, actionRange } = this.joints[i]!
+      let low = moves === 'by' ? 0 : Infinity
+      let high = -low
       for (let at = index; at < actions.length; at += width) {
         low = Math.min(low, actions[at]!)
         high = Math.max(high, actions[at]!)

@@ -22,8 +22,9 @@ export class SwapWatch {
   readonly #products: Float64Array
   readonly #commands: Float64Array
   readonly #motions: Float64Array
-  /** What the last answer commands, in shares of the range. */
+  /** What the last answer commands, in shares of the range, and how the state has moved since. */
   readonly #command: Float64Array
+  readonly #motion: Float64Array
   #answered = false
   #last: { state: Float64Array; at: number } | undefined
   #count = 0
@@ -35,24 +36,28 @@ export class SwapWatch {
     this.#commands = new Float64Array(length)
     this.#motions = new Float64Array(length)
     this.#command = new Float64Array(length)
+    this.#motion = new Float64Array(length)
   }
 
-  /** `state` is in training joint space, `at` in milliseconds of a clock that never goes back. */
-  see(state: Float64Array, at: number): GuardFinding[] {
+  /** Adds joints that have changed places. `state` is in training joint space, `at` in milliseconds of a clock that never goes back. */
+  see(state: Float64Array, at: number, findings: GuardFinding[]): void {
     const last = this.#last
     this.#last = { state, at }
-    if (!last || !this.#answered || at - last.at > COMPARED_MS) return []
+    if (!last || !this.#answered || at - last.at > COMPARED_MS) return
     this.#answered = false
-    this.#learn(
-      this.#joints.map(({ index, stateRange }) => (state[index]! - last.state[index]!) / stateRange),
-    )
-    return this.#count < LEAST_MOTIONS ? [] : this.#swapped()
+    for (let i = 0; i < this.#motion.length; i += 1) {
+      const { index, stateRange } = this.#joints[i]!
+      this.#motion[i] = (state[index]! - last.state[index]!) / stateRange
+    }
+    this.#learn(this.#motion)
+    if (this.#count >= LEAST_MOTIONS) this.#swapped(findings)
   }
 
   /** Takes note of the rows [rows, width] that answer the observation seen last; the robot carries out the first of them. */
   answer(actions: Float64Array, width: number): void {
     const half = Math.ceil(actions.length / width / 2)
-    for (const [i, { index, moves, actionRange }] of this.#joints.entries()) {
+    for (let i = 0; i < this.#joints.length; i += 1) {
+      const { index, moves, actionRange } = this.#joints[i]!
       let sum = 0
       for (let row = 0; row < half; row += 1) sum += actions[row * width + index]!
       const way = moves === 'by' ? sum : actions[(half - 1) * width + index]! - actions[index]!
@@ -67,7 +72,7 @@ export class SwapWatch {
     this.#answered = false
   }
 
-  #learn(motion: readonly number[]): void {
+  #learn(motion: Float64Array): void {
     const kept = 1 - FADE
     const { length } = motion
     for (let i = 0; i < length; i += 1) {
@@ -86,16 +91,15 @@ export class SwapWatch {
     return size > 0 ? this.#products[i * this.#joints.length + j]! / size : 0
   }
 
-  #swapped(): GuardFinding[] {
-    const findings: GuardFinding[] = []
-    for (const [i, { name }] of this.#joints.entries())
+  #swapped(findings: GuardFinding[]): void {
+    for (let i = 0; i < this.#joints.length; i += 1)
       for (let j = i + 1; j < this.#joints.length; j += 1) {
         const value = (this.#follows(i, j) + this.#follows(j, i)) / 2
+        if (value < LIKE_ANOTHER) continue
         const own = (this.#follows(i, i) + this.#follows(j, j)) / 2
-        if (value < LIKE_ANOTHER || value < own + BETTER_BY) continue
-        const joint = `${name} and ${this.#joints[j]!.name}`
+        if (value < own + BETTER_BY) continue
+        const joint = `${this.#joints[i]!.name} and ${this.#joints[j]!.name}`
         findings.push({ kind: 'joints_swapped', joint, row: null, value, limit: LIKE_ANOTHER })
       }
-    return findings
   }
 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { MOST_FINDINGS } from '../../../src/contract/guard.js'
+import { type GuardFinding, MOST_FINDINGS } from '../../../src/contract/guard.js'
 import type { ObservationImage } from '../../../src/contract/observation.js'
 import { checkEmbodiment, EMBODIMENTS, type Embodiment } from '../../../src/policy/embodiment.js'
 import { blackCamera, FrozenCameras } from '../../../src/policy/guard/cameras.js'
@@ -160,7 +160,9 @@ t.test('a camera that moves in a corner of its picture is not frozen', async t =
   const see = (changed: number, at: number) => {
     const data = new Uint8Array(64 * 32 * 3)
     data[changed] = 255
-    return cameras.see({ camera: { kind: 'array', dtype: 'uint8', shape: [64, 32, 3], data } }, at)
+    const found: GuardFinding[] = []
+    cameras.see({ camera: { kind: 'array', dtype: 'uint8', shape: [64, 32, 3], data } }, at, found)
+    return found
   }
   t.same(see(12, 0), [])
   t.same(see(24, 1500), [])
