@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client'
+import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { Type } from 'typebox'
 import type { Served } from '../service/served.js'
 import type { Refusals } from './refusals.js'
@@ -14,6 +14,18 @@ export function metricsRoute(
 ): void {
   const processMetrics = new Registry()
   collectDefaultMetrics({ register: processMetrics })
+  // Gauges that are named as counters are, which Prometheus' own check refuses.
+  for (const kind of ['handles', 'requests', 'resources'])
+    processMetrics.removeSingleMetric(`nodejs_active_${kind}_total`)
+  new Gauge({
+    name: 'turbo_pi_ready',
+    help: 'Whether the policy can answer: 1, or 0 while it starts, stops or hangs.',
+    labelNames: ['policy'],
+    registers: [processMetrics],
+    collect() {
+      for (const { name, current } of policies) this.set({ policy: name }, current.service.ready ? 1 : 0)
+    },
+  })
   // Policies of one server share their list of held robots.
   const held = new Set(policies.map(({ current }) => current.service.held))
   const numbered = [robots, refusals, ...held, ...policies.map(({ metrics }) => metrics)]

@@ -1,11 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import { Counter, Gauge, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { shown } from '../contract/limits.js'
 import type { SkipReason } from '../contract/stream-messages.js'
 import { TurboPiError } from '../errors.js'
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** Seconds of ages that are told apart: robots ask some ten times a second. */
+const AGES = [0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.3, 0.5, 1, 2, 5]
 
 /** Milliseconds that a robot is remembered after its last connection or request. */
 const REMEMBERED_MS = 600_000
@@ -70,6 +73,7 @@ export class Robots {
   readonly #skipped: Counter<'robot' | 'policy' | 'reason'>
   readonly #connections: Gauge<'robot' | 'policy'>
   readonly #age: Gauge<'robot' | 'policy'>
+  readonly #ages: Histogram<'policy'>
 
   constructor(limits: RobotLimits) {
     this.#limits = limits
@@ -104,6 +108,13 @@ export class Robots {
       name: name('observation_age_seconds'),
       help: 'Age of the last answered observation when its answer left, by robot and policy.',
       labelNames,
+      registers,
+    })
+    this.#ages = new Histogram({
+      name: 'turbo_pi_observation_age_seconds',
+      help: "Ages of robots' observations when their answers left, by policy; of robots that have named themselves.",
+      labelNames: ['policy'],
+      buckets: AGES,
       registers,
     })
   }
@@ -174,6 +185,7 @@ export class Robots {
         const labels = this.#labels(name, policy)
         this.#answers.inc(labels)
         this.#age.set(labels, ageMs / 1000)
+        this.#ages.observe({ policy }, ageMs / 1000)
       },
       skipped: (policy, reason) => this.#skipped.inc({ ...this.#labels(name, policy), reason }),
       failed: policy => this.#errors.inc(this.#labels(name, policy)),
