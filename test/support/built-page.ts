@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import ts from 'typescript'
 import { repositoryPath } from './served-policy.js'
@@ -7,13 +7,20 @@ import { repositoryPath } from './served-policy.js'
 export function buildPage(): void {
   const inFolder = (folder: string) =>
     readdirSync(repositoryPath(`src/${folder}`), { recursive: true }).map(file => `${folder}/${file}`)
-  const single = ['errors.ts', 'contract/numpy.ts', 'contract/ndarray.ts']
+  const single = ['errors.ts', 'contract/limits.ts', 'contract/numpy.ts', 'contract/ndarray.ts']
   for (const file of [...single, ...['page', 'tabletop', 'client'].flatMap(inFolder)]) {
     const [source, built] = [`src/${file}`, `dist/${file}`].map(repositoryPath) as [string, string]
     mkdirSync(dirname(built), { recursive: true })
-    if (/\.(?:html|css|svg)$/.test(file)) cpSync(source, built)
-    if (file.endsWith('.ts')) writeFileSync(built.replace(/\.ts$/, '.js'), transpiled(source))
+    if (/\.(?:html|css|svg)$/.test(file)) write(built, readFileSync(source, 'utf8'))
+    if (file.endsWith('.ts')) write(built.replace(/\.ts$/, '.js'), transpiled(source))
   }
+}
+
+/** In one step: other test files read the same page at the same time. */
+function write(path: string, content: string): void {
+  const part = `${path}.${process.pid}.part`
+  writeFileSync(part, content)
+  renameSync(part, path)
 }
 
 const transpiled = (path: string) =>
