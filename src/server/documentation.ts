@@ -1,7 +1,12 @@
+import { readFileSync } from 'node:fs'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { type Served, sameShape } from '../service/served.js'
+
+/** Of the page, beside src/server and dist/server alike. */
+const ICON = readFileSync(new URL('../page/icon.svg', import.meta.url))
+const icon = { type: 'image/svg+xml', content: ICON }
 
 /**
  * GET /docs: the OpenAPI document of the policies being served. `remake` makes the same server once more: its routes tell
@@ -44,6 +49,8 @@ export async function documentation(
     ...(basePath && { indexPrefix: basePath }),
     staticCSP:
       "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    theme: { title: 'Turbo-Pi', favicon: [{ ...icon, filename: 'icon.svg', rel: 'icon', sizes: 'any' }] },
+    logo: icon,
     transformSpecification: document => remade ?? (document as Record<string, unknown>),
     transformSpecificationClone: false,
   })
