@@ -1,4 +1,4 @@
-import { compact, html, svg } from './dom.js'
+import { compact, html, nameOf, svg } from './dom.js'
 
 /** An action chunk as small multiples: one curve a dimension, on the range that has been seen of it. */
 export class ChunkPlot {
@@ -31,6 +31,8 @@ export class ChunkPlot {
 const WIDTH = 100
 const HEIGHT = 40
 const MARGIN = 4
+/** Characters of a name that has no room beside its value. */
+const LONG_NAME = 8
 /** What moves less than this is shown as standing still. */
 const SMALLEST_RANGE = 0.01
 
@@ -48,8 +50,9 @@ class Panel {
 
   constructor(name: string) {
     this.#name = name
-    const caption = html('figcaption', name)
-    caption.append(this.#value)
+    const caption = html('figcaption')
+    caption.append(nameOf(name), this.#value)
+    caption.classList.toggle('long', name.length > LONG_NAME)
     this.#plot.append(this.#window, this.#zero, this.#curve, this.#now)
     this.element.append(caption, this.#plot)
   }

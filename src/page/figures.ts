@@ -1,3 +1,4 @@
+import { every } from './link.js'
 import { get } from './server.js'
 
 /** What the server did in one interval, from two readings of /metrics. */
@@ -15,22 +16,21 @@ type Reading = Map<string, number>
 
 const INTERVAL_MS = 1000
 
+/** Readings that are further apart say little of now. */
+const LONGEST_MS = 10_000
+
 /** Reads /metrics every second while the page is seen. */
 export function pollFigures(onFigures: (figures: Figures) => void): void {
   let last: { at: number; reading: Reading } | undefined
-  const poll = async () => {
-    if (document.hidden) {
-      last = undefined
-      return
-    }
+  every(INTERVAL_MS, async () => {
     const response = await get('metrics')
-    if (!response?.ok) return
+    if (!response?.ok) return true
     const now = { at: performance.now(), reading: parse(await response.text()) }
-    if (last) onFigures(between(last.reading, now.reading, (now.at - last.at) / 1000))
+    if (last && now.at - last.at < LONGEST_MS)
+      onFigures(between(last.reading, now.reading, (now.at - last.at) / 1000))
     last = now
-  }
-  const again = () => void poll().finally(() => setTimeout(again, INTERVAL_MS))
-  again()
+    return true
+  })
 }
 
 function between(before: Reading, now: Reading, seconds: number): Figures {

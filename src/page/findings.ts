@@ -19,9 +19,9 @@ export function showFindings(card: ParentNode, findings: readonly GuardFinding[]
 }
 
 /** Shows the robots that guards hold, each with a button that lets it go on. */
-export async function showHeld(list: HTMLElement): Promise<void> {
+export async function showHeld(list: HTMLElement): Promise<true> {
   const response = await get('robots/held')
-  if (!response?.ok) return
+  if (!response?.ok) return true
   const held = (await response.json()) as Hold[]
   list.replaceChildren(
     ...held.map(({ robot, since, finding }) => {
@@ -37,4 +37,5 @@ export async function showHeld(list: HTMLElement): Promise<void> {
       return item
     }),
   )
+  return true
 }

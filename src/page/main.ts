@@ -2,7 +2,10 @@ import type { Metadata } from '../contract/page.js'
 import { byId, milliseconds } from './dom.js'
 import { pollFigures } from './figures.js'
 import { showHeld } from './findings.js'
-import { get, giveKey } from './server.js'
+import { askForKey } from './key-form.js'
+import { every, link } from './link.js'
+import { get } from './server.js'
+import { setPhase, showState } from './server-state.js'
 import { SessionsView } from './sessions.js'
 import { TabletopView } from './tabletop-view.js'
 import { TimeChart } from './time-chart.js'
@@ -10,58 +13,58 @@ import { TimeChart } from './time-chart.js'
 /** Between two looks at the robots that are held. */
 const HELD_MS = 2000
 
-const { policy, observation, defaultSteps, joints } = await untilReady()
+link.onChange(showState)
+const metadata = await untilReady()
+const { policy, observation, defaultSteps, joints } = metadata
 byId('columns', HTMLElement).hidden = false
 showFigures()
-const { embodiment } = observation
 const tabletop =
-  embodiment === 'libero' ? new TabletopView({ policy, defaultSteps, joints, setState }) : undefined
-if (!tabletop) setState('Connected')
+  observation.embodiment === 'libero'
+    ? new TabletopView({
+        policy,
+        defaultSteps,
+        joints,
+        onStreams: ready => setPhase(ready ? 'ready' : 'reconnecting'),
+      })
+    : undefined
+if (!tabletop) setPhase('ready')
 new SessionsView({
   secondary: tabletop !== undefined,
   isOwn: session => tabletop?.owns(session) ?? false,
 })
-
-const watchHeld = () => {
-  if (!document.hidden) void showHeld(byId('held-list', HTMLElement))
-}
-setInterval(watchHeld, HELD_MS)
-watchHeld()
+every(HELD_MS, () => showHeld(byId('held-list', HTMLElement)))
+link.onChange(() => {
+  if (link.state === 'locked') void askForKey()
+  if (link.state === 'up') void lookAgain()
+})
 
 /** The server's metadata, once its engine is loaded. */
 async function untilReady(): Promise<Metadata> {
   for (;;) {
     const response = await get('metadata')
-    if (response?.status === 401) await askForKey()
-    else if (response?.ok) {
+    if (response?.status === 401) {
+      await askForKey()
+      continue
+    }
+    if (response?.ok) {
       const metadata = (await response.json()) as Metadata
       showPolicy(metadata)
       if ((await get('readyz'))?.ok) return metadata
-      setState('Loading')
+      setPhase('loading')
     }
     await new Promise(resolve => setTimeout(resolve, 500))
   }
 }
 
-async function askForKey(): Promise<void> {
-  const form = byId('key-form', HTMLFormElement)
-  const input = byId('key', HTMLInputElement)
-  setState('Key needed')
-  form.hidden = false
-  input.focus()
-  await new Promise<void>(resolve => {
-    form.addEventListener(
-      'submit',
-      event => {
-        event.preventDefault()
-        resolve()
-      },
-      { once: true },
-    )
-  })
-  const taken = await giveKey(input.value).catch(() => false)
-  byId('key-refused', HTMLElement).hidden = taken
-  form.hidden = taken
+/** A server that comes back may serve another policy. */
+async function lookAgain(): Promise<void> {
+  const response = await get('metadata')
+  if (!response?.ok) return
+  const now = (await response.json()) as Metadata
+  const shown = ({ policy, observation, shape, joints }: Metadata) =>
+    JSON.stringify([policy, observation, shape, joints])
+  if (shown(now) === shown(metadata)) showPolicy(now)
+  else location.reload()
 }
 
 function showPolicy({ policy, runtime, shape }: Metadata): void {
@@ -70,12 +73,6 @@ function showPolicy({ policy, runtime, shape }: Metadata): void {
     ? `${runtime.backend}, ${runtime.precision}, ${runtime.device}`
     : 'loading'
   byId('fact-chunk', HTMLElement).textContent = `${shape.horizon} × ${shape.actionSize}`
-}
-
-function setState(text: 'Connected' | 'Connecting' | 'Loading' | 'Key needed'): void {
-  const state = byId('server-state', HTMLElement)
-  if (state.textContent !== text) state.textContent = text
-  state.dataset['state'] = text === 'Connected' ? 'ready' : 'waiting'
 }
 
 function showFigures(): void {

@@ -43,7 +43,11 @@ export class RobotCard {
     this.#text('title', name)
     this.#chunk = new ChunkPlot(part(this.element, 'chunk', HTMLElement), joints)
     const client = openStream()
-    for (const event of ['ready', 'lost'] as const) client.on(event, onState)
+    for (const event of ['ready', 'lost'] as const)
+      client.on(event, () => {
+        this.element.classList.toggle('stale', event === 'lost')
+        onState()
+      })
     this.robot = new Robot(
       client,
       settings,
@@ -53,15 +57,7 @@ export class RobotCard {
           this.#timed(roundTripMs)
           showFindings(this.element, guard.findings)
         },
-        finished: (success, steps, task) => {
-          const result = success ? 'Done' : 'Not done'
-          this.#outcome(success ? 'good' : 'bad', `${result} in ${steps} steps: ${promptOf(task)}.`)
-          onTally()
-        },
-        troubled: error => {
-          if (error) this.#outcome('bad', error.message)
-          else if (this.robot.outcomes.length === 0) this.#outcome('', '')
-        },
+        finished: onTally,
       },
       seed,
       suiteInTurn,
@@ -87,6 +83,7 @@ export class RobotCard {
     this.#text('seed', String(episode.seed))
     this.#text('step', `${episode.steps} of ${EPISODE_STEPS}`)
     this.#tally()
+    this.#outcome()
   }
 
   #tally(): void {
@@ -120,10 +117,17 @@ export class RobotCard {
     })
   }
 
-  #outcome(kind: 'good' | 'bad' | '', text: string): void {
+  /** Of the episode on show. */
+  #outcome(): void {
+    const { episode, success, trouble } = this.robot
+    const done = success ? 'Done' : 'Not done'
+    const text =
+      trouble?.message ??
+      (success === undefined ? '' : `${done} in ${episode.steps} steps: ${promptOf(episode.task)}.`)
     const outcome = part(this.element, 'outcome', HTMLElement)
-    outcome.dataset['kind'] = kind
-    outcome.textContent = text
+    outcome.dataset['kind'] = success && !trouble ? 'good' : 'bad'
+    // A text that is set anew is read out anew.
+    if (outcome.textContent !== text) outcome.textContent = text
   }
 
   #text(name: string, text: string): void {

@@ -35,9 +35,8 @@ export interface RobotEvents {
   /** The table, the chunk or the tally has changed. */
   changed(): void
   answered(chunk: ActionChunk): void
-  finished(success: boolean, steps: number, task: Task): void
-  /** The policy could not answer; null when it can again. */
-  troubled(error: Error | null): void
+  /** An episode has ended. */
+  finished(): void
 }
 
 /** A table of its own, and the policy at work on it through a stream of its own. */
@@ -48,6 +47,10 @@ export class Robot {
   plan: readonly PlannedPoint[] = []
   /** Actions of the chunk that have been played. */
   played = 0
+  /** How the episode on show ended; undefined while it goes on. */
+  success: boolean | undefined
+  /** Why the policy could not answer in the episode on show; undefined when it last could. */
+  trouble: Error | undefined
   /** One entry a finished episode. */
   readonly outcomes: boolean[] = []
   #episodes = 0
@@ -83,11 +86,12 @@ export class Robot {
   async step(): Promise<void> {
     if (this.#busy) return
     this.#busy = true
+    const { episode } = this
     try {
       await this.#advance()
-      this.events.troubled(null)
+      this.#troubled(episode, undefined)
     } catch (error) {
-      this.events.troubled(error as Error)
+      this.#troubled(episode, error as Error)
       // A lost stream reconnects by itself; for anything else a moment's rest is due.
       if (!(error instanceof ConnectionError)) await sleep(1500)
     } finally {
@@ -130,9 +134,17 @@ export class Robot {
     this.played += 1
     this.observation = episode.observe()
     if (done) {
+      this.success = success
       this.outcomes.push(success)
-      this.events.finished(success, episode.steps, episode.task)
+      this.events.finished()
     }
+    this.events.changed()
+  }
+
+  /** What comes late of an episode before says nothing of the one on show. */
+  #troubled(episode: Episode, error: Error | undefined): void {
+    if (episode !== this.episode || error === this.trouble) return
+    this.trouble = error
     this.events.changed()
   }
 
@@ -143,6 +155,8 @@ export class Robot {
     this.chunk = []
     this.plan = []
     this.played = 0
+    this.success = undefined
+    this.trouble = undefined
     this.events.changed()
   }
 }

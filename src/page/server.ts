@@ -1,26 +1,38 @@
 import { BrowserClient } from '../client/browser.js'
+import { link } from './link.js'
 
-/** Gives the server its API key, for a cookie that stands for it; false when it is not the right one. */
-export async function giveKey(key: string): Promise<boolean> {
-  const response = await fetch('page/session', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ key }),
-  })
-  return response.ok
-}
+/** Milliseconds that a reply may take before the server counts as lost. */
+const PATIENCE_MS = 15_000
 
 /** GET of a path of this server; undefined when it cannot be reached. */
-export const get = (path: string): Promise<Response | undefined> => ask('GET', path)
+export const get = (path: string): Promise<Response | undefined> => ask(path)
 
-/** POST without a body. */
-export const post = (path: string): Promise<Response | undefined> => ask('POST', path)
+/** POST, without a body or with a JSON one. */
+export const post = (path: string, body?: unknown): Promise<Response | undefined> =>
+  ask(path, {
+    method: 'POST',
+    ...(body !== undefined && {
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    }),
+  })
 
-async function ask(method: string, path: string): Promise<Response | undefined> {
+async function ask(path: string, options: RequestInit = {}): Promise<Response | undefined> {
+  const response = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(
+    () => undefined,
+  )
+  link.replied(response)
+  return response
+}
+
+/** What a reply that is no success says, in words. */
+export async function problemOf(response: Response | undefined): Promise<string> {
+  if (!response) return 'The server cannot be reached.'
   try {
-    return await fetch(path, { method })
+    const { title, detail } = (await response.json()) as { title: string; detail: string }
+    return `${title}. ${detail}`
   } catch {
-    return undefined
+    return `The server answered with status ${response.status}.`
   }
 }
 

@@ -2,9 +2,10 @@ import type { SeenSession, SeenSessions } from '../contract/page.js'
 import { ChunkPlot } from './chunk-plot.js'
 import { byId, compact, copyOf, html, milliseconds, part, row } from './dom.js'
 import { showFindings } from './findings.js'
+import { every } from './link.js'
 import { get } from './server.js'
 
-const INTERVAL_MS = 500
+const INTERVAL_MS = 1000
 
 export interface SessionsOptions {
   /** The page has other things to show: no word of sessions unless the server watches them. */
@@ -20,13 +21,11 @@ export class SessionsView {
 
   constructor(options: SessionsOptions) {
     this.#options = options
-    const again = () => void this.#poll().then(watching => watching && setTimeout(again, INTERVAL_MS))
-    again()
+    every(INTERVAL_MS, () => this.#poll())
   }
 
   /** False when the server does not watch sessions: there is nothing to ask for again. */
   async #poll(): Promise<boolean> {
-    if (document.hidden) return true
     const response = await get('page/sessions')
     if (!response?.ok) return true
     const { watching, sessions: all } = (await response.json()) as SeenSessions

@@ -7,7 +7,8 @@ export interface TabletopOptions {
   defaultSteps: number
   /** Names of the action's dimensions. */
   joints: readonly string[]
-  setState(state: 'Connected' | 'Connecting'): void
+  /** Whether every robot has its stream. */
+  onStreams(ready: boolean): void
 }
 
 /** Denoise steps on offer, each with its key. */
@@ -141,8 +142,7 @@ export class TabletopView {
   }
 
   #showState(): void {
-    const ready = this.#robots.every(({ robot }) => robot.client.ready)
-    this.#options.setState(ready ? 'Connected' : 'Connecting')
+    this.#options.onStreams(this.#robots.every(({ robot }) => robot.client.ready))
   }
 
   #showTally(): void {

@@ -50,6 +50,16 @@ t.test('the files of the page, and no others', async t => {
     t.equal((await fetch(`${url}/page/${path}`)).status, 404, path)
 })
 
+t.test('the API documents have the icon of the page', async t => {
+  const { url } = await startServer({ config: { basePath: '/arm-1' } })
+  const html = await (await fetch(`${url}/arm-1/docs/`)).text()
+  const [, icon = ''] = /<link rel="icon"[^>]* href="([^"]+)"/.exec(html) ?? []
+  const response = await fetch(new URL(icon, `${url}/arm-1/docs/`))
+  t.equal(response.headers.get('content-type'), 'image/svg+xml')
+  t.equal(await response.text(), await (await fetch(`${url}/page/page/icon.svg`)).text())
+  t.notMatch(html, 'favicon-32x32')
+})
+
 t.test('with an API key the page opens, and asks for it before anything else', async t => {
   const { url } = await startServer({ config: { apiKey: 'sesame' }, runtime: { milliseconds: 1 } })
   t.equal((await fetch(url, HTML)).status, 200)

@@ -35,6 +35,20 @@ t.test('the tabletop in a browser', { skip, timeout: 100_000 }, async t => {
     }),
   )
 
+  await t.test('“Done” is said of the episode on show alone', t =>
+    visit(t, url, {}, async page => {
+      await page.goto(url)
+      await page.getByLabel('Speed').selectOption('0')
+      const outcome = page.locator('[data-part="outcome"]')
+      await outcome.filter({ hasText: 'Done in' }).waitFor()
+      await page.keyboard.press('p')
+      t.match(await outcome.textContent(), /Done in/)
+      await page.keyboard.press('r')
+      await page.getByText(/^0 of 80/).waitFor()
+      t.equal(await outcome.textContent(), '', 'a new episode is not done')
+    }),
+  )
+
   await t.test('a second robot has its own table', t =>
     visit(t, url, {}, async page => {
       await page.goto(url)
