@@ -3,7 +3,7 @@ import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
 import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
-import { jointNames } from '../src/policy/guard/joint-limits.js'
+import { jointNames, stateNames } from '../src/policy/guard/joint-limits.js'
 import { jsonSchemas } from '../src/policy/json-schemas.js'
 import { checkPolicy } from '../src/policy/loading/load.js'
 import { createServer } from '../src/server/standalone.js'
@@ -20,6 +20,7 @@ const LIBERO: ServiceMetadata = {
   shape: { horizon: 10, actionDim: 32, actionSize: 7 },
   defaultSteps: 10,
   joints: jointNames(EMBODIMENTS.libero),
+  stateNames: stateNames(EMBODIMENTS.libero),
   trainedDelay: 0,
   model: null,
   runtime: null,

@@ -48,6 +48,8 @@ export interface Policy {
   readonly actionSize: number
   /** What they are called, with units where the embodiment has them. */
   readonly jointNames: readonly string[]
+  /** The same of the numbers of the state, one part after the other. */
+  readonly stateNames: readonly string[]
   readonly defaultSteps: number
   /** openpi's policy_metadata, sent as the first frame of its protocol. */
   readonly metadata: Readonly<Record<string, unknown>>
@@ -61,6 +63,11 @@ export interface Policy {
    * Throws IMAGE_*, OBSERVATION_INVALID, or what `wanted` throws.
    */
   prepare(observation: Observation, wanted?: Wanted): Promise<PreparedObservation>
+  /**
+   * What the network sees of a camera: 8-bit RGB [imageSize, imageSize, 3]; undefined for one that it does not use, or that the
+   * observation lacks. Throws IMAGE_*.
+   */
+  picture(observation: Observation, camera: string): Promise<Uint8Array | undefined>
   /** Un-normalised state in training joint space. Throws OBSERVATION_INVALID. */
   state(observation: Observation): Float64Array
   /** Brings what is left of a chunk back into the network's space, for real-time chunking. */

@@ -7,7 +7,7 @@ import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
 import { blackCamera } from './guard/cameras.js'
 import { Guard } from './guard/guard.js'
-import { jointNames } from './guard/joint-limits.js'
+import { jointNames, stateNames } from './guard/joint-limits.js'
 import { type RobotWatch, requirePassed } from './guard/robot-watch.js'
 import { policyIdentity } from './identity.js'
 import { ImageDecoder, type ImagePlace } from './images/decoder.js'
@@ -30,6 +30,7 @@ export class RobotPolicy implements Policy {
   readonly adapterPath: string | undefined
   readonly actionSize: number
   readonly jointNames: readonly string[]
+  readonly stateNames: readonly string[]
   readonly defaultSteps: number
   readonly metadata: Readonly<Record<string, unknown>>
   readonly #parts: PolicyParts
@@ -53,6 +54,7 @@ export class RobotPolicy implements Policy {
     this.adapterPath = parts.adapterPath
     this.actionSize = embodiment.actionSize
     this.jointNames = jointNames(embodiment)
+    this.stateNames = stateNames(embodiment)
     this.defaultSteps = parts.defaultSteps
     this.metadata = parts.metadata
     this.#decoder = new ImageDecoder({
@@ -114,6 +116,12 @@ export class RobotPolicy implements Policy {
       ...(variantOf(this.model).stateToken && { state: Float32Array.from(normalisedState) }),
     }
     return { row, truncated, normalisedState, state, timing, findings }
+  }
+
+  async picture({ images }: Observation, key: string): Promise<Uint8Array | undefined> {
+    const camera = this.#slots.find(slot => slot?.key === key)
+    const image = camera && images[key]
+    return image && this.#decoder.decode(image, camera)
   }
 
   finish(actions: Float32Array, prepared: PreparedObservation): ActionChunk {

@@ -10,6 +10,8 @@ export interface ServiceMetadata {
   defaultSteps: number
   /** Names of the action's dimensions, with units where the embodiment has them. */
   joints: readonly string[]
+  /** The same of the numbers of the state, one part after the other. */
+  stateNames: readonly string[]
   /** Rows that real-time chunking in mode trained may be given; 0: the checkpoint was not trained for it. */
   trainedDelay: number
   /** Names the policy that acts: equal on every machine and backend. Null while the engine is loading. */

@@ -9,6 +9,7 @@ import { drawn } from '../families/pi0/sampling.js'
 import { GuardRefusal } from '../policy/guard/refusal.js'
 import type { RobotWatch } from '../policy/guard/robot-watch.js'
 import { modelIdentity } from '../policy/identity.js'
+import type { RgbImage } from '../policy/images/resize.js'
 import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -127,6 +128,7 @@ export class PolicyService {
       },
       defaultSteps: policy.defaultSteps,
       joints: policy.jointNames,
+      stateNames: policy.stateNames,
       trainedDelay: policy.model.trainedDelay,
       model: this.#engine?.model ?? null,
       runtime: this.#engine ? described(this.#engine.runtime) : null,
@@ -184,6 +186,14 @@ export class PolicyService {
       this.#watches.delete(session)
       throw this.held.hold(robot, error.finding)
     }
+  }
+
+  /** What the network sees of a camera, for people to look at; as `Policy.picture`. */
+  async picture(observation: Observation, camera: string): Promise<RgbImage | undefined> {
+    const { policy } = this.#parts
+    const side = policy.model.vision.imageSize
+    const pixels = await policy.picture(observation, camera)
+    return pixels && { pixels, width: side, height: side }
   }
 
   /** An episode of a session begins, and its robot may stand elsewhere. */

@@ -1,5 +1,5 @@
 import { type Embodiment, observationSpec } from '../../src/policy/embodiment.js'
-import { jointNames } from '../../src/policy/guard/joint-limits.js'
+import { jointNames, stateNames } from '../../src/policy/guard/joint-limits.js'
 import type { ServerConfig } from '../../src/server/standalone.js'
 import { startServer } from './server.js'
 
@@ -36,6 +36,9 @@ export async function serveEmbodiment(embodiment: Embodiment, config: Partial<Se
       spec,
       actionSize: embodiment.actionSize,
       jointNames: names,
+      stateNames: stateNames(embodiment),
+      // Of the fake model's size.
+      picture: async () => new Uint8Array(4 * 4 * 3).fill(90),
       state: ({ state }) => Float64Array.from(spec.state.flatMap(({ key }) => [...state[key]!])),
       async prepare({ state }) {
         return {

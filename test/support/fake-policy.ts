@@ -32,6 +32,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
     weightsPath: '/nowhere',
     actionSize: 2,
     jointNames: ['lift (m)', 'grip'],
+    stateNames: ['lift (m)', 'observation/state[1]'],
     defaultSteps: 2,
     metadata: { reset_pose: [0, 1] },
     prepared: 0,
@@ -46,6 +47,7 @@ export function fakePolicy(overrides: Partial<Policy> = {}): Policy & { prepared
       normaliser: new Normaliser({ mean: Float64Array.of(0, 0), std: Float64Array.of(1, 1) }, 'zscore'),
     }),
     pixels: () => 0,
+    picture: async () => undefined,
     async prepare(observation: Observation): Promise<PreparedObservation> {
       policy.prepared += 1
       const state = observation.state['observation/state']!

@@ -76,13 +76,14 @@ async function withObservation(
 ): Promise<Policy> {
   const policy = await loadPolicy(TABLETOP)
   const { name, spec, model, identity, weightsPath, actionSize, jointNames, defaultSteps } = policy
-  const { metadata, previousChunks } = policy
+  const { metadata, previousChunks, stateNames } = policy
   return {
     ...{ name, spec, model, identity, weightsPath, actionSize, jointNames, defaultSteps },
-    ...{ metadata, previousChunks },
+    ...{ metadata, previousChunks, stateNames },
     state: observation => policy.state(observation),
     watch: () => policy.watch(),
     pixels: observation => policy.pixels(observation),
+    picture: (observation, camera) => policy.picture(observation, camera),
     prepare: async observation => change(await policy.prepare(observation), policy),
     finish: (actions, prepared) => policy.finish(actions, prepared),
     close: () => policy.close(),

@@ -7,7 +7,7 @@ import type { NormStats } from '../norm-stats.js'
 import { requireFinite, watchBounds } from './action-bounds.js'
 import { type Bounds, boundsOf } from './bounds.js'
 import { Findings } from './findings.js'
-import { hasLimits, jointNames, watchJoints } from './joint-limits.js'
+import { hasLimits, jointNames, stateNames, watchJoints } from './joint-limits.js'
 import { type MovedJoint, movedJoints } from './moved-joints.js'
 import { RobotWatch } from './robot-watch.js'
 import { SeamWatch } from './seam-watch.js'
@@ -37,9 +37,7 @@ export class Guard {
     this.#names = jointNames(embodiment)
     const { joints = [] } = embodiment
     this.#moved = movedJoints(joints, this.#names, stats.state, stats.actions)
-    this.#stateNames = embodiment.state
-      .flatMap(({ key, size }) => Array.from({ length: size }, (_, i) => `${key}[${i}]`))
-      .map((place, i) => (joints[i]?.moves ? this.#names[i]! : place))
+    this.#stateNames = stateNames(embodiment)
     if (settings.mode !== 'report' && !this.#actions && !hasLimits(joints))
       throw new TurboPiError(
         'POLICY_INVALID',

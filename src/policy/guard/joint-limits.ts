@@ -11,6 +11,14 @@ export const jointNames = ({ joints, actionSize }: Pick<Embodiment, 'joints' | '
     return joint.unit === undefined ? joint.name : `${joint.name} (${joint.unit})`
   })
 
+/** What the numbers of the state are called: as the joint whose action moves the same number, else key and index. */
+export const stateNames = (embodiment: Pick<Embodiment, 'joints' | 'actionSize' | 'state'>): string[] => {
+  const names = jointNames(embodiment)
+  return embodiment.state
+    .flatMap(({ key, size }) => Array.from({ length: size }, (_, i) => `${key}[${i}]`))
+    .map((place, i) => (embodiment.joints?.[i]?.moves ? names[i]! : place))
+}
+
 /** Whether a joint has any limit, or only names. */
 export const hasLimits = (joints: JointLimits): boolean =>
   joints.some(({ name, unit, moves, ...limits }) => Object.values(limits).some(limit => limit !== undefined))
