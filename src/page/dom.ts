@@ -41,14 +41,7 @@ export function html<K extends keyof HTMLElementTagNameMap>(
 /** Names of joints, cameras and keys, which may be long: they break where their parts end. */
 export function nameOf(name: string): HTMLElement {
   const element = html('span', '', 'name')
-  for (const piece of name.split(/(?<=[._/])/)) element.append(piece, html('wbr'))
-  return element
-}
-
-/** A row of a description list. */
-export function row(term: string, description: string): HTMLElement {
-  const element = html('div')
-  element.append(html('dt', term), html('dd', description))
+  for (const piece of name.split(/(?<=[_/]|\.(?=\D))/)) element.append(piece, html('wbr'))
   return element
 }
 

@@ -1,7 +1,8 @@
+import type { Timed, Totals } from '../contract/page.js'
 import { every } from './link.js'
 import { get } from './server.js'
 
-/** What the server did in one interval, from two readings of /metrics. */
+/** What the server did in one interval, from two readings of its totals. */
 export interface Figures {
   answersPerSecond: number
   /** Mean milliseconds of an answer, of its network, and of its wait for the engine; NaN when nothing was answered. */
@@ -12,48 +13,34 @@ export interface Figures {
   waiting: number
 }
 
-type Reading = Map<string, number>
-
 const INTERVAL_MS = 1000
-
 /** Readings that are further apart say little of now. */
 const LONGEST_MS = 10_000
 
-/** Reads /metrics every second while the page is seen. */
+/** Reads the server's totals every second while the page is seen. */
 export function pollFigures(onFigures: (figures: Figures) => void): void {
-  let last: { at: number; reading: Reading } | undefined
+  let last: { at: number; totals: Totals } | undefined
   every(INTERVAL_MS, async () => {
-    const response = await get('metrics')
+    const response = await get('page/figures')
     if (!response?.ok) return true
-    const now = { at: performance.now(), reading: parse(await response.text()) }
-    if (last && now.at - last.at < LONGEST_MS)
-      onFigures(between(last.reading, now.reading, (now.at - last.at) / 1000))
+    const now = { at: performance.now(), totals: (await response.json()) as Totals }
+    // A server that was started anew counts from zero.
+    if (last && now.at - last.at < LONGEST_MS && now.totals.answers >= last.totals.answers)
+      onFigures(between(last.totals, now.totals, (now.at - last.at) / 1000))
     last = now
     return true
   })
 }
 
-function between(before: Reading, now: Reading, seconds: number): Figures {
-  const grown = (name: string) => Math.max(0, (now.get(name) ?? 0) - (before.get(name) ?? 0))
-  const mean = (histogram: string, labels = '') =>
-    (1000 * grown(`${histogram}_sum${labels}`)) / grown(`${histogram}_count${labels}`)
-  const stage = (name: string) => mean('turbo_pi_stage_seconds', `{stage="${name}"}`)
+function between(before: Totals, now: Totals, seconds: number): Figures {
+  const meanMs = (of: (totals: Totals) => Timed) =>
+    (1000 * (of(now).seconds - of(before).seconds)) / (of(now).count - of(before).count)
   return {
-    answersPerSecond: grown('turbo_pi_answers_total') / seconds,
-    answerMs: stage('total'),
-    engineMs: stage('vision') + stage('prefix') + stage('denoise'),
-    waitMs: mean('turbo_pi_queue_wait_seconds'),
+    answersPerSecond: (now.answers - before.answers) / seconds,
+    answerMs: meanMs(({ answered }) => answered),
+    engineMs: meanMs(({ engine }) => engine),
+    waitMs: meanMs(({ waited }) => waited),
     // Little's law: the time that jobs spent waiting, a second.
-    waiting: grown('turbo_pi_queue_wait_seconds_sum') / seconds,
+    waiting: (now.waited.seconds - before.waited.seconds) / seconds,
   }
-}
-
-/** Prometheus' text format: a name with its labels, a space, a number. */
-function parse(text: string): Reading {
-  const reading: Reading = new Map()
-  for (const line of text.split('\n')) {
-    const space = line.lastIndexOf(' ')
-    if (space > 0 && !line.startsWith('#')) reading.set(line.slice(0, space), Number(line.slice(space + 1)))
-  }
-  return reading
 }

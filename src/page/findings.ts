@@ -1,14 +1,9 @@
 import type { GuardFinding } from '../contract/guard.js'
+import type { FleetRobot } from '../contract/page.js'
 import { compact, html, milliseconds, part } from './dom.js'
-import { get, post } from './server.js'
+import { post } from './server.js'
 
-interface Hold {
-  robot: string
-  since: number
-  finding: GuardFinding
-}
-
-const inWords = ({ kind, joint, row, value, limit }: GuardFinding) =>
+export const inWords = ({ kind, joint, row, value, limit }: GuardFinding) =>
   `${kind.replaceAll('_', ' ')}: ${joint}${row === null ? '' : `, row ${row}`} is ${compact(value)}, limit ${compact(limit)}`
 
 /** Shows what the guards found in one answer, in the part `findings` of a card. */
@@ -19,23 +14,33 @@ export function showFindings(card: ParentNode, findings: readonly GuardFinding[]
 }
 
 /** Shows the robots that guards hold, each with a button that lets it go on. */
-export async function showHeld(list: HTMLElement): Promise<true> {
-  const response = await get('robots/held')
-  if (!response?.ok) return true
-  const held = (await response.json()) as Hold[]
-  list.replaceChildren(
-    ...held.map(({ robot, since, finding }) => {
-      const clear = html('button', 'Clear')
-      clear.setAttribute('aria-label', `Clear ${robot}`)
-      clear.addEventListener('click', () => {
-        clear.disabled = true
-        void post(`robots/${encodeURIComponent(robot)}/clear`)
-      })
-      const ago = milliseconds(Math.max(0, Date.now() - since))
-      const item = html('li', `${robot} is held for ${ago}. ${inWords(finding)} `)
-      item.append(clear)
-      return item
-    }),
-  )
-  return true
+export function showHeld(list: HTMLElement, robots: readonly FleetRobot[]): void {
+  const held = robots.flatMap(({ robot, held }) => (held ? [{ robot, ...held }] : []))
+  // Who is about to press a button keeps it.
+  const shown = Array.from(list.children, ({ id }) => id)
+  const ids = held.map(({ robot }) => `held-${robot}`)
+  if (shown.join() !== ids.join()) list.replaceChildren(...held.map(({ robot }) => heldItem(robot)))
+  for (const [at, { robot, since, finding }] of held.entries()) {
+    const ago = milliseconds(Math.max(0, Date.now() - since))
+    part(list.children[at]!, 'why', HTMLElement).textContent =
+      `${robot} is held for ${ago}. ${inWords(finding)} `
+  }
+}
+
+function heldItem(robot: string): HTMLElement {
+  const item = html('li')
+  item.id = `held-${robot}`
+  const why = html('span')
+  why.dataset['part'] = 'why'
+  const clear = html('button', 'Clear')
+  clear.type = 'button'
+  clear.setAttribute('aria-label', `Clear ${robot}`)
+  clear.addEventListener('click', () => {
+    clear.disabled = true
+    void post(`robots/${encodeURIComponent(robot)}/clear`).then(response => {
+      clear.disabled = response?.ok ?? false
+    })
+  })
+  item.append(why, clear)
+  return item
 }

@@ -1,17 +1,15 @@
 import type { Metadata } from '../contract/page.js'
 import { byId, milliseconds } from './dom.js'
 import { pollFigures } from './figures.js'
-import { showHeld } from './findings.js'
+import { watchFleet } from './fleet.js'
 import { askForKey } from './key-form.js'
-import { every, link } from './link.js'
+import { link } from './link.js'
+import { ObservationForm } from './observation-form.js'
 import { get } from './server.js'
 import { setPhase, showState } from './server-state.js'
 import { SessionsView } from './sessions.js'
 import { TabletopView } from './tabletop-view.js'
 import { TimeChart } from './time-chart.js'
-
-/** Between two looks at the robots that are held. */
-const HELD_MS = 2000
 
 link.onChange(showState)
 const metadata = await untilReady()
@@ -32,7 +30,8 @@ new SessionsView({
   secondary: tabletop !== undefined,
   isOwn: session => tabletop?.owns(session) ?? false,
 })
-every(HELD_MS, () => showHeld(byId('held-list', HTMLElement)))
+watchFleet()
+new ObservationForm(metadata)
 link.onChange(() => {
   if (link.state === 'locked') void askForKey()
   if (link.state === 'up') void lookAgain()

@@ -1,9 +1,8 @@
-import type { SeenSession, SeenSessions } from '../contract/page.js'
-import { ChunkPlot } from './chunk-plot.js'
-import { byId, compact, copyOf, html, milliseconds, part, row } from './dom.js'
-import { showFindings } from './findings.js'
+import type { SeenSessions } from '../contract/page.js'
+import { byId } from './dom.js'
 import { every } from './link.js'
 import { get } from './server.js'
+import { SessionCard } from './session-card.js'
 
 const INTERVAL_MS = 1000
 
@@ -44,12 +43,13 @@ export class SessionsView {
         this.#cards.set(seen.session, card)
         list.append(card.element)
       }
-      card.draw(seen)
+      card.draw(seen, byId('camera-check', HTMLInputElement).checked)
     }
     return watching
   }
 
   #explain(watching: boolean, count: number): void {
+    byId('camera-check-label', HTMLElement).hidden = count === 0
     byId('sessions', HTMLElement).hidden = this.#options.secondary && !watching
     const without = watching
       ? 'No other session has sent an observation yet.'
@@ -57,57 +57,4 @@ export class SessionsView {
     byId('sessions-text', HTMLElement).textContent =
       count === 0 ? without : 'The last observation of each session, and the chunk that answered it.'
   }
-}
-
-class SessionCard {
-  readonly element = copyOf('session-template')
-  readonly #plot: ChunkPlot
-  #count = 0
-
-  constructor(joints: readonly string[]) {
-    this.#plot = new ChunkPlot(part(this.element, 'chunk', HTMLElement), joints)
-  }
-
-  draw({
-    session,
-    count,
-    age_ms,
-    prompt,
-    state,
-    cameras,
-    actions,
-    server_timing,
-    findings,
-  }: SeenSession): void {
-    part(this.element, 'when', HTMLElement).textContent =
-      `observation ${count}, ${milliseconds(age_ms)} ago, answered in ${milliseconds(server_timing.total_ms)}`
-    if (count === this.#count) return
-    this.#count = count
-    part(this.element, 'title', HTMLElement).textContent = session
-    part(this.element, 'prompt', HTMLElement).textContent = prompt ?? ''
-    part(this.element, 'cameras', HTMLElement).replaceChildren(
-      ...cameras.map(camera => {
-        const image = new Image()
-        image.alt = `Camera ${camera}`
-        void load(image, `page/sessions/${encodeURIComponent(session)}/${encodeURIComponent(camera)}`)
-        const figure = html('figure')
-        figure.append(image, html('figcaption', camera))
-        return figure
-      }),
-    )
-    part(this.element, 'state', HTMLElement).replaceChildren(
-      ...Object.entries(state).map(([key, values]) => row(key, values.map(compact).join('  '))),
-    )
-    showFindings(this.element, findings)
-    this.#plot.draw(actions)
-  }
-}
-
-/** Fetched rather than linked: a failed one leaves the picture before it. */
-async function load(image: HTMLImageElement, path: string): Promise<void> {
-  const response = await get(path)
-  if (!response?.ok) return
-  const url = URL.createObjectURL(await response.blob())
-  image.addEventListener('load', () => URL.revokeObjectURL(url), { once: true })
-  image.src = url
 }

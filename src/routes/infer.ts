@@ -94,7 +94,7 @@ export function inferRoute(
           finished?.()
           peer.work -= 1
         })
-      robot?.answered(served.name, performance.now() - arrived)
+      robot?.answered(served.name, performance.now() - arrived, answer)
       if (wire === 'json') return jsonReply(answer)
       return reply.type(MSGPACK).send(encodeMsgpack(msgpackReply(answer)))
     },

@@ -1,9 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { InferenceAnswer } from '../contract/answer.js'
 import { shown } from '../contract/limits.js'
+import { problemOf } from '../contract/problem.js'
 import type { SkipReason } from '../contract/stream-messages.js'
 import { TurboPiError } from '../errors.js'
+import { RobotFigures } from './robot-figures.js'
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
@@ -42,18 +45,20 @@ export function robotNames(app: FastifyInstance, robots: Robots, policy: string)
     request.robot = robots.of(request)
     if (request.ws && request.robot) robots.admit(request.robot)
   })
-  app.addHook('onError', async ({ robot }) => robot?.failed(policy))
+  app.addHook('onError', async ({ robot }, _reply, error) => robot?.failed(policy, problemOf(error).code))
 }
 
 /** A robot that has named itself. `policy`: the name under which what it asked is served. */
 export interface Robot {
   readonly name: string
-  answered(policy: string, ageMs: number): void
+  answered(policy: string, ageMs: number, answer: Pick<InferenceAnswer, 'late' | 'guard'>): void
   skipped(policy: string, reason: SkipReason): void
-  failed(policy: string): void
+  /** `code`: of the error. */
+  failed(policy: string, code: string): void
 }
 
 interface Known extends Robot {
+  readonly figures: RobotFigures
   connections: number
   seenAt: number
 }
@@ -136,6 +141,11 @@ export class Robots {
     return known
   }
 
+  /** All that are remembered. */
+  known(): Iterable<Readonly<Pick<Known, 'name' | 'connections' | 'figures'>>> {
+    return this.#known.values()
+  }
+
   /** Throws ROBOT_INVALID for what is no name. */
   checked(name: unknown): string {
     if (typeof name !== 'string' || !NAME.test(name))
@@ -177,18 +187,27 @@ export class Robots {
         'TOO_MANY_ROBOTS',
         `This server knows ${maxRobots} robots already (--max-robots); ${name} would be one more.`,
       )
+    const figures = new RobotFigures()
     const robot: Known = {
       name,
+      figures,
       connections: 0,
       seenAt: performance.now(),
-      answered: (policy, ageMs) => {
+      answered: (policy, ageMs, answer) => {
         const labels = this.#labels(name, policy)
         this.#answers.inc(labels)
         this.#age.set(labels, ageMs / 1000)
         this.#ages.observe({ policy }, ageMs / 1000)
+        figures.answered(policy, ageMs, answer)
       },
-      skipped: (policy, reason) => this.#skipped.inc({ ...this.#labels(name, policy), reason }),
-      failed: policy => this.#errors.inc(this.#labels(name, policy)),
+      skipped: (policy, reason) => {
+        this.#skipped.inc({ ...this.#labels(name, policy), reason })
+        figures.skipped(policy, reason)
+      },
+      failed: (policy, code) => {
+        this.#errors.inc(this.#labels(name, policy))
+        figures.failed(policy, code)
+      },
     }
     this.#known.set(name, robot)
     return robot

@@ -124,7 +124,7 @@ export async function createServer(
     healthRoute(routes)
     policiesRoutes(routes, policies, { bodyLimit, memory }, { swap, basePath })
     metricsRoute(routes, policies, sockets.robots, refusals)
-    pageRoutes(routes, policies, config)
+    pageRoutes(routes, policies, sockets.robots, config)
   })
   return app
 }

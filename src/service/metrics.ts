@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Timed, Totals } from '../contract/page.js'
 import { TurboPiError } from '../errors.js'
 import { GuardRefusal } from '../policy/guard/refusal.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
@@ -115,12 +116,23 @@ export class Metrics implements ServiceListener {
     registers: [this.registry],
   })
 
+  /** What the page reads every second: far cheaper than all of the registry. */
+  readonly totals: Totals = {
+    answers: 0,
+    answered: { count: 0, seconds: 0 },
+    engine: { count: 0, seconds: 0 },
+    waited: { count: 0, seconds: 0 },
+  }
+
   /** What the dispatcher reports to. */
   readonly runtime: RuntimeObserver = {
     depth: waiting => this.#depth.set(waiting),
     batch: waitMs => {
       this.#batch.observe(waitMs.length)
-      for (const ms of waitMs) this.#wait.observe(ms / 1000)
+      for (const ms of waitMs) {
+        this.#wait.observe(ms / 1000)
+        add(this.totals.waited, ms)
+      }
     },
     images: (encoded, reused) => {
       if (encoded > 0) this.#images.inc({ from: 'encoder' }, encoded)
@@ -152,12 +164,15 @@ export class Metrics implements ServiceListener {
     if (guard.findings.length > 0)
       for (const kind of new Set(guard.findings.map(finding => finding.kind))) this.#findings.inc({ kind })
     this.#stage.total.observe(timing.totalMs / 1000)
+    this.totals.answers += 1
+    add(this.totals.answered, timing.totalMs)
     // The other stages ran once for all who share the answer.
     if (coalesced) return
     this.#stage.decode.observe(timing.decodeMs / 1000)
     this.#stage.vision.observe(timing.visionMs / 1000)
     this.#stage.prefix.observe(timing.prefixMs / 1000)
     this.#stage.denoise.observe(timing.denoiseMs / 1000)
+    add(this.totals.engine, timing.visionMs + timing.prefixMs + timing.denoiseMs)
   }
 
   failed({ error }: Failed): void {
@@ -195,4 +210,9 @@ export class Metrics implements ServiceListener {
   #counter(name: string, help: string): Counter {
     return new Counter({ name: `turbo_pi_${name}`, help, registers: [this.registry] })
   }
+}
+
+function add(timed: Timed, ms: number): void {
+  timed.count += 1
+  timed.seconds += ms / 1000
 }

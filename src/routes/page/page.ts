@@ -6,8 +6,11 @@ import type { Config } from '../../config.js'
 import type { SeenSessions } from '../../contract/page.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served } from '../../service/served.js'
+import type { Robots } from '../robots.js'
 import { upgradeRequired } from '../sockets/upgrade.js'
+import { fleetOf } from './fleet.js'
 import { SessionWatch } from './session-watch.js'
+import { totalsOf } from './totals.js'
 
 /** What `npm run build` wrote; the same folder seen from src/routes and from dist/routes. */
 const BUILT = new URL('../../../dist/', import.meta.url)
@@ -40,6 +43,7 @@ export async function homePage(request: FastifyRequest, reply: FastifyReply): Pr
 export function pageRoutes(
   app: FastifyInstance,
   policies: readonly Served[],
+  robots: Robots,
   { watchSessions }: Partial<Pick<Config, 'watchSessions'>>,
 ): void {
   const watches = watchSessions ? policies.map(served => new SessionWatch(served, policies.length > 1)) : []
@@ -58,6 +62,14 @@ export function pageRoutes(
     },
   )
 
+  app.get('/page/figures', { schema: { hide: true } }, async (_request, reply) =>
+    guarded(reply).send(totalsOf(policies)),
+  )
+
+  app.get('/page/fleet', { schema: { hide: true } }, async (_request, reply) =>
+    guarded(reply).send(fleetOf(robots, policies)),
+  )
+
   app.get('/page/sessions', { schema: { hide: true } }, async (_request, reply) =>
     guarded(reply).send({
       watching: watches.length > 0,
@@ -65,16 +77,17 @@ export function pageRoutes(
     } satisfies SeenSessions),
   )
 
-  app.get<{ Params: { session: string; camera: string } }>(
-    '/page/sessions/:session/:camera',
-    { schema: { hide: true } },
-    async (request, reply) => {
-      const { session, camera } = request.params
-      const image = await watches.find(watch => watch.has(session))?.image(session, camera)
-      if (!image) throw notFound(request)
-      return guarded(reply).type(image.type).send(image.bytes)
-    },
-  )
+  for (const view of ['sent', 'seen'] as const)
+    app.get<{ Params: { session: string; camera: string } }>(
+      `/page/sessions/:session/:camera/${view}`,
+      { schema: { hide: true } },
+      async (request, reply) => {
+        const { session, camera } = request.params
+        const image = await watches.find(watch => watch.has(session))?.image(session, camera, view)
+        if (!image) throw notFound(request)
+        return guarded(reply).type(image.type).send(image.bytes)
+      },
+    )
 }
 
 async function built(file: string): Promise<Buffer> {

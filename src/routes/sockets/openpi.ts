@@ -139,7 +139,7 @@ class OpenpiSession {
       }),
     )
     const end = performance.now()
-    this.connection.robot?.answered(this.served.name, end - start)
+    this.connection.robot?.answered(this.served.name, end - start, answer)
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end
   }
@@ -164,7 +164,7 @@ class OpenpiSession {
     if (this.connection.gone.aborted) return
     const problem = problemOf(error)
     const { title, code, status, detail } = problem
-    this.connection.robot?.failed(this.served.name)
+    this.connection.robot?.failed(this.served.name, code)
     if (!this.#asked) this.served.metrics.refused(code)
     if (status >= 500) this.log.failed(error)
     else this.log.refused(problem)

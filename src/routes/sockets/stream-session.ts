@@ -216,7 +216,7 @@ export class StreamSession {
             obs_age_ms: age + performance.now() - arrived,
             valid_until: validUntil,
           }
-          this.#connection.robot?.answered(this.#served.name, envelope.obs_age_ms)
+          this.#connection.robot?.answered(this.#served.name, envelope.obs_age_ms, answer)
           if (serving === this.#serving) this.#recent.keep(envelope.chunk_id, answer.served)
           this.#connection.send(encodeActions(envelope, answer, this.#wire))
         })
@@ -290,7 +290,7 @@ export class StreamSession {
   #fail(seq: number | null, error: unknown): void {
     const problem = problemOf(error)
     const { robot, key, session } = this.#connection
-    robot?.failed(this.#served.name)
+    robot?.failed(this.#served.name, problem.code)
     if (problem.status >= 500) this.#log.error({ err: error, session, robot: robot?.name }, problem.title)
     else this.#settings.refusals.log(this.#log, problem, { robot, key, session, seq })
     this.#send({ type: 'error', seq, ...this.#greeting.stamp, error: problem })
