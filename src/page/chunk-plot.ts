@@ -32,7 +32,7 @@ const WIDTH = 100
 const HEIGHT = 40
 const MARGIN = 4
 /** Characters of a name that has no room beside its value. */
-const LONG_NAME = 8
+const LONG_NAME = 7
 /** What moves less than this is shown as standing still. */
 const SMALLEST_RANGE = 0.01
 
