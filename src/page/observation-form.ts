@@ -8,6 +8,9 @@ import { post, problemOf } from './server.js'
 /** Side and brightness of the picture that stands for a required camera without a file. */
 const GREY = { side: 224, level: 128 }
 
+/** Milliseconds that an answer may take: a large policy on a CPU needs many seconds. */
+const PATIENCE_MS = 300_000
+
 type Camera = Metadata['observation']['cameras'][number]
 
 interface Answer {
@@ -54,7 +57,7 @@ export class ObservationForm {
     said.textContent = 'Sent …'
     const robot = byId('observation-robot', HTMLInputElement).value
     const query = robot === '' ? '' : `?robot=${encodeURIComponent(robot)}`
-    const response = await post(`infer${query}`, await this.#body())
+    const response = await post(`infer${query}`, await this.#body(), PATIENCE_MS)
     button.disabled = false
     if (!response?.ok) {
       said.className = 'bad'

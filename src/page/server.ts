@@ -8,19 +8,30 @@ const PATIENCE_MS = 15_000
 export const get = (path: string): Promise<Response | undefined> => ask(path)
 
 /** POST, without a body or with a JSON one. */
-export const post = (path: string, body?: unknown): Promise<Response | undefined> =>
-  ask(path, {
-    method: 'POST',
-    ...(body !== undefined && {
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    }),
-  })
-
-async function ask(path: string, options: RequestInit = {}): Promise<Response | undefined> {
-  const response = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(
-    () => undefined,
+export const post = (
+  path: string,
+  body?: unknown,
+  patienceMs: number = PATIENCE_MS,
+): Promise<Response | undefined> =>
+  ask(
+    path,
+    {
+      method: 'POST',
+      ...(body !== undefined && {
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      }),
+    },
+    patienceMs,
   )
+
+async function ask(
+  path: string,
+  options: RequestInit = {},
+  patienceMs: number = PATIENCE_MS,
+): Promise<Response | undefined> {
+  const signal = AbortSignal.timeout(patienceMs)
+  const response = await fetch(path, { ...options, signal }).catch(() => undefined)
   link.replied(response)
   return response
 }
