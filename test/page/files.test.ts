@@ -64,8 +64,8 @@ t.test('with an API key the page opens, and asks for it before anything else', a
   const { url } = await startServer({ config: { apiKey: 'sesame' }, runtime: { milliseconds: 1 } })
   t.equal((await fetch(url, HTML)).status, 200)
   t.equal((await fetch(`${url}/page/page/main.js`)).status, 200)
-  t.equal((await fetch(`${url}/page/sessions`)).status, 401)
-  t.equal((await fetch(`${url}/page/sessions/a/b`)).status, 401)
+  for (const path of ['figures', 'fleet', 'sessions', 'sessions/a/b/sent', 'sessions/a/b/seen'])
+    t.equal((await fetch(`${url}/page/${path}`)).status, 401, path)
   const asking = (key: string) =>
     new TestSocket(`${url}/stream`, [
       'turbo-pi.v1+json',
