@@ -95,7 +95,7 @@ t.test('the figures of the page cover all policies', async t => {
   }
 })
 
-t.test('the page shows the fleet', { skip, timeout: 100_000 }, async t => {
+t.test('the page shows the fleet', { skip }, async t => {
   const visit = await startBrowser(t)
   const { url, infer } = await serveEmbodiment(EMBODIMENTS.aloha)
   await visit(t, url, {}, async page => {

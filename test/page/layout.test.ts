@@ -46,34 +46,30 @@ const TOO_SMALL = `[...document.querySelectorAll('button, select, summary, a, in
   .filter(({ box }) => box.width < 44 || box.height < 44)
   .map(({ element, box }) => (element.id || element.textContent) + ' ' + box.width + ' × ' + box.height)`
 
-t.test(
-  'names of any length stand beside each other, on a phone as on a desk',
-  { skip, timeout: 100_000 },
-  async t => {
-    const visit = await startBrowser(t)
-    for (const embodiment of [EMBODIMENTS.droid, EMBODIMENTS.aloha, LONG_NAMES])
-      await t.test(embodiment.name, async t => {
-        const { url, infer } = await serveEmbodiment(embodiment, { watchSessions: true })
-        t.equal((await infer()).status, 200)
-        t.equal((await infer('kitchen-cell-07.left-manipulator.floor-2.building-north.a')).status, 200)
-        for (const { phone, ...viewport } of SIZES)
-          await visit(t, url, { viewport, isMobile: phone, hasTouch: phone }, async page => {
-            await page.goto(url)
-            await page
-              .locator('.session .chunk figure')
-              .nth(2 * embodiment.actionSize - 1)
-              .waitFor()
-            await page.evaluate(
-              'for (const details of document.querySelectorAll("details")) details.open = true',
-            )
-            t.equal(
-              await page.evaluate('document.documentElement.scrollWidth'),
-              viewport.width,
-              `${viewport.width}: no sideways scrolling`,
-            )
-            t.same(await page.evaluate(OVERLAPS), [], `${viewport.width}: no text over another`)
-            if (phone) t.same(await page.evaluate(TOO_SMALL), [], `${viewport.width}: all can be touched`)
-          })
-      })
-  },
-)
+t.test('names of any length stand beside each other, on a phone as on a desk', { skip }, async t => {
+  const visit = await startBrowser(t)
+  for (const embodiment of [EMBODIMENTS.droid, EMBODIMENTS.aloha, LONG_NAMES])
+    await t.test(embodiment.name, async t => {
+      const { url, infer } = await serveEmbodiment(embodiment, { watchSessions: true })
+      t.equal((await infer()).status, 200)
+      t.equal((await infer('kitchen-cell-07.left-manipulator.floor-2.building-north.a')).status, 200)
+      for (const { phone, ...viewport } of SIZES)
+        await visit(t, url, { viewport, isMobile: phone, hasTouch: phone }, async page => {
+          await page.goto(url)
+          await page
+            .locator('.session .chunk figure')
+            .nth(2 * embodiment.actionSize - 1)
+            .waitFor()
+          await page.evaluate(
+            'for (const details of document.querySelectorAll("details")) details.open = true',
+          )
+          t.equal(
+            await page.evaluate('document.documentElement.scrollWidth'),
+            viewport.width,
+            `${viewport.width}: no sideways scrolling`,
+          )
+          t.same(await page.evaluate(OVERLAPS), [], `${viewport.width}: no text over another`)
+          if (phone) t.same(await page.evaluate(TOO_SMALL), [], `${viewport.width}: all can be touched`)
+        })
+    })
+})

@@ -9,7 +9,7 @@ import { stopServers } from '../support/server.js'
 const skip = withoutBrowser
 t.teardown(stopServers)
 
-t.test('an observation is put together and sent by hand', { skip, timeout: 100_000 }, async t => {
+t.test('an observation is put together and sent by hand', { skip }, async t => {
   const visit = await startBrowser(t)
   const server = await servePolicy(repositoryPath('policies/tiny-libero'), { watchSessions: true })
   t.teardown(() => server.close())
@@ -50,7 +50,7 @@ t.test('an observation is put together and sent by hand', { skip, timeout: 100_0
   })
 })
 
-t.test('all of it works with a key and behind a base path', { skip, timeout: 100_000 }, async t => {
+t.test('all of it works with a key and behind a base path', { skip }, async t => {
   const visit = await startBrowser(t)
   const config = { apiKey: 'secret', basePath: '/cell/arm-1', watchSessions: true }
   const { url } = await serveEmbodiment(EMBODIMENTS.droid, config)

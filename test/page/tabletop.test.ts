@@ -7,7 +7,7 @@ import { repositoryPath, servePolicy } from '../support/served-policy.js'
 
 const skip = withoutBrowser
 
-t.test('the tabletop in a browser', { skip, timeout: 100_000 }, async t => {
+t.test('the tabletop in a browser', { skip }, async t => {
   const visit = await startBrowser(t)
   const tabletop = await servePolicy(repositoryPath('policies/tabletop'))
   t.teardown(tabletop.close)

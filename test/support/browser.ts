@@ -45,6 +45,8 @@ export async function startBrowser(t: Test): Promise<VisitPage> {
   t.teardown(() => browser.close())
   return async (t, url, { expected, ...options }, act) => {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options })
+    // Where a browser has a processor with others, it is slow.
+    context.setDefaultTimeout(180_000)
     const page = await context.newPage()
     const complaints: string[] = []
     const strangers: string[] = []
