@@ -1,58 +1,80 @@
 #!/usr/bin/env -S node --v8-pool-size=1
+import { readFileSync } from 'node:fs'
+import { wrapped } from './commands/kit/help.js'
+import { Interrupted } from './commands/kit/interruption.js'
+import { COMMANDS, loadCommand } from './commands/table.js'
 import { reasonOf, TurboPiError } from './errors.js'
+import { byGroup } from './settings/kinds.js'
+import { didYouMean, ended } from './settings/suggestion.js'
 
-interface Command {
-  /** Text of `turbo-pi COMMAND --help`. */
-  help: string
-  /** Resolves with the exit code. */
-  run(argv: string[]): Promise<number>
+/** Of every command; docs/reference/cli.md explains them. */
+const EXIT = { done: 0, failed: 1, usage: 2 } as const
+
+const isHelp = (word: string | undefined) => word === '--help' || word === '-h'
+
+function overview(): string {
+  const groups = byGroup(COMMANDS, ({ group }) => group)
+  const lists = [...groups].map(([group, commands]) =>
+    [`${group}:`, ...commands.map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)].join('\n'),
+  )
+  return [
+    'turbo-pi COMMAND [options]',
+    ...lists,
+    wrapped(
+      'turbo-pi help COMMAND tells its options; turbo-pi --version, the version. Exit codes: 0 done, 1 failed, 2 not understood.',
+      process.stdout.columns ?? 120,
+    ),
+  ].join('\n\n')
 }
 
-const COMMANDS: Record<string, [summary: string, load: () => Promise<Command>]> = {
-  serve: ['serve a policy over HTTP and WebSocket', () => import('./commands/serve.js')],
-  doctor: ['check a policy directory', () => import('./commands/doctor.js')],
-  init: ['write the policy.json of a checkpoint', () => import('./commands/init/init.js')],
-  pull: ['download a checkpoint or the tokenizer', () => import('./commands/pull/pull.js')],
-  verify: ['compare a runtime with reference data', () => import('./commands/verify/verify.js')],
-  eval: ['let a policy act on the simulated tabletop', () => import('./commands/eval/eval.js')],
-  link: ['measure the way to a server', () => import('./commands/link.js')],
-  motion: ['compare how chunks are executed under delay', () => import('./commands/motion/motion.js')],
-  export: ['write the ONNX graphs and weights of a checkpoint', () => import('./commands/export.js')],
-  build: ['build the TensorRT engines of a policy and check them', () => import('./commands/build.js')],
-  clear: ['let a robot go on that a guard has stopped', () => import('./commands/clear.js')],
-  swap: ['put another policy in the place of one that is served', () => import('./commands/swap.js')],
-  cache: ['list or prune lowered models and engines', () => import('./commands/cache.js')],
-  bench: ['time every stage of the served policy', () => import('./commands/bench/bench.js')],
+async function help(names: readonly string[]): Promise<number> {
+  const [name, ...more] = names
+  if (name === undefined) console.log(overview())
+  else if (more.length > 0) return misunderstood(`help takes one command, got ${names.join(' ')}.`)
+  else if (!Object.hasOwn(COMMANDS, name)) return unknownCommand(name)
+  else console.log((await loadCommand(name)).help(process.stdout.columns))
+  return EXIT.done
 }
 
-const usage = () =>
-  `turbo-pi COMMAND [options]\n\n${Object.entries(COMMANDS)
-    .map(([name, [summary]]) => `  ${name.padEnd(10)} ${summary}`)
-    .join('\n')}\n\nturbo-pi COMMAND --help tells its options.`
+function misunderstood(sentence: string): number {
+  console.error(`turbo-pi: ${sentence} See turbo-pi help.`)
+  return EXIT.usage
+}
 
-async function main([name, ...argv]: string[]): Promise<number> {
-  if (name === undefined || name === '--help' || name === '-h') {
-    console.log(usage())
-    return name === undefined ? 2 : 0
+function unknownCommand(name: string): number {
+  const suggestion = didYouMean(name, [...Object.keys(COMMANDS), 'help'])
+  return misunderstood(ended(`there is no command ${JSON.stringify(name)}${suggestion}`))
+}
+
+async function main([name, ...argv]: readonly string[]): Promise<number> {
+  if (name === undefined) {
+    console.error(overview())
+    return EXIT.usage
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (!command) {
-    console.error(`turbo-pi: there is no command ${JSON.stringify(name)}.\n\n${usage()}`)
-    return 2
+  if (isHelp(name) || name === 'help') return help(name === 'help' ? argv.filter(word => !isHelp(word)) : [])
+  if (name === '--version') {
+    console.log(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version)
+    return EXIT.done
   }
-  const { help, run } = await command[1]()
-  if (argv.includes('--help') || argv.includes('-h')) {
-    console.log(help)
-    return 0
-  }
-  return run(argv)
+  if (!Object.hasOwn(COMMANDS, name)) return unknownCommand(name)
+  const end = argv.indexOf('--')
+  if ((end < 0 ? argv : argv.slice(0, end)).some(isHelp)) return help([name])
+  const { requireKnownSettings } = await import('./config.js')
+  requireKnownSettings(process.env)
+  return (await loadCommand(name)).run(argv)
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof Interrupted) return error.exitCode
+  return error instanceof TurboPiError && error.code === 'CONFIG_INVALID' ? EXIT.usage : EXIT.failed
 }
 
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
-  if (error instanceof TurboPiError)
+  if (error instanceof Interrupted) console.error(`turbo-pi: ${error.message}.`)
+  else if (error instanceof TurboPiError)
     console.error(`turbo-pi: ${error.title} (${error.code}).\n${error.message}`)
   else console.error(error instanceof Error ? (error.stack ?? error.message) : reasonOf(error))
-  process.exitCode = 1
+  process.exitCode = exitCodeOf(error)
 }

@@ -38,6 +38,8 @@ export const ERRORS = {
   DEADLINE_EXCEEDED: { status: 504, title: 'The deadline passed before an answer was ready' },
 
   CONFIG_INVALID: { status: 500, title: 'A setting is not valid' },
+  LISTEN_FAILED: { status: 500, title: 'The address cannot be listened on' },
+  SERVER_UNREACHABLE: { status: 500, title: 'No server answers' },
   POLICY_INVALID: { status: 500, title: 'The policy directory is not valid' },
   CHECKPOINT_INVALID: { status: 500, title: 'The checkpoint is not valid' },
   NORM_STATS_INVALID: { status: 500, title: 'The normalisation statistics are not valid' },

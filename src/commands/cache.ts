@@ -1,62 +1,54 @@
 import { existsSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { reasonOf, TurboPiError } from '../errors.js'
 import { readModel } from '../families/lowered-model.js'
+import { usage } from '../settings/arguments.js'
+import { ENGINE_SETTINGS } from '../settings/engine.js'
+import { CONFIG_FILE } from '../settings/general.js'
+import { flag, text, type Values } from '../settings/kinds.js'
 import { cacheDirectory } from '../storage/cache.js'
 import { type CacheEntry, listEntries, removeEntry } from '../storage/entries.js'
+import { type Call, command as define, refuse } from './kit/command.js'
 
-export const help = `turbo-pi cache ls [--json]
-turbo-pi cache prune --unused-for AGE | --max-size SIZE | --all [--dry-run]
+const OPTIONS = {
+  json: flag({ meaning: 'ls: print the list as JSON' }),
+  unusedFor: text({ takes: 'AGE', meaning: 'prune: remove what was not loaded for so long: 12h, 30d' }),
+  maxSize: text({
+    takes: 'SIZE',
+    meaning: 'prune: remove the least recently loaded until the rest takes no more: 500MB, 20GB',
+  }),
+  all: flag({ meaning: 'prune: remove everything' }),
+  dryRun: flag({ meaning: 'prune: only say what would be removed' }),
+}
 
+export const command = define(
+  {
+    name: 'cache',
+    forms: ['ls [--json]', 'prune --unused-for AGE | --max-size SIZE | --all [--dry-run]'],
+    about: `
 Lists what the cache holds (lowered models, TensorRT engines, random weights), or removes of it what is not needed. What a
-running process uses is never removed. A model that is missed is lowered again when it is served.
+running process uses is never removed. A model that is missed is lowered again when it is served.`,
+    positionals: { least: 1, most: 1, what: 'ls or prune', offers: ['ls', 'prune'] },
+    options: OPTIONS,
+    settings: { cacheDir: ENGINE_SETTINGS.cacheDir, ...CONFIG_FILE },
+  },
+  manage,
+)
 
-  --cache-dir DIR     the cache; $TURBO_PI_CACHE, else ~/.cache/turbo-pi, when absent
-  --json              print the list as JSON
-  --unused-for AGE    remove what was not loaded for so long: 12h, 30d
-  --max-size SIZE     remove the least recently loaded until the rest takes no more: 500MB, 20GB
-  --all               remove everything
-  --dry-run           only say what would be removed`
-
-/** `turbo-pi cache`: the exit code. */
-export async function run(argv: string[]): Promise<number> {
-  const { values, positionals } = parse(argv)
-  const cache = values['cache-dir'] ?? cacheDirectory()
+async function manage({ own, config, positionals, given }: Call<typeof OPTIONS>): Promise<number> {
+  const cache = config.cacheDir ?? cacheDirectory()
+  const [action] = positionals
+  if (action !== 'ls' && action !== 'prune')
+    throw usage('cache', `cache takes ls or prune, got ${JSON.stringify(action)}.`)
+  refuse('cache', action, given, action === 'ls' ? PRUNING : ['json'])
   if (existsSync(cache) && !statSync(cache).isDirectory())
-    throw usage(`--cache-dir ${cache} is a file; expected a folder.`)
+    throw usage('cache', `--cache-dir ${cache} is a file; expected a folder.`)
   const entries = listEntries(cache)
-  switch (positionals.join(' ')) {
-    case 'ls':
-      console.log(values.json ? JSON.stringify(entries.map(described), null, 2) : table(cache, entries))
-      return 0
-    case 'prune':
-      return prune(cache, entries, chosen(entries, values), values['dry-run'])
-    default:
-      throw usage(`cache takes ls or prune, got ${JSON.stringify(positionals.join(' '))}.\n\n${help}`)
-  }
+  if (action === 'prune') return prune(cache, entries, chosen(entries, own), own.dryRun)
+  console.log(own.json ? JSON.stringify(entries.map(described), null, 2) : table(cache, entries))
+  return 0
 }
 
-const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', detail)
-
-function parse(argv: string[]) {
-  try {
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        'cache-dir': { type: 'string' },
-        json: { type: 'boolean', default: false },
-        'unused-for': { type: 'string' },
-        'max-size': { type: 'string' },
-        all: { type: 'boolean', default: false },
-        'dry-run': { type: 'boolean', default: false },
-      },
-    })
-  } catch (error) {
-    throw usage(`${reasonOf(error)}\n\n${help}`)
-  }
-}
+const PRUNING = ['unusedFor', 'maxSize', 'all', 'dryRun'] as const
 
 const HOUR_MS = 3_600_000
 const AGES = { h: HOUR_MS, d: 24 * HOUR_MS }
@@ -67,14 +59,19 @@ function quantity(flag: string, text: string, units: Readonly<Record<string, num
   const [, number, unit] = /^(\d+(?:\.\d+)?)([A-Za-z]+)$/.exec(text) ?? []
   const factor = unit === undefined ? undefined : units[unit]
   if (factor !== undefined) return Number(number) * factor
-  throw usage(`--${flag} takes a number and one of ${Object.keys(units).join(', ')}, got ${text}.`)
+  throw usage('cache', `--${flag} takes a number and one of ${Object.keys(units).join(', ')}, got ${text}.`)
 }
 
 /** The entries to remove, whether they are in use or not. */
-function chosen(entries: readonly CacheEntry[], values: ReturnType<typeof parse>['values']): CacheEntry[] {
-  const { 'unused-for': age, 'max-size': size, all } = values
+function chosen(
+  entries: readonly CacheEntry[],
+  { unusedFor: age, maxSize: size, all }: Values<typeof OPTIONS>,
+): CacheEntry[] {
   if (!all && age === undefined && size === undefined)
-    throw usage('cache prune takes --unused-for AGE, --max-size SIZE or --all: what is to be removed.')
+    throw usage(
+      'cache',
+      'cache prune takes --unused-for AGE, --max-size SIZE or --all: what is to be removed.',
+    )
   const oldest = age === undefined ? Number.NEGATIVE_INFINITY : Date.now() - quantity('unused-for', age, AGES)
   const limit = size === undefined ? Number.POSITIVE_INFINITY : quantity('max-size', size, SIZES)
   let left = entries.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { type Config, flagOf, loadConfig } from '../config.js'
-import { reasonOf, TurboPiError } from '../errors.js'
+import type { Config } from '../config.js'
+import { reasonOf } from '../errors.js'
 import {
   exportModel,
   type GraphName,
@@ -13,42 +13,54 @@ import { shapeAt, sizeRanges } from '../families/pi0/sizes.js'
 import { ARITHMETICS, PRECISIONS } from '../onnx/arithmetic.js'
 import { OPSET } from '../onnx/encode.js'
 import { presetOf } from '../policy/loading/presets.js'
+import { usage as usageOf } from '../settings/arguments.js'
+import { ENGINE_SETTINGS } from '../settings/engine.js'
+import { CONFIG_FILE } from '../settings/general.js'
+import { directory, flag } from '../settings/kinds.js'
+import { POLICY_SETTINGS } from '../settings/policy.js'
 import { makeDirectory } from '../storage/make-directory.js'
 import { bytesProgress } from './kit/bytes-progress.js'
+import { type Call, command as define } from './kit/command.js'
 import { configuredPolicy } from './kit/configured-policy.js'
 import { givenModel } from './kit/given-model.js'
-import { flag, takeOptions, text } from './kit/options.js'
 
-export const help = `turbo-pi export --output DIR [options]
+const OPTIONS = {
+  output: directory({ meaning: 'where to write; made when it is not there' }),
+  model: directory({
+    meaning:
+      'instead of a policy: a checkpoint directory with model.safetensors and config.json, or a JAX one; --config NAME says its horizon where no config.json does',
+  }),
+  force: flag({ meaning: 'write into a directory that is not empty' }),
+}
 
+export const command = define(
+  {
+    name: 'export',
+    forms: ['--output DIR [options]'],
+    about: `
 Writes a checkpoint as ONNX graphs (vision, prefix, denoise, modulation) and one weights file, and prints for each graph
-the trtexec line that builds it.
-
-  --output DIR        where to write; made when it is not there
-  --policy DIR        policy directory; the bundled one when absent. Takes --config and the like as serve does
-  --model DIR         instead of a policy: a checkpoint directory with model.safetensors and config.json, or a JAX one;
-                      --config NAME says its horizon where no config.json does
-  --adapter DIR       PEFT adapter (LoRA) to merge into the weights
-  --precision NAME    bf16 (default), fp16 or fp32: type of the matrix products
-  --max-batch N       rows that the printed shapes allow [8]
-  --force             write into a directory that is not empty`
+the trtexec line that builds it. --precision auto is bf16 here; --max-batch is the rows that the printed shapes allow.`,
+    options: OPTIONS,
+    settings: {
+      ...POLICY_SETTINGS,
+      precision: ENGINE_SETTINGS.precision,
+      maxBatch: ENGINE_SETTINGS.maxBatch,
+      cacheDir: ENGINE_SETTINGS.cacheDir,
+      ...CONFIG_FILE,
+    },
+  },
+  write,
+)
 
 /** Those of standard operators: products of integers are ONNX Runtime's own. */
 const EXPORTED = PRECISIONS.filter(name => Object.keys(ARITHMETICS[name].projections).length === 0)
 
-const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', detail)
+const usage = (detail: string) => usageOf('export', detail)
 
-/** `turbo-pi export`: the exit code. */
-export async function run(argv: string[]): Promise<number> {
-  const { own, rest } = takeOptions(argv, {
-    output: text(),
-    model: text(),
-    force: flag(),
-  })
-  const settings = loadConfig(rest)
+async function write({ own, config: settings }: Call<typeof OPTIONS>): Promise<number> {
   const precision = settings.precision === 'auto' ? 'bf16' : settings.precision
   if (!EXPORTED.includes(precision))
-    throw usage(`--${flagOf('precision')} is ${precision}; graphs are exported in ${EXPORTED.join(', ')}.`)
+    throw usage(`--precision is ${precision}; graphs are exported in ${EXPORTED.join(', ')}.`)
   if (!own.output) throw usage('--output DIR is missing: the directory to write the graphs to.')
   if (own.model && settings.policy.length > 0) throw usage('Give --policy or --model, not both.')
 

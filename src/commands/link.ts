@@ -1,38 +1,43 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type TimeSample, TurboPiClient } from '../client/index.js'
-import { loadConfig } from '../config.js'
-import { reasonOf, TurboPiError } from '../errors.js'
-import { flag, integer, readOptions, text } from './kit/options.js'
-
-export const help = `turbo-pi link URL [options]
-
-Measures the way to a server by exchanges of time stamps: the offset of the clocks, round trip, jitter, what is lost, and how
-much of an observation's deadline the network leaves to the server. Nothing is inferred. Exits 1 when it leaves nothing, or
-when exchanges are lost. The key is taken from TURBO_PI_API_KEY.
-
-  --count N          exchanges [50]
-  --interval N       milliseconds between them [100]
-  --timeout N        milliseconds after which one is lost [1000]
-  --deadline N       milliseconds from the capture to the moment when the robot needs the answer [200]
-  --robot NAME       name of the robot
-  --json             print JSON`
+import { usage } from '../settings/arguments.js'
+import { flag, integer, text } from '../settings/kinds.js'
+import { type Call, command as define } from './kit/command.js'
+import { CALLER_SETTINGS, unreachable } from './kit/server-call.js'
 
 const OPTIONS = {
-  count: integer(50, 1, 100_000),
-  interval: integer(100, 0, 60_000),
-  timeout: integer(1000, 1, 60_000),
-  deadline: integer(200, 1, 600_000),
-  robot: text(),
-  json: flag(),
+  count: integer({ default: 50, min: 1, max: 100_000, meaning: 'exchanges' }),
+  interval: integer({ default: 100, min: 0, max: 60_000, unit: 'ms', meaning: 'between them' }),
+  timeout: integer({ default: 1000, min: 1, max: 60_000, unit: 'ms', meaning: 'after which one is lost' }),
+  deadline: integer({
+    default: 200,
+    min: 1,
+    max: 600_000,
+    unit: 'ms',
+    meaning: 'from the capture to the moment when the robot needs the answer',
+  }),
+  robot: text({ takes: 'NAME', meaning: 'name of the robot' }),
+  json: flag({ meaning: 'print JSON' }),
 }
 
-/** `turbo-pi link URL`. */
-export async function run(argv: string[]): Promise<number> {
-  const { own, positionals } = readOptions(argv, OPTIONS, help, { allowPositionals: true })
-  const [url] = positionals
-  if (url === undefined || positionals.length > 1)
-    throw new TurboPiError('CONFIG_INVALID', `link takes one URL, got ${positionals.length}.\n\n${help}`)
-  const client = await connect(url, own.robot)
+export const command = define(
+  {
+    name: 'link',
+    forms: ['URL [options]'],
+    about: `
+Measures the way to a server by exchanges of time stamps: the offset of the clocks, round trip, jitter, what is lost, and how
+much of an observation's deadline the network leaves to the server. Nothing is inferred. Exits 1 when it leaves nothing, or
+when exchanges are lost. Give the key in TURBO_PI_API_KEY.`,
+    positionals: { least: 1, most: 1, what: 'one URL' },
+    options: OPTIONS,
+    settings: CALLER_SETTINGS,
+  },
+  measure,
+)
+
+async function measure({ own, config, positionals }: Call<typeof OPTIONS>): Promise<number> {
+  const url = positionals[0]!
+  const client = await connect(url, own.robot, config.apiKey)
   try {
     const samples: TimeSample[] = []
     for (let exchange = 0; exchange < own.count; exchange += 1) {
@@ -51,13 +56,17 @@ export async function run(argv: string[]): Promise<number> {
   }
 }
 
-async function connect(url: string, robot: string | undefined): Promise<TurboPiClient> {
+async function connect(
+  url: string,
+  robot: string | undefined,
+  apiKey: string | undefined,
+): Promise<TurboPiClient> {
+  if (!/^(?:ws|http)s?:/.test(url) || !URL.canParse(url))
+    throw usage('link', `link takes an address such as ws://127.0.0.1:8000, got ${url}.`)
   try {
-    return await TurboPiClient.connect(url, { robot, apiKey: loadConfig([]).apiKey, waitMs: 10_000 })
+    return await TurboPiClient.connect(url, { robot, apiKey, waitMs: 10_000 })
   } catch (error) {
-    throw new TurboPiError('CONFIG_INVALID', `There is no link to ${url}: ${reasonOf(error)}`, {
-      cause: error,
-    })
+    throw unreachable(url, error)
   }
 }
 

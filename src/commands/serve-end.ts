@@ -11,13 +11,21 @@ const THREADS_MS = 1000
 /** close-with-grace ends the process once the server has drained. */
 export const endOfProcess = new Promise<never>(() => {})
 
+export interface Ending {
+  drainMs: number
+  log: FastifyBaseLogger
+  keepOnHangup: boolean
+  /** What stands in the last line of the log. */
+  counted: () => Promise<object>
+}
+
 /**
  * Lets signals and uncaught errors end the process: with `stop` and a clean exit, or else by SIGKILL within `drainMs` and two
  * seconds. SIGHUP ends it, too, unless it means to read files again. Node.js itself waits, when it exits, for threads that are within a native call, however long that takes.
  */
 export function endWith(
   stop: () => Promise<void>,
-  { drainMs, log, keepOnHangup }: { drainMs: number; log: FastifyBaseLogger; keepOnHangup: boolean },
+  { drainMs, log, keepOnHangup, counted }: Ending,
 ): { uninstall(): void } {
   const kill = (reason: string) => {
     log.fatal(`Killed: ${reason}`)
@@ -39,6 +47,6 @@ export function endWith(
     }
     for (let waited = 0; liveWorkers() > 0 && waited < THREADS_MS; waited += 20) await sleep(20)
     if (liveWorkers() > 0) return kill('a thread does not come back from a native call')
-    log.info('stopped')
+    log.info(await counted(), 'stopped')
   })
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { type Config, loadConfig, servedName, settingsHelp } from '../config.js'
+import { type Config, checkedConfig, SETTINGS, servedName } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { requireRuntime } from '../runtime/backends.js'
 import { createServer, type Policies } from '../server/standalone.js'
@@ -7,46 +7,62 @@ import { HeldRobots } from '../service/held-robots.js'
 import { Metrics } from '../service/metrics.js'
 import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
+import { type Call, command as define } from './kit/command.js'
 import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
 import { endOfProcess, endWith } from './serve-end.js'
 import { endWithParent, tuneProcess } from './serve-process.js'
+import { counted, pageAddress, Reports } from './serve-reports.js'
 
-export const help = `turbo-pi serve [options]
-
-Serves a policy over HTTP and WebSocket. Each option can also be given by its environment variable
-(docs/reference/config.md).
-
-${settingsHelp()}`
+export const command = define(
+  {
+    name: 'serve',
+    forms: ['[--policy DIR] [options]'],
+    about: `
+Serves a policy over HTTP and WebSocket: the bundled one, which acts on a simulated tabletop, when none is named. It listens at
+once; /readyz turns 200 when the engine is warm, and tells until then what the start is at.`,
+    options: {},
+    settings: SETTINGS,
+  },
+  serve,
+)
 
 /** Listens at once, so that /healthz answers while the engine loads. */
-export async function run(argv: string[]): Promise<number> {
+async function serve({ config: given }: Call): Promise<number> {
+  const config = checkedConfig(given)
   tuneProcess()
   endWithParent()
-  const config = loadConfig(argv)
   await requireRuntime(config)
   const stopping = new AbortController()
-  const notices = new Notices()
+  const reports = new Reports(config)
   const hooks: ServiceHooks = {
     signal: stopping.signal,
-    onNotice: text => notices.add(text),
-    warn: (message, error) => app.log.error({ err: error }, message),
+    onNotice: text => reports.say(log => log.info(text)),
+    onStage: reports.onStage,
+    warn: (message, error) => reports.say(log => log.error({ err: error }, message)),
   }
   const policies = await servedPolicies(config, hooks)
   const app = await createServer(policies, config, {
-    logger: { level: config.logLevel },
+    logger: reports.logger,
     ...(config.allowSwap && {
-      swap: (served, directory, options) => swapFor(config, hooks, served, directory, options),
+      swap: (served, directory, options) =>
+        swapFor(config, hooks, served, directory, options).finally(() => reports.endStages()),
     }),
   })
-  notices.passTo(text => app.log.info(text))
+  reports.begin(app.log)
   const stop = async () => {
     stopping.abort()
+    reports.endStages()
     const closed = await Promise.allSettled(policies.map(served => served.close()))
     await app.close()
     for (const end of closed) if (end.status === 'rejected') throw end.reason
   }
   const reloads = config.apiKeys !== undefined || config.tlsCert !== undefined
-  const grace = endWith(stop, { drainMs: config.drainTimeout, log: app.log, keepOnHangup: reloads })
+  const grace = endWith(stop, {
+    drainMs: config.drainTimeout,
+    log: app.log,
+    keepOnHangup: reloads,
+    counted: () => counted(policies.map(({ metrics }) => metrics)),
+  })
   if (reloads) process.on('SIGHUP', () => reload(app))
   try {
     await listen(app, config)
@@ -57,11 +73,17 @@ export async function run(argv: string[]): Promise<number> {
     await stop()
     throw error
   }
+  reports.endStages()
   const residentMegabytes = Math.round(process.memoryUsage.rss() / 1e6)
+  const url = pageAddress(app, config.basePath)
   for (const { name, current } of policies) {
     const { policy, runtime } = current.service.metadata()
-    app.log.info({ ...(policies.length > 1 && { name }), policy, ...runtime, residentMegabytes }, 'ready')
+    app.log.info(
+      { ...(policies.length > 1 && { name }), policy, ...runtime, residentMegabytes, url },
+      'ready',
+    )
   }
+  reports.invite(url)
   return endOfProcess
 }
 
@@ -92,27 +114,11 @@ function reload(app: FastifyInstance): void {
   }
 }
 
-/** What the runtime says while it starts; kept until there is a log. */
-class Notices {
-  #early: string[] = []
-  #log: ((text: string) => void) | undefined
-
-  add(text: string): void {
-    if (this.#log) this.#log(text)
-    else this.#early.push(text)
-  }
-
-  passTo(log: (text: string) => void): void {
-    this.#log = log
-    for (const text of this.#early.splice(0)) log(text)
-  }
-}
-
 async function listen(app: FastifyInstance, { host, port }: Config): Promise<void> {
   try {
     await app.listen({ host, port })
   } catch (error) {
     const detail = `Cannot listen on ${host}, port ${port}: ${reasonOf(error)}. Choose others with --host and --port.`
-    throw new TurboPiError('CONFIG_INVALID', detail, { cause: error })
+    throw new TurboPiError('LISTEN_FAILED', detail, { cause: error })
   }
 }

@@ -5,7 +5,7 @@ import { underLock, writeDirectory } from '../storage/cache.js'
 import type { Content, ReadContent } from '../storage/content.js'
 import { damageIn } from '../storage/digest.js'
 import { ContentReading, recall } from '../storage/known-content.js'
-import type { Progress } from '../storage/tensor-source.js'
+import type { OnStage } from '../storage/stage.js'
 import {
   keyOf,
   type LoweredModel,
@@ -23,8 +23,8 @@ export interface CachedModel {
 }
 
 export interface ModelCacheOptions {
-  /** Hears bytes written while a checkpoint is lowered. */
-  onProgress?: Progress
+  /** Hears what is being done, with bytes done and in all; may throw to give up. */
+  onStage?: OnStage
   /** Hears, in sentences, that an entry was damaged and is written again. */
   onNotice?: (text: string) => void
   /** Called now and then; may throw to give up. */
@@ -90,12 +90,16 @@ class ModelCache {
   /** The model in a directory, when it is whole. */
   private async open(directory: string): Promise<CachedModel | undefined> {
     if (!existsSync(directory)) return undefined
-    const { checkpoint } = this.options
+    const { checkpoint, onStage } = this.options
+    const onPiece = (done: number, total: number) => {
+      checkpoint?.()
+      onStage?.({ name: 'checking the lowered weights', done, total, bytes: true })
+    }
     try {
       const model = readModel(directory)
       const damage =
         model.key === basename(directory)
-          ? await damageIn(directory, model.files, checkpoint)
+          ? await damageIn(directory, model.files, onPiece)
           : 'model.json belongs to another entry'
       if (damage === undefined) return { directory, model }
       this.damaged.set(directory, damage)
@@ -110,6 +114,7 @@ class ModelCache {
   private async make(name: string, alive: () => void): Promise<CachedModel> {
     const known = recall(this.cache, this.content)
     const candidates = new Candidates(known ? [] : this.lowered())
+    this.options.onStage?.({ name: 'reading the checkpoint' })
     const reading = new ContentReading(this.content, known, (...piece) => {
       alive()
       this.options.checkpoint?.()
@@ -159,7 +164,7 @@ class ModelCache {
         () => reading.end(),
         (done, total) => {
           alive()
-          options.onProgress?.(done, total)
+          options.onStage?.({ name: 'lowering the weights', done, total, bytes: true })
         },
       )
       const final = join(this.models, model.key)

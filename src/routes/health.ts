@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import { problemOf } from '../contract/problem.js'
 import { Problem } from '../contract/schemas.js'
 import type { TurboPiError } from '../errors.js'
 
@@ -7,7 +8,23 @@ import type { TurboPiError } from '../errors.js'
 export interface Readiness {
   /** Why it cannot; undefined when it can. */
   readonly unready: TurboPiError | undefined
+  /** What its start is at, while it lasts: a stage in words, and how much of it is done. */
+  readonly starting?: { readonly stage: string; readonly percent?: number } | undefined
 }
+
+/** Why it is not ready; while it starts, with the stage that it is at. */
+const NotReady = Type.Object(
+  {
+    ...Problem.properties,
+    stage: Type.Optional(
+      Type.String({ description: 'what the start is at, in words: “lowering the weights”' }),
+    ),
+    percent: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 100, description: 'how much of that stage is done' }),
+    ),
+  },
+  { additionalProperties: false, title: 'Not ready' },
+)
 
 /** GET /healthz: the process lives (openpi's body). */
 export function healthRoute(app: FastifyInstance): void {
@@ -34,15 +51,19 @@ export function readyRoute(app: FastifyInstance, readiness: () => Readiness): vo
           200: Type.Object({ status: Type.Literal('ready') }, { additionalProperties: false }),
           503: {
             description: 'Not yet, or no longer.',
-            content: { 'application/problem+json': { schema: Problem } },
+            content: { 'application/problem+json': { schema: NotReady } },
           },
         },
       },
     },
-    async () => {
-      const { unready } = readiness()
-      if (unready) throw unready
-      return { status: 'ready' as const }
+    // No request was refused that somebody would look for: it is neither counted nor logged.
+    (_request, reply) => {
+      const { unready, starting } = readiness()
+      if (!unready) return reply.send({ status: 'ready' as const })
+      return reply
+        .code(503)
+        .type('application/problem+json')
+        .send({ ...problemOf(unready), ...starting })
     },
   )
 }

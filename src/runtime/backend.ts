@@ -1,7 +1,10 @@
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { Precision } from '../onnx/arithmetic.js'
+import type { OnStage } from '../storage/stage.js'
 import type { Runtime } from './runtime.js'
+
+export { type OnStage, percentOf, type Stage } from '../storage/stage.js'
 
 /** What a machine lacks, and what mends it. */
 export interface Missing {
@@ -28,14 +31,6 @@ export function unavailable(title: string, { reason, hint }: Missing): TurboPiEr
   )
 }
 
-/** `done` of `total` steps of the phase that a build of `part` is in. */
-export interface BuildProgress {
-  part: string
-  phase: string
-  done: number
-  total: number
-}
-
 /** What a backend is opened with. Everything is decided: nothing is `auto`. */
 export interface BackendOptions {
   /** A safetensors file or the index of a sharded one. */
@@ -58,10 +53,8 @@ export interface BackendOptions {
   threads?: number
   /** Images whose embeddings are kept for when they are seen again, where the backend can; default 0. */
   visionCache?: number
-  /** Hears bytes written while a checkpoint is lowered for the first time. */
-  onProgress?: (done: number, total: number) => void
-  /** Hears how far a build is. */
-  onBuild?: (progress: BuildProgress) => void
+  /** Hears what the start is at. */
+  onStage?: OnStage
   /** Hears, in sentences, that the cache was damaged, what is built and why, and how it was judged. */
   onNotice?: (text: string) => void
   /** Cancels the start. */

@@ -38,7 +38,7 @@ export interface RuntimeModel {
 export interface RuntimeSettings
   extends Pick<
     BackendOptions,
-    'maxBatch' | 'emulated' | 'threads' | 'visionCache' | 'onProgress' | 'onBuild' | 'onNotice' | 'signal'
+    'maxBatch' | 'emulated' | 'threads' | 'visionCache' | 'onStage' | 'onNotice' | 'signal'
   > {
   /** One of RUNTIMES. */
   runtime: string

@@ -109,6 +109,9 @@ export async function createServer(
     get unready() {
       return policies.map(({ current }) => current.service.unready).find(Boolean)
     },
+    get starting() {
+      return policies.map(({ current }) => current.service).find(({ unready }) => unready)?.starting
+    },
   }
   const shared = { bodyLimit, logged: several, pages }
   await app.register(turboPi, { ...shared, policy: policies[0], home: homePage, readiness })

@@ -187,6 +187,13 @@ export class Metrics implements ServiceListener {
     this.#errors.inc({ code })
   }
 
+  /** Answers and errors so far. */
+  async totals(): Promise<{ answers: number; errors: number }> {
+    const sum = async (counter: Counter) =>
+      (await counter.get()).values.reduce((total, { value }) => total + value, 0)
+    return { answers: await sum(this.#answers), errors: await sum(this.#errors) }
+  }
+
   superseded(): void {
     this.#superseded.inc()
   }

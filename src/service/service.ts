@@ -24,6 +24,7 @@ import { described, type ServiceMetadata } from './metadata.js'
 import { Metrics } from './metrics.js'
 import { type InferenceRequest, inferenceKey } from './same-inference.js'
 import { syntheticObservation } from './self-test.js'
+import { StartProgress, type StartStage } from './start-progress.js'
 
 export type { ServiceMetadata } from './metadata.js'
 
@@ -38,6 +39,8 @@ export interface ServiceParts {
   warn?: (message: string, error: unknown) => void
   /** Where to count; a service that takes another's place goes on with its counters. Default: counters of its own. */
   metrics?: Metrics
+  /** Told by the runtime while it loads; goes to /readyz. */
+  progress?: StartProgress
   /** The robots that guards have stopped; services of one server share it. Default: a list of its own. */
   held?: HeldRobots
 }
@@ -58,6 +61,7 @@ export class PolicyService {
   readonly #parts: ServiceParts
   readonly #coalescer = new Coalescer()
   readonly #watches = new LRUCache<string, RobotWatch>({ max: WATCHED_SESSIONS })
+  readonly #progress: StartProgress
   #engine: Engine | undefined
   #listenerErrors = 0
   #starting: Promise<void> | undefined
@@ -68,6 +72,7 @@ export class PolicyService {
     this.#parts = parts
     this.metrics = parts.metrics ?? new Metrics()
     this.held = parts.held ?? new HeldRobots()
+    this.#progress = parts.progress ?? new StartProgress()
     this.events = new ServiceEvents(error => this.#listenerFailed(error))
     this.events.listen(this.metrics)
     // `start` hands on why a runtime could not be had; a service that is closed before does not want to know.
@@ -77,7 +82,16 @@ export class PolicyService {
   /** Why nothing can be answered; undefined from the end of the self-test until `close`, while the engine works. */
   get unready(): TurboPiError | undefined {
     if (this.#phase === 'ready') return this.#engine?.queue.fault
-    return new TurboPiError('NOT_READY', 'The engine is starting or stopping; ask again.')
+    if (!this.starting)
+      return new TurboPiError('NOT_READY', 'The server is stopping; connect to another one.')
+    const { stage, percent } = this.starting
+    const done = percent === undefined ? '' : `, ${percent} %`
+    return new TurboPiError('NOT_READY', `The engine is starting: ${stage}${done}. Ask again.`)
+  }
+
+  /** What the start is at; undefined before and after it. */
+  get starting(): StartStage | undefined {
+    return this.#phase === 'starting' ? this.#progress.now : undefined
   }
 
   get ready(): boolean {
@@ -102,6 +116,7 @@ export class PolicyService {
     this.#engine = { policy, model, queue, runtime: runtime.info }
     this.metrics.serves(model)
     if (this.#phase === 'closed') return queue.close()
+    this.#progress.report({ name: 'self-test' })
     const { request } = this.#resolved(syntheticObservation(policy), { noise: 0 })
     try {
       const caller = { session: 'self-test' }

@@ -101,12 +101,12 @@ function inThreads(pieces: readonly Piece[], add: (at: number, digest: string) =
 
 /**
  * What differs between the files of a folder and their digests, as a sentence; undefined when all is as it was written.
- * `onPiece` may throw a TurboPiError to give up.
+ * `onPiece` hears bytes read and in all, and may throw a TurboPiError to give up.
  */
 export async function damageIn(
   directory: string,
   expected: Readonly<Record<string, FileDigest>>,
-  onPiece: () => void = () => {},
+  onPiece: (done: number, total: number) => void = () => {},
 ): Promise<string | undefined> {
   const names = Object.keys(expected)
   for (const name of names) {
@@ -115,13 +115,16 @@ export async function damageIn(
     const { bytes } = expected[name]!
     if (size !== bytes) return `${name} has ${size} bytes, ${bytes} were written`
   }
+  const total = names.reduce((sum, name) => sum + expected[name]!.bytes, 0)
+  let read = 0
   let damage: string | undefined
   const digesting = digestFiles(
     names.map(name => `${directory}/${name}`),
     (file, piece, digest) => {
-      onPiece()
       const name = names[file]!
-      const { pieces } = expected[name]!
+      const { pieces, bytes } = expected[name]!
+      read += Math.min(PIECE_BYTES, bytes - piece * PIECE_BYTES)
+      onPiece(read, total)
       if (digest === pieces[piece]) return
       damage = `${name} has changed since it was written, in its bytes from ${piece * PIECE_BYTES} on`
       throw new Error(damage)

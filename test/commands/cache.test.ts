@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'n
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { run } from '../../src/commands/cache.js'
+import { command } from '../../src/commands/cache.js'
 import { modelFromCache } from '../../src/families/model-cache.js'
 import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { markStart } from '../../src/storage/entries.js'
@@ -38,11 +38,11 @@ t.beforeEach(() => {
 
 t.test('ls tells what there is, the least recently loaded first', async t => {
   const cache = t.testdir()
-  t.equal(await run(['ls', '--cache-dir', cache]), 0)
+  t.equal(await command.run(['ls', '--cache-dir', cache]), 0)
   t.match(printed.pop(), /is empty/)
   const { model } = await filled(cache)
   const release = markUse(model)
-  t.equal(await run(['ls', '--cache-dir', cache]), 0)
+  t.equal(await command.run(['ls', '--cache-dir', cache]), 0)
   const [head, ...lines] = printed.pop()!.split('\n')
   t.match(head, /^kind +name +size +arithmetic +age +last used +checkpoint/)
   t.match(lines, [
@@ -53,14 +53,14 @@ t.test('ls tells what there is, the least recently loaded first', async t => {
     /^$/,
     /GB in /,
   ])
-  t.equal(await run(['ls', '--json', '--cache-dir', cache]), 0)
+  t.equal(await command.run(['ls', '--json', '--cache-dir', cache]), 0)
   t.match(JSON.parse(printed.pop()!)[3], {
     kind: 'model',
     arithmetic: 'fp32',
     users: [`process ${process.pid} on ${hostname()}`],
   })
   release()
-  await run(['ls', '--json', '--cache-dir', cache])
+  await command.run(['ls', '--json', '--cache-dir', cache])
   t.same(JSON.parse(printed.pop()!)[3].users, [])
 })
 
@@ -68,7 +68,7 @@ t.test('prune removes by age, by size, or all, and never what is in use', async 
   const cache = t.testdir()
   const { model, engines, random } = await filled(cache)
   const prune = async (...argv: string[]) => {
-    t.equal(await run(['prune', '--cache-dir', cache, ...argv]), 0)
+    t.equal(await command.run(['prune', '--cache-dir', cache, ...argv]), 0)
     return printed.splice(0).join('\n')
   }
   t.match(
@@ -98,7 +98,7 @@ t.test('a process that is gone holds nothing, one that lives or cannot be seen d
   const mark = (name: string, pid: number, host = hostname()) =>
     writeFileSync(`${engines}.${name}.use`, JSON.stringify({ pid, host }))
   const users = async () => {
-    await run(['ls', '--json', '--cache-dir', cache])
+    await command.run(['ls', '--json', '--cache-dir', cache])
     const entries = JSON.parse(printed.pop()!) as { kind: string; users: string[] }[]
     return entries.find(({ kind }) => kind === 'engines')!.users
   }
@@ -129,5 +129,5 @@ t.test('what it refuses', async t => {
     [['ls', '--fast'], /Unknown option/],
   ]
   for (const [argv, message] of mistakes)
-    await t.rejects(run([...argv, '--cache-dir', cache]), { code: 'CONFIG_INVALID', message })
+    await t.rejects(command.run([...argv, '--cache-dir', cache]), { code: 'CONFIG_INVALID', message })
 })

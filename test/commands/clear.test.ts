@@ -1,5 +1,5 @@
 import t from 'tap'
-import { run } from '../../src/commands/clear.js'
+import { command } from '../../src/commands/clear.js'
 import { startServer, stopServers } from '../support/server.js'
 
 t.teardown(stopServers)
@@ -10,7 +10,7 @@ t.test('turbo-pi clear lists the robots that are held, and lets one go on', asyn
   t.intercept(console, 'log', { value: (line: string) => printed.push(line) })
   t.intercept(console, 'error', { value: (line: string) => printed.push(line) })
   const say = async (argv: string[], code = 0) => {
-    t.equal(await run([...argv, '--url', url]), code)
+    t.equal(await command.run([...argv, '--url', url]), code)
     return printed.splice(0).join('\n')
   }
   t.equal(await say([]), 'No robot is held.')
@@ -22,5 +22,8 @@ t.test('turbo-pi clear lists the robots that are held, and lets one go on', asyn
   t.match(await say(['arm-1']), /^arm-1 goes on; it was held because lift \(m\)/)
   t.equal(await say(['arm-1']), 'arm-1 was not held.')
   t.match(await say(['a b'], 1), /ROBOT_INVALID/)
-  await t.rejects(run(['a', 'b', '--url', url]), { code: 'CONFIG_INVALID', message: /takes one name/ })
+  await t.rejects(command.run(['a', 'b', '--url', url]), {
+    code: 'CONFIG_INVALID',
+    message: /takes one name/,
+  })
 })

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run } from '../../src/commands/export.js'
+import { command } from '../../src/commands/export.js'
 import { golden } from '../families/models.js'
 import { decodeOnnx } from '../support/onnx.js'
 
@@ -21,7 +21,7 @@ for (const [precision, type] of [
 ] as const)
   t.test(`${precision}: four graphs and a weights file that belong together`, async t => {
     const directory = join(t.testdir(), 'made/for/it')
-    t.equal(await run(['--model', model, '--output', directory, '--precision', precision]), 0)
+    t.equal(await command.run(['--model', model, '--output', directory, '--precision', precision]), 0)
     t.same(
       readdirSync(directory).sort(),
       [...GRAPHS.map(name => `${name}.onnx`), 'model.json', 'weights.bin'].sort(),
@@ -84,7 +84,7 @@ for (const [precision, type] of [
 
 t.test('what it prints builds the engines', async t => {
   const output = join(t.testdir(), 'out')
-  t.equal(await run(['--model', model, '--output', output, '--max-batch', '2']), 0)
+  t.equal(await command.run(['--model', model, '--output', output, '--max-batch', '2']), 0)
   const text = printed.at(-1)!
   t.match(text, /pi05, bf16, ONNX opset 21, strongly typed/)
   const lines = text.split('\n').filter(line => line.startsWith('trtexec '))
@@ -108,7 +108,7 @@ t.test('what it prints builds the engines', async t => {
 
 t.test('the bundled policy, by default', async t => {
   const output = t.testdir()
-  t.equal(await run(['--output', output, '--precision', 'fp16']), 0)
+  t.equal(await command.run(['--output', output, '--precision', 'fp16']), 0)
   t.match(printed.at(-1)!, /pi05, fp16/)
   t.ok(existsSync(join(output, 'denoise.onnx')))
 })
@@ -127,12 +127,15 @@ t.test('what it refuses', async t => {
     [['--model', model, '--policy', model, '--output', full], /--policy or --model, not both/],
     [['--model', model, '--output', full, '--speed'], /Unknown option/],
   ]
-  for (const [argv, message] of mistakes) await t.rejects(run(argv), { code: 'CONFIG_INVALID', message })
+  for (const [argv, message] of mistakes)
+    await t.rejects(command.run(argv), { code: 'CONFIG_INVALID', message })
   t.same(readdirSync(full), before, 'nothing was written')
-  await t.rejects(run(['--model', full, '--output', join(full, 'new')]), { code: 'CHECKPOINT_INVALID' })
+  await t.rejects(command.run(['--model', full, '--output', join(full, 'new')]), {
+    code: 'CHECKPOINT_INVALID',
+  })
 
   writeFileSync(join(full, 'vision.onnx'), 'old')
-  t.equal(await run(['--model', model, '--output', full, '--force']), 0)
+  t.equal(await command.run(['--model', model, '--output', full, '--force']), 0)
   t.equal(readFileSync(join(full, 'notes.txt'), 'utf8'), 'mine', 'other files stay')
   t.ok(decodeOnnx(readFileSync(join(full, 'vision.onnx'))).nodes.length > 0)
 })

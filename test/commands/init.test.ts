@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
 import t, { type Test } from 'tap'
 import type { TSchema } from 'typebox'
-import { run } from '../../src/commands/init/init.js'
+import { init as write } from '../../src/commands/init/init.js'
+import { DESCRIPTION } from '../../src/commands/init/options.js'
+import { read } from '../../src/commands/kit/command.js'
 import { compileCheck } from '../../src/contract/validate.js'
 import { readEmbodiment } from '../../src/policy/embodiment.js'
 import { loadPolicy } from '../../src/policy/loading/load.js'
@@ -17,6 +19,9 @@ import {
   writeJson,
 } from '../support/checkpoint.js'
 import { writeJaxCheckpoint } from '../support/orbax.js'
+
+const run = async (argv: readonly string[], terminal?: Parameters<typeof write>[1]) =>
+  write(read(DESCRIPTION, argv), terminal)
 
 const checkPublished = (name: string) =>
   compileCheck(JSON.parse(readFileSync(join(root, 'docs/reference', name), 'utf8')) as TSchema)
@@ -215,7 +220,7 @@ t.test('without a terminal what is missing is named by its option', async t => {
   await refused(['--offsets', '6,-1'], /--offsets is not for this one: the config pi05_libero says it/)
   await refused(['--config', 'none', '--robot', 'aloha', '--state', 'a:1'], /robot aloha is built in/)
   await t.rejects(run([directory, '--config', 'pi05_libro']), { message: /did you mean pi05_libero/ })
-  await t.rejects(run([]), { code: 'CONFIG_INVALID', message: /takes one directory, got 0/ })
+  await t.rejects(run([]), { code: 'CONFIG_INVALID', message: /takes one directory, got none/ })
 })
 
 t.test('files that name their schema are read, and joints stand in one place', async t => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { linkReport, run } from '../../src/commands/link.js'
+import { command, linkReport } from '../../src/commands/link.js'
 import { FAKE_MODEL } from '../support/fake-policy.js'
 import { startServer, stopServers } from '../support/server.js'
 
@@ -28,12 +28,12 @@ t.test('turbo-pi link measures a server, and says when there is none', async t =
   const { url } = await startServer({ runtime: { milliseconds: 1 } })
   const printed: string[] = []
   t.intercept(console, 'log', { value: (line: string) => printed.push(line) })
-  t.equal(await run([url, '--count', '5', '--interval', '1', '--deadline', '60000', '--json']), 0)
+  t.equal(await command.run([url, '--count', '5', '--interval', '1', '--deadline', '60000', '--json']), 0)
   const report = JSON.parse(printed[0]!)
   t.match(report, { policy: 'fake', model: FAKE_MODEL, exchanges: 5, lost: 0 })
   t.ok(Math.abs(report.offsetMs) < 1000)
-  await run([url, '--count', '2', '--interval', '0'])
+  await command.run([url, '--count', '2', '--interval', '0'])
   t.match(printed[1], /clock offset.*\n.*round trip.*\n.*jitter.*\n.*lost +0 of 2\n.*age budget/)
-  await t.rejects(run([]), { code: 'CONFIG_INVALID', message: /one URL/ })
-  await t.rejects(run([`${url}/nothing/here`]), { code: 'CONFIG_INVALID', message: /status 404/ })
+  await t.rejects(command.run([]), { code: 'CONFIG_INVALID', message: /one URL/ })
+  await t.rejects(command.run([`${url}/nothing/here`]), { code: 'CONFIG_INVALID', message: /status 404/ })
 })

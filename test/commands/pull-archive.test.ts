@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
-import { run } from '../../src/commands/pull/pull.js'
+import { command } from '../../src/commands/pull/pull.js'
 import { loadPolicy } from '../../src/policy/loading/load.js'
 import { cachedDirectory, parseRemote } from '../../src/storage/downloads.js'
 import { sha256Of, tarEntry, tarOf, zip } from '../support/archives.js'
@@ -97,13 +97,13 @@ t.test('archives are checkpoints in other words: unpacked into openpi’s cache,
     const { asked, cache, host, printed, url } = await fileServer(t, bytes)
     const source = `${url}/pi05_mine.${ending}?signed=1`
     t.equal(cachedDirectory(source), undefined)
-    t.equal(await run([source, '--sha256', sha256Of(bytes)]), 0)
+    t.equal(await command.run([source, '--sha256', sha256Of(bytes)]), 0)
     const place = join(cache, host, 'models/pi05_mine')
     t.equal(printed.pop(), place)
     t.equal(cachedDirectory(source), place, '--policy takes the same address')
     for (const { name, content } of zipped) t.ok(readFileSync(join(place, name)).equals(content), name)
     await (await loadPolicy(source, { config: 'pi05_libero' })).close()
-    await run([source])
+    await command.run([source])
     t.same(asked, [], 'nothing is downloaded twice')
     t.same(readdirSync(join(cache, host, 'models')), ['pi05_mine'], 'and nothing else is left')
   }
@@ -115,7 +115,7 @@ for (let tenth = 1; tenth < 10; tenth++)
     const { asked, cache, url } = await fileServer(t, bytes, {
       cutAfter: Math.floor((bytes.length * tenth) / 10),
     })
-    await run([`${url}/a.zip`, '--to', join(cache, 'to')])
+    await command.run([`${url}/a.zip`, '--to', join(cache, 'to')])
     t.same(readFileSync(join(cache, 'to/a')), hundred)
     const starts = asked.map(range => Number(/^bytes=(\d+)-$/.exec(range)?.[1]))
     t.ok(starts.length > 0 && starts[0]! > 0, 'no byte that came is asked for again')
@@ -129,19 +129,19 @@ t.test('a dead link leaves nothing that looks whole; another version is begun an
   behaviour.cutAfter = 1000
   behaviour.ranges = false
   const message = /same command again: it goes on where it was cut/
-  await t.rejects(run([`${url}/a.tar`, '--to', to]), { code: 'DOWNLOAD_FAILED', message })
+  await t.rejects(command.run([`${url}/a.tar`, '--to', to]), { code: 'DOWNLOAD_FAILED', message })
   t.notOk(existsSync(to))
   t.equal(filesIn(cache).length, 1)
   t.match(filesIn(cache), [/^to\.[0-9a-f]{12}\.archive\.incomplete$/])
   Object.assign(behaviour, { etag: '"2"', ranges: true, cutAfter: undefined })
-  await run([`${url}/a.tar`, '--to', to])
+  await command.run([`${url}/a.tar`, '--to', to])
   t.same(asked, [], 'the parts of another version are not gone on with')
   t.same(filesIn(cache), ['a'])
 })
 
 t.test('refusals of a server say what to do', async t => {
   const { behaviour, cache, url } = await fileServer(t, zip([{ name: 'a', content: hundred }]))
-  const pull = (...more: string[]) => run([`${url}/a.zip`, '--to', join(cache, 'to'), ...more])
+  const pull = (...more: string[]) => command.run([`${url}/a.zip`, '--to', join(cache, 'to'), ...more])
   for (const [status, message] of [
     [403, /access was refused \(status 403\)\.\nThe link may have expired or need a sign-in/],
     [401, /access was refused \(status 401\)/],
@@ -161,10 +161,12 @@ t.test('refusals of a server say what to do', async t => {
   await t.rejects(pull('--sha256', '0'.repeat(64)), { message: /its sha256 checksum is .*, expected 0{64}/ })
   t.same(filesIn(cache), [], 'and nothing is left of all of them')
 
-  await t.rejects(run([`http://127.0.0.1:${await freePort()}/a.zip`]), {
+  await t.rejects(command.run([`http://127.0.0.1:${await freePort()}/a.zip`]), {
     message: /ECONNREFUSED.*\.\nCheck the connection/,
   })
-  await t.rejects(run(['owner/name', '--sha256', '0'.repeat(64)]), { message: /--sha256 is for an archive/ })
+  await t.rejects(command.run(['owner/name', '--sha256', '0'.repeat(64)]), {
+    message: /--sha256 is for an archive/,
+  })
   await t.rejects(pull('--sha256', 'abc'), { code: 'CONFIG_INVALID', message: /64 hexadecimal digits/ })
   for (const other of ['https://host/a.rar', 'https://host/', 'http://host/a.zip', 'https://host/.zip'])
     t.equal(parseRemote(other), undefined, other)
@@ -273,7 +275,7 @@ for (const [what, ending, make, message] of [
   t.test(`an archive is refused and leaves nothing behind: it ${what}`, async t => {
     const { cache, url } = await fileServer(t, make())
     const to = join(cache, 'deep/to')
-    await t.rejects(run([`${url}/a.${ending}`, '--to', to]), { code: 'DOWNLOAD_FAILED', message })
+    await t.rejects(command.run([`${url}/a.${ending}`, '--to', to]), { code: 'DOWNLOAD_FAILED', message })
     const left = what.startsWith('needs more space') ? [/^to\.[0-9a-f]{12}\.archive$/] : []
     t.match(filesIn(cache), left)
     t.equal(filesIn(cache).length, left.length)
@@ -282,7 +284,7 @@ for (const [what, ending, make, message] of [
 
 t.test('what is unpacked belongs to who unpacked it, without special rights', async t => {
   const { cache, url } = await fileServer(t, tarEntry({ path: 'a', mode: 0o6777, uid: 1, gid: 1 }, hundred))
-  await run([`${url}/a.tar`, '--to', join(cache, 'to')])
+  await command.run([`${url}/a.tar`, '--to', join(cache, 'to')])
   const { mode, uid } = statSync(join(cache, 'to/a'))
   t.equal(mode & 0o7000, 0)
   t.equal(uid, process.getuid?.())

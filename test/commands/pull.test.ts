@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { run } from '../../src/commands/pull/pull.js'
+import { command } from '../../src/commands/pull/pull.js'
 import { cachedDirectory } from '../../src/storage/downloads.js'
 import { crc32c } from '../../src/storage/orbax/crc32c.js'
 import { scratch } from '../support/checkpoint.js'
@@ -100,7 +100,7 @@ async function hub(t: Test, behaviour: Behaviour = {}) {
 t.test('a repository lands in the cache of Hugging Face’s clients, once', async t => {
   const { asked, cache, printed, told } = await hub(t)
   t.equal(cachedDirectory('owner/name'), undefined)
-  t.equal(await run(['owner/name']), 0)
+  t.equal(await command.run(['owner/name']), 0)
   const snapshot = join(cache, 'hub/models--owner--name/snapshots', COMMIT)
   t.equal(printed.pop(), snapshot)
   t.match(told.join(), /Licence: gemma/)
@@ -109,7 +109,7 @@ t.test('a repository lands in the cache of Hugging Face’s clients, once', asyn
   t.equal(readFileSync(join(cache, 'hub/models--owner--name/refs/main'), 'utf8'), COMMIT)
   for (const name of ['owner/name', 'hf://owner/name', 'hf://owner/name@main', `owner/name@${COMMIT}`])
     t.equal(cachedDirectory(name), snapshot)
-  await run(['hf://owner/name'])
+  await command.run(['hf://owner/name'])
   t.same(asked, ['whole'], 'nothing is downloaded twice')
 })
 
@@ -117,7 +117,7 @@ t.test(
   'a folder of a bucket lands in openpi’s cache, all its pages and nothing of its neighbour',
   async t => {
     const { cache, printed } = await hub(t)
-    await run(['gs://bucket/run/'])
+    await command.run(['gs://bucket/run/'])
     const folder = join(cache, 'openpi/bucket/run')
     t.equal(printed.pop(), folder)
     t.same(readdirSync(folder).sort(), ['a', 'params'])
@@ -129,7 +129,7 @@ t.test(
 for (let tenth = 1; tenth < 10; tenth++)
   t.test(`a download that is cut every ${tenth} tenths of the file goes on where it was`, async t => {
     const { asked, cache } = await hub(t, { cutAfter: (WEIGHTS.length * tenth) / 10 })
-    await run(['owner/name', '--to', join(cache, 'to')])
+    await command.run(['owner/name', '--to', join(cache, 'to')])
     t.same(readFileSync(join(cache, 'to/model.safetensors')), WEIGHTS)
     const starts = asked.slice(1).map(range => Number(/^bytes=(\d+)-$/.exec(range)?.[1]))
     t.ok(starts.length > 0 && starts[0]! > 0 && starts[0]! <= (WEIGHTS.length * tenth) / 10)
@@ -142,67 +142,70 @@ for (let tenth = 1; tenth < 10; tenth++)
 t.test('where the link stays dead nothing looks whole, and the next run goes on', async t => {
   const { behaviour, cache, asked } = await hub(t, { cutAfter: 0 })
   const to = join(cache, 'to')
-  await t.rejects(run(['owner/name', '--to', to]), { code: 'DOWNLOAD_FAILED', message: /same command again/ })
+  await t.rejects(command.run(['owner/name', '--to', to]), {
+    code: 'DOWNLOAD_FAILED',
+    message: /same command again/,
+  })
   t.notOk(existsSync(to))
   writeFileSync(`${to}.partial/model.safetensors.incomplete`, WEIGHTS.subarray(0, 1000))
   delete behaviour.cutAfter
-  await run(['owner/name', '--to', to])
+  await command.run(['owner/name', '--to', to])
   t.equal(asked.at(-1), 'bytes=1000-')
   t.same(readFileSync(join(to, 'model.safetensors')), WEIGHTS)
-  await t.rejects(run(['owner/name', '--to', to]), { message: /is there already/ })
+  await t.rejects(command.run(['owner/name', '--to', to]), { message: /is there already/ })
 })
 
 t.test('a server without ranges sends the file anew', async t => {
   const { behaviour, cache } = await hub(t, { cutAfter: 50_000, ranges: false })
   setTimeout(() => delete behaviour.cutAfter, 50)
-  await run(['owner/name', '--to', join(cache, 'to')])
+  await command.run(['owner/name', '--to', join(cache, 'to')])
   t.same(readFileSync(join(cache, 'to/model.safetensors')), WEIGHTS)
 })
 
 t.test('bytes of another checksum, or too many, are thrown away', async t => {
   const { behaviour, cache } = await hub(t, { weights: Buffer.alloc(WEIGHTS.length) })
   const to = join(cache, 'to')
-  await t.rejects(run(['owner/name', '--to', to]), { message: /sha256 checksum is .* expected/ })
+  await t.rejects(command.run(['owner/name', '--to', to]), { message: /sha256 checksum is .* expected/ })
   behaviour.weights = Buffer.concat([WEIGHTS, README])
-  await t.rejects(run(['owner/name', '--to', to]), { message: /more than its 200000 bytes/ })
+  await t.rejects(command.run(['owner/name', '--to', to]), { message: /more than its 200000 bytes/ })
   t.notOk(existsSync(to))
   t.same(readdirSync(`${to}.partial`), ['README.md'])
 })
 
 t.test('refusals say what to do', async t => {
   const { behaviour, env } = await hub(t)
-  await t.rejects(run(['owner/other']), { message: /no such repository.*404/ })
-  await t.rejects(run(['gs://nowhere/x']), { message: /404/ })
-  await t.rejects(run(['nothing']), { code: 'CONFIG_INVALID', message: /takes one source/ })
+  await t.rejects(command.run(['owner/other']), { message: /no such repository.*404/ })
+  await t.rejects(command.run(['gs://nowhere/x']), { message: /404/ })
+  await t.rejects(command.run(['nothing']), { code: 'CONFIG_INVALID', message: /takes one source/ })
   behaviour.token = 'secret'
-  await t.rejects(run(['owner/name']), {
+  await t.rejects(command.run(['owner/name']), {
     code: 'DOWNLOAD_FAILED',
     message: /licence on its page and set HF_TOKEN/,
   })
   env['HF_TOKEN'] = 'secret'
-  t.equal(await run(['owner/name']), 0)
+  t.equal(await command.run(['owner/name']), 0)
 })
 
 t.test('what may not be read: the way forward is that of the source', async t => {
   const { behaviour, cache } = await hub(t, { status: 403 })
   const message = (todo: string) => new RegExp(`access was refused \\(status 403\\)\\.\\n${todo}`)
-  await t.rejects(run(['owner/name']), {
+  await t.rejects(command.run(['owner/name']), {
     code: 'DOWNLOAD_FAILED',
     message: message('Accept its licence on its page and set HF_TOKEN'),
   })
-  await t.rejects(run(['gs://bucket/run']), {
+  await t.rejects(command.run(['gs://bucket/run']), {
     code: 'DOWNLOAD_FAILED',
     message: message('Only public buckets are read here'),
   })
   t.same(readdirSync(cache), [], 'and nothing is written')
   delete behaviour.status
-  t.equal(await run(['owner/name']), 0)
+  t.equal(await command.run(['owner/name']), 0)
 })
 
 t.test('a download that does not fit is refused before its first byte', async t => {
   const { asked, behaviour, cache } = await hub(t, { size: 2 ** 52 })
   for (const source of ['owner/name', 'gs://bucket/run'])
-    await t.rejects(run([source]), {
+    await t.rejects(command.run([source]), {
       code: 'DOWNLOAD_FAILED',
       message: /has \d+ bytes free, the download needs \d{16}\.\nMake room, or name another place with --to/,
     })
@@ -210,5 +213,5 @@ t.test('a download that does not fit is refused before its first byte', async t 
   const files = readdirSync(cache, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile())
   t.same(files, [], 'nothing is left')
   delete behaviour.size
-  t.equal(await run(['owner/name']), 0)
+  t.equal(await command.run(['owner/name']), 0)
 })

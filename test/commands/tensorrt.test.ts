@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run as bench } from '../../src/commands/bench/bench.js'
-import { run as build } from '../../src/commands/build.js'
+import { command as bench } from '../../src/commands/bench/bench.js'
+import { command as build } from '../../src/commands/build.js'
 import { bundledPolicy } from '../../src/commands/kit/configured-policy.js'
-import { run as verify } from '../../src/commands/verify/verify.js'
+import { command as verify } from '../../src/commands/verify/verify.js'
 import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { createRuntime } from '../../src/runtime/backends.js'
 
@@ -25,14 +25,14 @@ t.test('without TensorRT: refused at once, with what mends it', async t => {
     code: 'RUNTIME_UNAVAILABLE',
     message: /^The TensorRT runtime is not available: the native addon is not there .* npm run build:native/,
   }
-  await t.rejects(build([]), unavailable)
-  await t.rejects(build(['--runtime', 'cpu']), {
+  await t.rejects(build.run([]), unavailable)
+  await t.rejects(build.run(['--runtime', 'cpu']), {
     code: 'CONFIG_INVALID',
     message: /nothing to build; use tensorrt/,
   })
-  await t.rejects(bench(['--runtime', 'tensorrt']), unavailable)
+  await t.rejects(bench.run(['--runtime', 'tensorrt']), unavailable)
   for (const runtime of ['tensorrt', 'tensorrt_pipelined'])
-    await t.rejects(verify(['--policy', policy, '--runtime', runtime]), unavailable)
+    await t.rejects(verify.run(['--policy', policy, '--runtime', runtime]), unavailable)
   t.same(printed, [])
 
   const runtime = await createRuntime({ weightsPath, model: config }, { ...settings, runtime: 'auto' })
@@ -50,25 +50,35 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
   process.env['TEST_MODEL'] = sizes
   writeFileSync(sizes, JSON.stringify(config))
   const common = ['--policy', policy, '--precision', 'fp32']
-  t.equal(await build([...common, '--max-batch', '1']), 0)
+  t.equal(await build.run([...common, '--max-batch', '1']), 0)
   const text = printed.splice(0).join('\n')
   t.match(text, /building the vision engine: the plan is not there/)
   t.match(text, /optimization level 3: agrees with the CPU runtime, largest error \d.*, 99 % within \d/)
   t.match(text, /engines ready: fp32, up to 1 observations a call, Test GPU, TensorRT 10.13.3.9/)
 
-  t.equal(await build([...common, '--max-batch', '1']), 0)
+  t.equal(await build.run([...common, '--max-batch', '1']), 0)
   const again = printed.splice(0).join('\n')
   t.notMatch(again, /building/, 'what passed is kept')
   t.match(again, /optimization level 3: agreed with the CPU runtime when built, largest error/)
 
   t.equal(
-    await verify([...common, '--runtime', 'tensorrt', '--steps', '2', '--count', '2', '--max', '5e-5']),
+    await verify.run([...common, '--runtime', 'tensorrt', '--steps', '2', '--count', '2', '--max', '5e-5']),
     0,
   )
   t.match(printed.splice(0).join('\n'), /tensorrt fp32, Test GPU/)
 
   t.equal(
-    await bench([...common, '--max-batch', '1', '--runtime', 'tensorrt', '--rounds', '2', '--steps', '1,3']),
+    await bench.run([
+      ...common,
+      '--max-batch',
+      '1',
+      '--runtime',
+      'tensorrt',
+      '--rounds',
+      '2',
+      '--steps',
+      '1,3',
+    ]),
     0,
   )
   const table = printed.splice(0).join('\n')
@@ -77,9 +87,9 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
   t.match(table, /\n\| +3 \| ( *\d+\.\d\d \(\d+\.\d\d\) \| ){6} *\d+\.\d \| +\d+\.\d\d \| +\d+\.\d \|/)
 
   const alone = ['--runtime', 'tensorrt', '--pipeline', 'off', '--rounds', '1', '--steps', '1', '--json']
-  t.equal(await bench([...common, '--max-batch', '1', ...alone]), 0)
+  t.equal(await bench.run([...common, '--max-batch', '1', ...alone]), 0)
   t.notMatch(printed.at(-1), /pipelinedMs/, 'one lane was asked for')
-  await t.rejects(bench(['--runtime', 'tensorrt_pipelined', '--pipeline', 'off']), {
+  await t.rejects(bench.run(['--runtime', 'tensorrt_pipelined', '--pipeline', 'off']), {
     code: 'CONFIG_INVALID',
     message: /stands for --runtime tensorrt --pipeline on, which contradicts --pipeline off/,
   })
@@ -105,7 +115,7 @@ t.test('with an engine builder: build, gate, verify, bench', async t => {
 })
 
 t.test('bench on the CPU, as JSON', async t => {
-  t.equal(await bench(['--runtime', 'cpu', '--rounds', '2', '--steps', '2', '--json']), 0)
+  t.equal(await bench.run(['--runtime', 'cpu', '--rounds', '2', '--steps', '2', '--json']), 0)
   t.match(JSON.parse(printed.at(-1)!), {
     policy: 'tabletop',
     backend: 'cpu',
@@ -114,7 +124,7 @@ t.test('bench on the CPU, as JSON', async t => {
   })
   t.notMatch(printed.at(-1), /pipelinedMs/, 'one lane')
   for (const steps of ['0', '51', '1,x', ''])
-    await t.rejects(bench(['--steps', steps]), {
+    await t.rejects(bench.run(['--steps', steps]), {
       code: 'CONFIG_INVALID',
       message: /--steps takes an integer from 1 to 50/,
     })

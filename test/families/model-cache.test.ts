@@ -21,6 +21,7 @@ import { Lowering } from '../../src/onnx/lowering.js'
 import { requireSpace } from '../../src/storage/cache.js'
 import { contentDigest, PIECE_BYTES } from '../../src/storage/content.js'
 import { recall } from '../../src/storage/known-content.js'
+import type { OnStage } from '../../src/storage/stage.js'
 import { golden, smallConfig, writeModelDirectory } from './models.js'
 
 const tiny = readModelDirectory(join(golden, 'model_pi05_tiny'))
@@ -56,12 +57,19 @@ t.test('a recipe names everything that is made of the weights', t => {
   t.end()
 })
 
+/** Hears bytes written, and no other stage. */
+const whileLowering =
+  (hear: (done: number, total: number) => unknown): OnStage =>
+  ({ name, done, total }) => {
+    if (name === 'lowering the weights') hear(done!, total!)
+  }
+
 t.test('a model is lowered once, whoever asks and wherever the checkpoint lies', async t => {
   const cache = t.testdir()
-  const interrupt = () => {
+  const interrupt = whileLowering(() => {
     throw new Error('no space left on device')
-  }
-  await t.rejects(modelFromCache(source, cache, { onProgress: interrupt }), {
+  })
+  await t.rejects(modelFromCache(source, cache, { onStage: interrupt }), {
     code: 'CACHE_FAILED',
     message: /no space left/,
   })
@@ -72,7 +80,9 @@ t.test('a model is lowered once, whoever asks and wherever the checkpoint lies',
   })
 
   const heard: [number, number][] = []
-  const first = await modelFromCache(source, cache, { onProgress: (...bytes) => heard.push(bytes) })
+  const first = await modelFromCache(source, cache, {
+    onStage: whileLowering((...bytes) => heard.push(bytes)),
+  })
   const [done, total] = heard.at(-1)!
   t.equal(done, total)
   t.ok(
@@ -81,15 +91,15 @@ t.test('a model is lowered once, whoever asks and wherever the checkpoint lies',
   )
   t.equal(first.directory, join(cache, 'models', keyOf(recipe(), first.model.content)))
 
-  const onProgress = () => t.fail('a second run writes nothing')
-  t.same(await modelFromCache(source, cache, { onProgress }), first)
+  const onStage = whileLowering(() => t.fail('a second run writes nothing'))
+  t.same(await modelFromCache(source, cache, { onStage }), first)
   const copy = join(cache, 'copy.safetensors')
   copyFileSync(tiny.weightsPath, copy)
   utimesSync(copy, 1, 1)
   const copied = { ...source, weightsPath: copy }
-  t.equal((await modelFromCache(copied, cache, { onProgress })).directory, first.directory, 'a copy')
+  t.equal((await modelFromCache(copied, cache, { onStage })).directory, first.directory, 'a copy')
   utimesSync(copy, 2, 2)
-  t.equal((await modelFromCache(copied, cache, { onProgress })).directory, first.directory, 'touched')
+  t.equal((await modelFromCache(copied, cache, { onStage })).directory, first.directory, 'touched')
 
   const bytes = readFileSync(copy)
   bytes[bytes.length - 1]! ^= 1
@@ -124,8 +134,8 @@ t.test('what was read of a checkpoint is known until the file changes', async t 
   const two = await modelFromCache(source, cache)
   t.not(two.directory, one.directory)
 
-  const change = () => utimesSync(weightsPath, 3, 3)
-  await t.rejects(modelFromCache({ ...source, precision: 'fp16' }, cache, { onProgress: change }), {
+  const change = whileLowering(() => utimesSync(weightsPath, 3, 3))
+  await t.rejects(modelFromCache({ ...source, precision: 'fp16' }, cache, { onStage: change }), {
     code: 'CHECKPOINT_INVALID',
     message: /was changed while it was read; start again/,
   })
@@ -186,7 +196,7 @@ t.test('a warm start reads the lowered weights alone', { skip: !existsSync('/pro
   const { directory, model } = await modelFromCache(source, cache)
   t.equal(model.content.files[0]!.pieces.length, 2)
   const before = bytesRead()
-  await modelFromCache(source, cache, { onProgress: () => t.fail('nothing is lowered') })
+  await modelFromCache(source, cache, { onStage: whileLowering(() => t.fail('nothing is lowered')) })
   const read = bytesRead() - before
   const lowered = statSync(join(directory, 'weights.bin')).size
   t.ok(read > lowered && read < lowered + size / 4, `${read} bytes read; the lowered weights have ${lowered}`)

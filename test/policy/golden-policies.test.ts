@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { run as verify } from '../../src/commands/verify/verify.js'
+import { command as verify } from '../../src/commands/verify/verify.js'
 import { decodeMsgpack } from '../../src/contract/msgpack.js'
 import { RequestParser } from '../../src/contract/parse.js'
 import { loadPolicy } from '../../src/policy/loading/load.js'
@@ -59,12 +59,12 @@ t.test('raw client bytes to robot actions, through the command', async t => {
   const lines: string[] = []
   t.intercept(console, 'log', { value: (line: string) => lines.push(line) })
   const arguments_ = ['--policy-cases', folder, '--models', golden('.')]
-  t.equal(await verify(arguments_), 0, lines.join('\n'))
+  t.equal(await verify.run(arguments_), 0, lines.join('\n'))
   t.match(lines.join('\n'), /all 4 cases passed/)
   const one = ['--policy-cases', `${folder}/pi05_libero`, '--models', golden('.')]
-  t.equal(await verify([...one, '--tolerance', '1e-9']), 1, 'no engine is that exact')
+  t.equal(await verify.run([...one, '--tolerance', '1e-9']), 1, 'no engine is that exact')
   t.equal(
-    await verify(['--policy-cases', folder, '--models', scratch(t)]),
+    await verify.run(['--policy-cases', folder, '--models', scratch(t)]),
     1,
     'a case that cannot run is no success',
   )

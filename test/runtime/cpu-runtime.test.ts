@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { run } from '../../src/commands/verify/verify.js'
+import { command } from '../../src/commands/verify/verify.js'
 import type { Sampling } from '../../src/families/pi0/sampling.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
 import { Lane, type Slot } from '../../src/runtime/cpu/lane.js'
@@ -10,6 +10,7 @@ import type { ActCall, LoadCall } from '../../src/runtime/cpu/protocol.js'
 import { seededNoise } from '../../src/runtime/noise.js'
 import { layOut } from '../../src/runtime/prefix-layout.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
+import type { Stage } from '../../src/storage/stage.js'
 import { golden, numbers, smallConfig, writeModelDirectory } from '../families/models.js'
 
 const config = smallConfig()
@@ -23,18 +24,27 @@ const sampling = (steps: number): Sampling => {
 t.test('serving: slots, batches, refusals, cancellation', async t => {
   const folder = t.testdir()
   const weightsPath = writeModelDirectory(join(folder, 'model'), config)
-  const heard: number[] = []
-  const onProgress = (done: number, total: number) => heard.push(done / total)
+  const heard: Stage[] = []
+  const onStage = (stage: Stage) => heard.push(stage)
   const runtime = await createCpuRuntime({
     weightsPath,
     config,
     cache: folder,
     maxBatch: 3,
     lanes: 2,
-    onProgress,
+    onStage,
   })
   t.teardown(() => runtime.close())
-  t.equal(heard.at(-1), 1, 'the first start lowers the checkpoint and tells how far it is')
+  const stages = heard.filter(({ name }, i) => heard[i + 1]?.name !== name)
+  t.match(
+    stages,
+    [
+      { name: 'reading the checkpoint' },
+      { name: 'lowering the weights', done: stages[1]!.total },
+      { name: 'opening the engine' },
+    ],
+    'the first start lowers the checkpoint and tells how far it is',
+  )
   t.match(runtime.info, { backend: 'cpu', precision: 'fp32', maxBatch: 3, lanes: 2, prefixSlots: 2 })
 
   const one = await runtime.perceive([row])
@@ -151,8 +161,8 @@ t.test('starting: what cannot be served is refused, a cancelled start leaves not
         weightsPath,
         config,
         cache: folder,
-        onProgress: () => {
-          written[i]! += 1
+        onStage: ({ name }) => {
+          if (name === 'lowering the weights') written[i]! += 1
         },
       }),
     ),
@@ -233,15 +243,15 @@ t.test('turbo-pi verify', async t => {
   t.intercept(console, 'log', { value: (text: string) => printed.push(text) })
   const pi0 = join(golden, 'model_pi0_tiny')
   const good = join(golden, 'cases/pi0_tiny_a_2cam_10steps.safetensors')
-  t.equal(await run(['--model', pi0, '--cases', good]), 0)
+  t.equal(await command.run(['--model', pi0, '--cases', good]), 0)
   t.match(printed.pop(), /pi0_tiny_a_2cam_10steps \| +- \| +\d(.|\n)*all 1 cases passed/)
-  t.equal(await run(['--model', pi0, '--cases', good, '--tolerance', '1e-9', '--json']), 1)
+  t.equal(await command.run(['--model', pi0, '--cases', good, '--tolerance', '1e-9', '--json']), 1)
   t.match(JSON.parse(printed.pop()!), {
     passed: false,
     cases: [{ differences: { actions: { max: Number } } }],
   })
   const all = join(golden, 'cases')
-  t.equal(await run(['--model', pi0, '--cases', all]), 1, 'a case that is skipped is a failure')
+  t.equal(await command.run(['--model', pi0, '--cases', all]), 1, 'a case that is skipped is a failure')
   t.match(printed.pop(), /skipped: it is a case of model_pi05_tiny(.|\n)*4 of 5 cases did not pass/)
 
   const mistakes: [string[], RegExp][] = [
@@ -255,5 +265,6 @@ t.test('turbo-pi verify', async t => {
     [['--model', pi0, '--cases', join(golden, 'nothing')], /cannot be read/],
     [['--model', pi0, '--cases', join(golden, 'model_pi0_tiny/../policies')], /holds no \.safetensors file/],
   ]
-  for (const [argv, message] of mistakes) await t.rejects(run(argv), { code: 'CONFIG_INVALID', message })
+  for (const [argv, message] of mistakes)
+    await t.rejects(command.run(argv), { code: 'CONFIG_INVALID', message })
 })

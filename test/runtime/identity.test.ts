@@ -10,11 +10,11 @@ import { smallConfig, writeModelDirectory } from '../families/models.js'
 async function ask(weightsPath: string, config = smallConfig(), cache: string) {
   const notices: string[] = []
   let lowered = false
-  const onProgress = () => {
-    lowered = true
+  const onStage = ({ name }: { name: string }) => {
+    lowered ||= name === 'lowering the weights'
   }
   const onNotice = (text: string) => notices.push(text)
-  const runtime = await createCpuRuntime({ weightsPath, config, cache, threads: 1, onProgress, onNotice })
+  const runtime = await createCpuRuntime({ weightsPath, config, cache, threads: 1, onStage, onNotice })
   const prefix = await runtime.perceive([{ images: [null, null, null], tokens: Int32Array.of(2, 3, 4) }])
   const { actions } = await runtime.act(prefix, [{ steps: 2, noise: 7 }])
   prefix.release()

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { run as verify } from '../../src/commands/verify/verify.js'
+import { command as verify } from '../../src/commands/verify/verify.js'
 import type { Continuation } from '../../src/families/pi0/rtc/continuation.js'
 import { samplingRows } from '../../src/families/pi0/sampling.js'
 import { createCpuRuntime } from '../../src/runtime/cpu/cpu-runtime.js'
@@ -13,7 +13,7 @@ t.test("LeRobot's cases of real-time chunking, on both time grids", async t => {
   process.env['TURBO_PI_CACHE'] = t.testdir()
   const lines: string[] = []
   t.intercept(console, 'log', { value: (line: string) => lines.push(line) })
-  const code = await verify([
+  const code = await verify.run([
     ...['--model', join(golden, 'model_pi05_tiny')],
     ...['--cases', join(golden, 'rtc/cases'), '--json'],
   ])
@@ -42,11 +42,11 @@ t.test('an observation that is nowhere to be found is a case that could not be r
   const cases = join(golden, 'rtc/cases/pi05_tiny_rtc_trained_d1.safetensors')
   const model = join(golden, 'model_pi05_tiny')
   t.equal(
-    await verify(['--model', model, '--cases', cases, '--inputs', t.testdir()]),
+    await verify.run(['--model', model, '--cases', cases, '--inputs', t.testdir()]),
     0,
     'found in ../../cases',
   )
-  t.equal(await verify(['--model', model, '--cases', cases, '--tolerance', '1e-12']), 1)
+  t.equal(await verify.run(['--model', model, '--cases', cases, '--tolerance', '1e-12']), 1)
 })
 
 const config = smallConfig({ trainedDelay: 4 })

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run as build } from '../../src/commands/build.js'
+import { command as build } from '../../src/commands/build.js'
 import { exportModel } from '../../src/families/lowered-model.js'
 import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { seededCases } from '../../src/runtime/agreement/seeded-cases.js'
@@ -92,14 +92,14 @@ t.test('what is missing is said in one paragraph, with the command that mends it
 })
 
 t.test('turbo-pi build has nothing to do for the CPU, and refuses as serve does', async t => {
-  await t.rejects(build(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /nothing to build/ })
+  await t.rejects(build.run(['--runtime', 'cpu']), { code: 'CONFIG_INVALID', message: /nothing to build/ })
   const old = process.env['TURBO_PI_NATIVE']
   process.env['TURBO_PI_NATIVE'] = join(t.testdir(), 'absent.node')
   t.teardown(() => {
     if (old === undefined) delete process.env['TURBO_PI_NATIVE']
     else process.env['TURBO_PI_NATIVE'] = old
   })
-  await t.rejects(build([]), { code: 'RUNTIME_UNAVAILABLE', message: /npm run build:native/ })
+  await t.rejects(build.run([]), { code: 'RUNTIME_UNAVAILABLE', message: /npm run build:native/ })
 })
 
 t.test('batches are padded to buckets, and padding points nowhere that counts', t => {

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run } from '../../src/commands/verify/verify.js'
+import { command } from '../../src/commands/verify/verify.js'
 import { golden } from '../families/models.js'
 import { repositoryPath } from '../support/served-policy.js'
 
@@ -15,17 +15,17 @@ t.test('turbo-pi verify --against', async t => {
   const printed: string[] = []
   t.intercept(console, 'log', { value: (text: string) => printed.push(text) })
 
-  t.equal(await run(['--against', recorded, ...policy, '--precision', 'int8']), 0)
+  t.equal(await command.run(['--against', recorded, ...policy, '--precision', 'int8']), 0)
   const table = printed.pop()!
   t.match(table, /verified: {2}cpu int8.*\nreference: cpu fp32.*\n1 observations/)
   for (const steps of [10, 3, 1])
     t.match(table, new RegExp(`\\| +${steps} \\| .*e-.* \\| .*e-.* \\| 0.9999\\d+ \\|`))
 
-  t.equal(await run([...policy, '--runtime', 'cpu', '--count', '1', '--steps', '1']), 0)
+  t.equal(await command.run([...policy, '--runtime', 'cpu', '--count', '1', '--steps', '1']), 0)
   t.match(printed.pop(), /verified: {2}cpu int8.*\nreference: cpu fp32/, 'never the reference with itself')
 
   const random = ['--against=random', '--count', '2', '--steps', '4', '--json', '--precision', 'int8']
-  t.equal(await run([...random, ...pi0, '--max', '0.5', '--mean', '1e-6']), 1, 'a limit is exceeded')
+  t.equal(await command.run([...random, ...pi0, '--max', '0.5', '--mean', '1e-6']), 1, 'a limit is exceeded')
   const found = JSON.parse(printed.pop()!)
   t.match(found, { observations: 2, passed: false, agreements: [{ steps: 4 }] })
   const [{ max, mean, cosine }] = found.agreements
@@ -33,7 +33,7 @@ t.test('turbo-pi verify --against', async t => {
 
   copyFileSync(join(golden, 'cases/pi0_tiny_a_2cam_10steps.safetensors'), join(recorded, 'two.safetensors'))
   const same = ['--against', recorded, '--steps', '2', '--max', '1e-12', '--reference', 'fp32', '--json']
-  const both = await run([...same, ...policy])
+  const both = await command.run([...same, ...policy])
   t.equal(both, 0, 'fp32 agrees with itself, on messages and cases')
   t.match(JSON.parse(printed.pop()!), { observations: 2, agreements: [{ max: 0, mean: 0 }] })
 
@@ -55,5 +55,6 @@ t.test('turbo-pi verify --against', async t => {
     [['--against', 'random', ...pi0, '--reference', 'fp4'], 'CONFIG_INVALID', /--precision/],
     [['--against', 'random', ...pi0, '--speed', '1'], 'CONFIG_INVALID', /--speed/],
   ]
-  for (const [argv, code, message] of mistakes) await t.rejects(run(argv), { code, message }, argv.join(' '))
+  for (const [argv, code, message] of mistakes)
+    await t.rejects(command.run(argv), { code, message }, argv.join(' '))
 })

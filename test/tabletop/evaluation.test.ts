@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
 import { type Ask, runEpisode } from '../../src/commands/eval/episode.js'
-import { run } from '../../src/commands/eval/eval.js'
+import { command } from '../../src/commands/eval/eval.js'
 import { report, wilsonInterval } from '../../src/commands/eval/report.js'
 import { connectRobot, PROTOCOLS } from '../../src/commands/eval/robot.js'
 import { type EvaluationServer, serveForEvaluation } from '../../src/commands/eval/server.js'
@@ -72,7 +72,7 @@ t.test('turbo-pi eval prints results, repeats itself, and films', async t => {
   })
   const directory = t.testdir({})
   const evaluate = (...argv: string[]) =>
-    run([...policy, '--episodes', '2', '--steps', '1,2', '--seed', '40', '--json', ...argv])
+    command.run([...policy, '--episodes', '2', '--steps', '1,2', '--seed', '40', '--json', ...argv])
   t.equal(await evaluate('--video', directory), 0)
   t.equal(await evaluate('--protocol', 'http'), 0)
   console.log = log
@@ -101,17 +101,17 @@ t.test('turbo-pi eval prints results, repeats itself, and films', async t => {
 })
 
 t.test('options that make no sense are refused', async t => {
-  await t.rejects(run(['--episodes', '0']), { code: 'CONFIG_INVALID' })
-  await t.rejects(run(['--steps', '10,x']), { code: 'CONFIG_INVALID' })
-  await t.rejects(run(['--protocol', 'carrier-pigeon']), { code: 'CONFIG_INVALID' })
-  await t.rejects(run(['--url', 'http://127.0.0.1:1']), {
+  await t.rejects(command.run(['--episodes', '0']), { code: 'CONFIG_INVALID' })
+  await t.rejects(command.run(['--steps', '10,x']), { code: 'CONFIG_INVALID' })
+  await t.rejects(command.run(['--protocol', 'carrier-pigeon']), { code: 'CONFIG_INVALID' })
+  await t.rejects(command.run(['--url', 'http://127.0.0.1:1']), {
     code: 'CONFIG_INVALID',
     message: /no server answers/,
   })
-  await t.rejects(run(['--url', 'http://127.0.0.1:1', '--protocol', 'openpi', '--steps', '3']), {
+  await t.rejects(command.run(['--url', 'http://127.0.0.1:1', '--protocol', 'openpi', '--steps', '3']), {
     code: 'CONFIG_INVALID',
   })
-  await t.rejects(run([...policy, '--cache-dir', '/dev/null/cache']), { code: 'CACHE_FAILED' })
+  await t.rejects(command.run([...policy, '--cache-dir', '/dev/null/cache']), { code: 'CACHE_FAILED' })
 })
 
 t.test('the table has intervals and latencies', async t => {

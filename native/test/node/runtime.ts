@@ -8,10 +8,9 @@ import os from 'node:os'
 import path from 'node:path'
 import { type LoweredModel, sealed } from '../../../src/families/lowered-model.js'
 import type { ModelConfig } from '../../../src/families/pi0/config.js'
-import type { BuildProgress } from '../../../src/runtime/backend.js'
 import { loadAddon, type NativeAddon, probe } from '../../../src/runtime/gpu/addon.js'
 import { GpuRuntime } from '../../../src/runtime/gpu/gpu-runtime.js'
-import { buildEngines } from '../../../src/runtime/tensorrt/build.js'
+import { type BuildProgress, buildEngines } from '../../../src/runtime/tensorrt/build.js'
 import type { TensorRtStages } from '../../../src/runtime/tensorrt/create.js'
 
 const gemma = { width: 3, depth: 2, mlpDim: 4, heads: 1, kvHeads: 1, headDim: 2 }

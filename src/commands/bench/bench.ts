@@ -1,32 +1,71 @@
-import { loadConfig } from '../../config.js'
 import { MAX_STEPS } from '../../families/pi0/sampling.js'
 import { createRuntime } from '../../runtime/backends.js'
-import { bytesProgress } from '../kit/bytes-progress.js'
+import { ENGINE_SETTINGS } from '../../settings/engine.js'
+import { CONFIG_FILE } from '../../settings/general.js'
+import { flag, integer, integers } from '../../settings/kinds.js'
+import { POLICY_SETTINGS } from '../../settings/policy.js'
+import { type Call, command as define, refuse } from '../kit/command.js'
 import { configuredPolicy } from '../kit/configured-policy.js'
+import { interruptible } from '../kit/interruption.js'
 import { machineLine } from '../kit/machine.js'
-import { flag, integer, integers, takeOptions } from '../kit/options.js'
+import { progressBar } from '../kit/progress.js'
+import { stageDisplay } from '../kit/stage-display.js'
 import { alignedTable } from '../kit/table.js'
 import { runFull } from './full.js'
 import { measurePipelined, measureSequential, type Quantiles, STAGES, type Stage } from './measure.js'
 
-export const help = `turbo-pi bench [--rounds 50] [--steps 1,2,3,5,10] [options of serve]
-
-Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, for each number of
-denoise steps, and prints p50 and p99 in milliseconds and inferences a second, without the wire. Where the runtime has
-two lanes (--pipeline on; the default on GPUs), it also prints the milliseconds from one result to the next while the
-prefix of one observation is computed as the one before it is denoised. --json prints JSON.
-
---full measures the full-size model with random weights instead: load, stages, totals and memory in fp32 and int8.`
+const ROUNDS = 50
+/** Of seconds each. */
+const FULL_ROUNDS = 5
 
 const OPTIONS = {
-  rounds: integer(50, 1, 1_000_000),
-  steps: integers([1, 2, 3, 5, 10], 1, MAX_STEPS),
-  json: flag(),
-  full: flag(),
+  rounds: integer({
+    default: ROUNDS,
+    otherwise: `${ROUNDS}; ${FULL_ROUNDS} with --full`,
+    min: 1,
+    max: 1_000_000,
+    meaning: 'inferences that are timed, after some that warm up',
+  }),
+  steps: integers({
+    default: [1, 2, 3, 5, 10],
+    min: 1,
+    max: MAX_STEPS,
+    meaning: 'numbers of denoise steps, each timed by itself',
+  }),
+  full: flag({ meaning: 'the full-size model with random weights instead: 20 GB of disk, and minutes' }),
+  json: flag({ meaning: 'print JSON' }),
 }
 
-/** Rounds of seconds each. */
-const FULL_ROUNDS = 5
+const { runtime, precision, threads, pipeline, maxBatch, cacheDir } = ENGINE_SETTINGS
+
+export const command = define(
+  {
+    name: 'bench',
+    forms: ['[--policy DIR] [options]', '--full [options]'],
+    about: `
+Times every stage of one inference after the other, each camera as a JPEG file of 640 × 480 pixels, for each number of
+denoise steps, and prints p50 and p99 in milliseconds and inferences a second, without the wire. Without options: the bundled
+policy, in seconds. Where the runtime has two lanes (--pipeline on; the default on GPUs), it also prints the milliseconds from
+one result to the next while the prefix of one observation is computed as the one before it is denoised.
+
+--full measures the full-size model with random weights: load, stages, totals and memory, in fp32 and int8 or in the
+--precision given.
+
+It measures no server: npm run loadtest does, with many robots. How good a policy is, turbo-pi eval tells; how exact, verify.`,
+    options: OPTIONS,
+    settings: {
+      ...POLICY_SETTINGS,
+      runtime,
+      precision,
+      threads,
+      pipeline,
+      maxBatch,
+      cacheDir,
+      ...CONFIG_FILE,
+    },
+  },
+  bench,
+)
 
 /** Figures at one number of denoise steps. */
 interface Measured {
@@ -36,38 +75,54 @@ interface Measured {
   pipelinedMs?: number
 }
 
-export async function run(argv: string[]): Promise<number> {
-  const { own, rest } = takeOptions(argv, OPTIONS)
+async function bench({ own, config, given }: Call<typeof OPTIONS>): Promise<number> {
   const { rounds } = own
-  const config = loadConfig(rest)
-  if (own.full) return runFull(config, Math.min(rounds, FULL_ROUNDS), rest)
+  if (own.full) {
+    const ofPolicies = Object.keys(POLICY_SETTINGS).filter(name => name !== 'randomWeights')
+    refuse('bench', 'bench --full', given, ['steps', ...ofPolicies])
+    const count = given.has('rounds') ? rounds : FULL_ROUNDS
+    return interruptible(signal => runFull(config, { rounds: count, json: own.json, signal }))
+  }
   const policy = await configuredPolicy(config)
+  const display = stageDisplay()
+  const bar = progressBar('{steps} denoise steps {bar} {value}/{total} rounds')
   try {
-    // The same picture comes again each round: it is to be encoded each time.
-    const onProgress = bytesProgress('Lowering the checkpoint')
-    const runtime = await createRuntime(policy, { ...config, visionCache: 0, onProgress })
-    try {
-      const measured: Measured[] = []
-      for (const steps of own.steps) {
-        const stages = await measureSequential(policy, runtime, { steps, rounds })
-        const pipelinedMs =
-          runtime.info.lanes === 2 && (await measurePipelined(policy, runtime, { steps, rounds }))
-        measured.push({ steps, stages, ...(pipelinedMs && { pipelinedMs }) })
+    return await interruptible(async signal => {
+      // The same picture comes again each round: it is to be encoded each time.
+      const onStage = display.show
+      const runtime = await createRuntime(policy, { ...config, visionCache: 0, onStage, signal })
+      display.stop()
+      try {
+        const measured: Measured[] = []
+        for (const steps of own.steps) {
+          const onRound = (done: number) => {
+            signal.throwIfAborted()
+            bar.update(done, rounds, { steps })
+          }
+          const stages = await measureSequential(policy, runtime, { steps, rounds, onRound })
+          bar.stop()
+          const pipelinedMs =
+            runtime.info.lanes === 2 && (await measurePipelined(policy, runtime, { steps, rounds, onRound }))
+          bar.stop()
+          measured.push({ steps, stages, ...(pipelinedMs && { pipelinedMs }) })
+        }
+        const { backend, precision, device } = runtime.info
+        const machine = machineLine()
+        const setting = { policy: policy.name, backend, precision, device, machine, rounds }
+        if (own.json) console.log(JSON.stringify({ ...setting, measured }))
+        else {
+          console.log(`${policy.name}, ${backend} ${precision}, ${rounds} rounds; p50 (p99) in ms`)
+          console.log(`${machine}; ${device}\n`)
+          console.log(table(measured))
+        }
+        return 0
+      } finally {
+        await runtime.close()
       }
-      const { backend, precision, device } = runtime.info
-      const machine = machineLine()
-      const setting = { policy: policy.name, backend, precision, device, machine, rounds }
-      if (own.json) console.log(JSON.stringify({ ...setting, measured }))
-      else {
-        console.log(`${policy.name}, ${backend} ${precision}, ${rounds} rounds; p50 (p99) in ms`)
-        console.log(`${machine}; ${device}\n`)
-        console.log(table(measured))
-      }
-      return 0
-    } finally {
-      await runtime.close()
-    }
+    })
   } finally {
+    bar.stop()
+    display.stop()
     await policy.close()
   }
 }

@@ -1,5 +1,7 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { loadavg } from 'node:os'
+import { text as textOf } from 'node:stream/consumers'
 import type { Config } from '../../config.js'
 import { releasedConfig } from '../../families/pi0/config.js'
 import { randomCheckpoint } from '../../families/pi0/random-weights.js'
@@ -10,6 +12,7 @@ import { cacheDirectory } from '../../storage/cache.js'
 import { randomRow } from '../../verification/observations.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
 import { machineLine } from '../kit/machine.js'
+import { stageDisplay } from '../kit/stage-display.js'
 import { alignedTable } from '../kit/table.js'
 
 const HORIZON = 10
@@ -37,28 +40,40 @@ interface Measurement {
   peakResidentGigabytes: number
 }
 
+interface Full {
+  rounds: number
+  json: boolean
+  signal: AbortSignal
+}
+
 /**
  * The table of the full-size model with random weights. Each precision is measured in a process of its own, so that its
- * memory is its own; `config.precision` names the one of this process, auto is the process that starts the others.
+ * memory is its own.
  */
-export async function runFull(config: Config, rounds: number, rest: readonly string[]): Promise<number> {
-  if (config.precision !== 'auto') {
-    console.log(JSON.stringify(await measure(config, config.precision, rounds)))
+export async function runFull(config: Config, { rounds, json, signal }: Full): Promise<number> {
+  if (process.env[MEASURES]) {
+    console.log(JSON.stringify(await measure(config, config.precision as Precision, rounds)))
     return 0
   }
-  const measurements = (['fp32', 'int8'] as const).map(precision => measureApart(precision, rounds, rest))
-  console.log(table(measurements, rounds))
+  const precisions = config.precision === 'auto' ? (['fp32', 'int8'] as const) : [config.precision]
+  const measurements: Measurement[] = []
+  for (const precision of precisions) measurements.push(await measureApart(precision, rounds, signal))
+  console.log(json ? JSON.stringify(measurements) : table(measurements, rounds))
   return 0
 }
 
-function measureApart(precision: Precision, rounds: number, rest: readonly string[]): Measurement {
-  const [script] = process.argv.slice(1)
-  const own = ['bench', '--full', '--rounds', String(rounds), '--precision', precision]
-  const { stdout, status } = spawnSync(process.execPath, [...process.execArgv, script!, ...own, ...rest], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    encoding: 'utf8',
-  })
-  if (status !== 0) throw new Error(`the measurement of ${precision} ended with code ${status}`)
+/** Says that a process is one that measures, by the options that its parent was given. */
+const MEASURES = '__TURBO_PI_MEASURES'
+
+/** Measures in a child process, which ends with this one. */
+async function measureApart(precision: Precision, rounds: number, signal: AbortSignal): Promise<Measurement> {
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, ...process.argv.slice(1), '--rounds', String(rounds), '--precision', precision],
+    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, [MEASURES]: '1' }, signal },
+  )
+  const [stdout, [code]] = await Promise.all([textOf(child.stdout!), once(child, 'close')])
+  if (code !== 0) throw new Error(`the measurement of ${precision} ended with code ${code}`)
   return JSON.parse(stdout) as Measurement
 }
 
@@ -70,7 +85,7 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
     onProgress: bytesProgress(`Writing random ${modelType} weights`),
   })
   let lowered = false
-  const bar = bytesProgress(`Lowering to ${precision}`)
+  const display = stageDisplay()
   const start = () =>
     createRuntime(
       { weightsPath, model },
@@ -79,9 +94,9 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
         precision,
         maxBatch: 1,
         visionCache: 0,
-        onProgress: (done, total) => {
-          lowered = true
-          bar(done, total)
+        onStage: stage => {
+          lowered ||= stage.name === 'lowering the weights'
+          display.show(stage)
         },
       },
     )
@@ -93,6 +108,7 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
     runtime = await start()
   }
   const loadMs = performance.now() - started
+  display.stop()
   try {
     const timings: Timing[] = []
     for (const scenario of SCENARIOS) timings.push(await time(runtime, scenario, rounds))

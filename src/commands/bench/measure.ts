@@ -14,6 +14,15 @@ export interface Quantiles {
   p99: number
 }
 
+/** How long one is measured. */
+export interface Measuring {
+  /** Denoise steps. */
+  steps: number
+  rounds: number
+  /** Hears how many rounds are over; may throw to give up. */
+  onRound: (done: number) => void
+}
+
 /** Rounds that warm up and are not counted. */
 const WARM_UP = 5
 
@@ -23,7 +32,7 @@ const seedOf = (round: number) => round + WARM_UP
 export async function measureSequential(
   policy: Policy,
   runtime: Runtime,
-  { steps, rounds }: { steps: number; rounds: number },
+  { steps, rounds, onRound }: Measuring,
 ): Promise<Record<Stage, Quantiles>> {
   const observation = await photographed(policy)
   const stages = Object.fromEntries(STAGES.map(stage => [stage, microseconds()])) as Record<Stage, Histogram>
@@ -34,6 +43,7 @@ export async function measureSequential(
     const { actions, stepMs } = await runtime.act(prefix, [{ steps, noise: seedOf(round) }])
     prefix.release()
     policy.finish(actions, prepared)
+    onRound(Math.max(0, round + 1))
     if (round < 0) continue
     record(stages.decode, prepared.timing.decodeMs)
     record(stages.prepare, prepared.timing.prepareMs)
@@ -54,7 +64,7 @@ export async function measureSequential(
 export async function measurePipelined(
   policy: Policy,
   runtime: Runtime,
-  { steps, rounds }: { steps: number; rounds: number },
+  { steps, rounds, onRound }: Measuring,
 ): Promise<number> {
   const { row } = await policy.prepare(await photographed(policy))
   const pipeline = new Pipeline(runtime, { overlap: true })
@@ -69,6 +79,7 @@ export async function measurePipelined(
         const sampling = [{ steps, noise: seedOf(started++) }]
         pipeline.run({ rows: [row], sampling, signal }, startMore).then(() => {
           finished++
+          onRound(Math.max(0, finished - WARM_UP))
           if (finished === WARM_UP) warm = performance.now()
           if (finished === end) resolve((performance.now() - warm) / rounds)
         }, reject)

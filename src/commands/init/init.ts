@@ -3,23 +3,20 @@ import { join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { checkPolicy } from '../../policy/loading/load.js'
 import { checksReport } from '../kit/checks-report.js'
+import { type Call, command as define } from '../kit/command.js'
 import { readGiven } from './given-checkpoint.js'
 import { Interview, ownTerminal, type Terminal } from './interview.js'
 import { askManifest } from './manifest.js'
-import { help, readOwn } from './options.js'
+import { DESCRIPTION, type OPTIONS } from './options.js'
 
-export { help } from './options.js'
+export const command = define(DESCRIPTION, call => init(call, ownTerminal()))
 
 /** Writes a policy.json and checks the directory as it will be served: the exit code. */
-export async function run(argv: string[], terminal: Terminal | undefined = ownTerminal()): Promise<number> {
-  const { own, positionals } = readOwn(argv)
-  const [directory] = positionals
-  if (directory === undefined || positionals.length > 1)
-    throw new TurboPiError(
-      'CONFIG_INVALID',
-      `init takes one directory, got ${positionals.length}.\n\n${help}`,
-    )
-  const given = readGiven(directory)
+export async function init(
+  { own, positionals }: Call<typeof OPTIONS>,
+  terminal: Terminal | undefined,
+): Promise<number> {
+  const given = readGiven(positionals[0]!)
   const interview = new Interview(own.yes ? undefined : terminal)
   try {
     write(join(given.source.directory, 'policy.json'), await askManifest(interview, own, given))

@@ -25,7 +25,7 @@ export async function askManifest(interview: Interview, own: Own, given: GivenCh
   const defaultPrompt = await interview.ask({
     flag: 'default-prompt',
     text: 'Prompt of observations that carry none (empty: each must carry one)',
-    given: own['default-prompt'],
+    given: own.defaultPrompt,
     otherwise: '',
     read: answer => answer,
   })
@@ -42,13 +42,13 @@ export async function askManifest(interview: Interview, own: Own, given: GivenCh
 
 /** LeRobot's own files say all but one thing. */
 async function askLerobot(interview: Interview, own: Own, { source, model }: GivenCheckpoint): Promise<Part> {
-  refuseOptions(own, 'LeRobot checkpoint says it itself', ['config', 'horizon', 'norm-stats', ...OF_A_ROBOT])
+  refuseOptions(own, 'LeRobot checkpoint says it itself', ['config', 'horizon', 'normStats', ...OF_A_ROBOT])
   const { embodiment } = lerobotConventions(source, {})
   if (variantOf(model).stateToken) return { fields: {}, actionSize: embodiment.actionSize }
   const padded = await interview.ask({
     flag: 'padded-state',
     text: 'Was it trained with LeRobot 0.4.0 to 0.4.4 (before March 2026)',
-    given: own['padded-state'],
+    given: own.paddedState,
     otherwise: NO,
     read: yesOrNo,
   })

@@ -5,7 +5,7 @@ import { EMBODIMENTS } from '../../policy/embodiment.js'
 import { fileInside } from '../../policy/loading/files.js'
 import type { Manifest } from '../../policy/loading/manifest.js'
 import { PRESETS, presetOf } from '../../policy/loading/presets.js'
-import { oneOf, wholeNumber } from '../../setting.js'
+import { oneOf, wholeNumber } from '../../settings/kinds.js'
 import { NONE, YES, yesOrNo } from './answers.js'
 import type { GivenCheckpoint } from './given-checkpoint.js'
 import type { Interview } from './interview.js'
@@ -20,7 +20,7 @@ export interface Part {
 
 /** The config that an openpi checkpoint was trained with, or the robot and what else a config would say. Throws CONFIG_INVALID. */
 export async function askOpenpi(interview: Interview, own: Own, given: GivenCheckpoint): Promise<Part> {
-  refuseOptions(own, 'question is of LeRobot checkpoints alone', ['padded-state'])
+  refuseOptions(own, 'question is of LeRobot checkpoints alone', ['paddedState'])
   const { presets } = given
   const ofRobot = own.camera.length > 0 ? NONE : undefined
   const config = await interview.ask({
@@ -65,7 +65,7 @@ async function askPreset(
   const preset = PRESETS[config]!
   const expected = join('assets', preset.assetId, 'norm_stats.json')
   const normStats =
-    own['norm-stats'] === undefined && given.stats.includes(expected)
+    own.normStats === undefined && given.stats.includes(expected)
       ? undefined
       : await askStats(interview, own, given)
   const differs = given.horizonIsKnown && given.model.actionHorizon !== preset.actionHorizon
@@ -100,7 +100,7 @@ async function askHorizon(
 
 async function askStats(interview: Interview, own: Own, { source, stats }: GivenCheckpoint): Promise<string> {
   const { directory } = source
-  if (stats.length === 0 && own['norm-stats'] === undefined)
+  if (stats.length === 0 && own.normStats === undefined)
     throw new TurboPiError(
       'NORM_STATS_INVALID',
       `${directory} has no norm_stats.json; without it every action would be wrong.\nCopy it there from the original checkpoint's assets.`,
@@ -108,9 +108,9 @@ async function askStats(interview: Interview, own: Own, { source, stats }: Given
   return interview.ask({
     flag: 'norm-stats',
     text: `Statistics (${stats.join(', ')})`,
-    given: own['norm-stats'] ?? (stats.length === 1 ? stats[0] : undefined),
+    given: own.normStats ?? (stats.length === 1 ? stats[0] : undefined),
     read: answer => {
-      if (own['norm-stats'] === undefined) return oneOf(answer, stats)
+      if (own.normStats === undefined) return oneOf(answer, stats)
       fileInside(directory, answer, '--norm-stats')
       return answer
     },
@@ -121,7 +121,7 @@ const askDiscreteState = (interview: Interview, own: Own) =>
   interview.ask({
     flag: 'discrete-state',
     text: 'Is the state written into the prompt (openpi: discrete_state_input)',
-    given: own['discrete-state'],
+    given: own.discreteState,
     otherwise: YES,
     read: yesOrNo,
   })

@@ -25,7 +25,7 @@ export async function askRobot(
   })
   const builtIn = BUILT_IN.find(known => known === name)
   if (builtIn) {
-    refuseOptions(own, `robot ${name} is built in and has its own`, ['camera', 'state', 'prompt-key'])
+    refuseOptions(own, `robot ${name} is built in and has its own`, ['camera', 'state', 'promptKey'])
     const { deltaMask: _, ...robot }: Embodiment = EMBODIMENTS[builtIn]
     return { ...robot, ...(await askOffsets(interview, own, robot.actionSize)) }
   }
@@ -40,7 +40,7 @@ export async function askRobot(
   const promptKey = await interview.ask({
     flag: 'prompt-key',
     text: 'Key of the prompt',
-    given: own['prompt-key'],
+    given: own.promptKey,
     otherwise: 'prompt',
     read: nonEmpty,
   })

@@ -1,15 +1,18 @@
 import type { Config } from '../../config.js'
+import type { OnStage } from '../../runtime/backend.js'
 import { createRuntime } from '../../runtime/backends.js'
 import { requireMemoryBeside } from '../../runtime/memory.js'
 import type { Served } from '../../service/served.js'
 import type { ServiceParts } from '../../service/service.js'
-import { bytesProgress } from './bytes-progress.js'
+import { StartProgress } from '../../service/start-progress.js'
 import { configuredPolicy } from './configured-policy.js'
 
 export interface ServiceHooks {
   onNotice: (text: string) => void
   /** For the log: what went wrong without anybody's request failing. */
   warn: (message: string, error: unknown) => void
+  /** Hears what the start of a service is at. */
+  onStage: OnStage
   /** Calls the start off. */
   signal: AbortSignal
 }
@@ -17,23 +20,26 @@ export interface ServiceHooks {
 /** The parts of a service of the policy in a directory, by default the one that the settings name; loads in the background. */
 export async function configuredService(
   config: Config,
-  { onNotice, signal, warn }: ServiceHooks,
+  { onNotice, onStage, signal, warn }: ServiceHooks,
   directory?: string,
 ): Promise<ServiceParts> {
   const policy = await configuredPolicy(config, directory, onNotice)
+  const progress = new StartProgress()
+  progress.listen(onStage)
   return {
     policy,
     runtime: createRuntime(policy, {
       ...config,
       onNotice,
       signal,
-      onProgress: bytesProgress('Lowering the checkpoint'),
+      onStage: progress.report,
     }),
     queue: {
       maxWaiting: config.queueLimit,
       drainMs: config.drainTimeout,
       watch: { atLeastMs: config.engineTimeout },
     },
+    progress,
     warn,
   }
 }

@@ -18,7 +18,9 @@ export function progressBar(format: string, options: Options = {}): ProgressBar 
       stream: process.stderr,
       noTTYOutput: false,
       clearOnComplete: true,
-      hideCursor: true,
+      // A process that a signal ends would leave them so.
+      hideCursor: false,
+      linewrap: true,
       gracefulExit: false,
       ...options,
     },

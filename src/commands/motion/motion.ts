@@ -1,41 +1,57 @@
 import { STRATEGIES, type Strategy, TurboPiClient } from '../../client/index.js'
-import { loadConfig } from '../../config.js'
-import { TurboPiError } from '../../errors.js'
 import { MAX_STEPS } from '../../families/pi0/sampling.js'
+import { flag, integer, integers, list, oneOf } from '../../settings/kinds.js'
 import { wilsonInterval } from '../eval/report.js'
-import { serveForEvaluation } from '../eval/server.js'
+import { PLAYED_SETTINGS, serveForEvaluation } from '../eval/server.js'
+import { type Call, command as define } from '../kit/command.js'
+import { interruptible } from '../kit/interruption.js'
 import { machineLine } from '../kit/machine.js'
-import { flag, integer, integers, takeOptions, text } from '../kit/options.js'
 import { progressBar } from '../kit/progress.js'
 import { alignedTable } from '../kit/table.js'
 import { type Delay, type MotionResult, runMotion } from './episode.js'
 
-export const help = `turbo-pi motion [options] [options of serve]
-
-Compares the strategies of the client's chunk executor on the simulated tabletop under delays that are made up, in
-simulated time: pauses, the jump where one chunk follows another, and success. A server in this process answers.
-
-  --strategies A,B    of ${STRATEGIES.join(', ')} [${STRATEGIES.join(',')}]
-  --delay A,B         milliseconds from an observation to its answer [0,150,300,500]
-  --jitter N          each delay is drawn from ± N milliseconds; none for a delay of 0 [100]
-  --hertz N           actions a second [10]
-  --episodes N        of each strategy and delay [200]
-  --robots N          episodes at a time [8]
-  --steps N           denoise steps [10]
-  --seed N            of the first episode [0]
-  --json              print JSON`
-
 const OPTIONS = {
-  strategies: text(STRATEGIES.join(',')),
-  delay: integers([0, 150, 300, 500], 0, 10_000),
-  jitter: integer(100, 0, 10_000),
-  hertz: integer(10, 1, 1000),
-  episodes: integer(200, 1, 100_000),
-  robots: integer(8, 1, 64),
-  steps: integer(10, 1, MAX_STEPS),
-  seed: integer(0, 0, 2 ** 31),
-  json: flag(),
+  strategies: list({
+    takes: 'NAME,…',
+    otherwise: STRATEGIES.join(','),
+    offers: STRATEGIES,
+    meaning: `of ${STRATEGIES.join(', ')}`,
+    parse: name => oneOf(name, STRATEGIES),
+  }),
+  delay: integers({
+    default: [0, 150, 300, 500],
+    min: 0,
+    max: 10_000,
+    unit: 'ms',
+    meaning: 'from an observation to its answer',
+  }),
+  jitter: integer({
+    default: 100,
+    min: 0,
+    max: 10_000,
+    unit: 'ms',
+    meaning: 'each delay is drawn from so much more or less; none for a delay of 0',
+  }),
+  hertz: integer({ default: 10, min: 1, max: 1000, unit: 'hz', meaning: 'actions a second' }),
+  episodes: integer({ default: 200, min: 1, max: 100_000, meaning: 'episodes of each strategy and delay' }),
+  robots: integer({ default: 8, min: 1, max: 64, meaning: 'episodes at a time' }),
+  steps: integer({ default: 10, min: 1, max: MAX_STEPS, meaning: 'denoise steps' }),
+  seed: integer({ default: 0, min: 0, max: 2 ** 31, meaning: 'of the first episode' }),
+  json: flag({ meaning: 'print JSON' }),
 }
+
+export const command = define(
+  {
+    name: 'motion',
+    forms: ['[options]'],
+    about: `
+Compares the strategies of the client's chunk executor on the simulated tabletop under delays that are made up, in
+simulated time: pauses, the jump where one chunk follows another, and success. A server in this process answers.`,
+    options: OPTIONS,
+    settings: PLAYED_SETTINGS,
+  },
+  call => interruptible(signal => compare(call, signal)),
+)
 
 interface Cell {
   strategy: Strategy
@@ -43,11 +59,10 @@ interface Cell {
   results: MotionResult[]
 }
 
-/** `turbo-pi motion`: prints the table. */
-export async function run(argv: string[]): Promise<number> {
-  const { own, rest } = takeOptions(argv, OPTIONS)
-  const strategies = own.strategies.split(',').map(strategyOf)
-  const server = await serveForEvaluation(loadConfig(rest), own.steps)
+/** Prints the table. */
+async function compare({ own, config }: Call<typeof OPTIONS>, signal: AbortSignal): Promise<number> {
+  const strategies = own.strategies.length > 0 ? (own.strategies as Strategy[]) : STRATEGIES
+  const server = await serveForEvaluation(config, own.steps, signal)
   const clients = await Promise.all(
     Array.from({ length: own.robots }, () => TurboPiClient.connect(server.url)),
   )
@@ -63,6 +78,7 @@ export async function run(argv: string[]): Promise<number> {
         await Promise.all(
           clients.map(async client => {
             while (next < own.episodes) {
+              signal.throwIfAborted()
               const index = next++
               results[index] = await runMotion(client, setup, index, own.seed)
               bar.update(next, own.episodes, { what: `${strategy}, ${ms} ms` })
@@ -80,11 +96,6 @@ export async function run(argv: string[]): Promise<number> {
     await Promise.all(clients.map(client => client.close()))
     await server.close()
   }
-}
-
-function strategyOf(name: string): Strategy {
-  if ((STRATEGIES as readonly string[]).includes(name)) return name as Strategy
-  throw new TurboPiError('CONFIG_INVALID', `--strategies takes ${STRATEGIES.join(', ')}, got ${name}.`)
 }
 
 function report(cells: readonly Cell[], server: string, episodes: number): string {

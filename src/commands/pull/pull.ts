@@ -1,6 +1,7 @@
 import { existsSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
-import { TurboPiError } from '../../errors.js'
+import { usage as usageOf } from '../../settings/arguments.js'
+import { directory, text } from '../../settings/kinds.js'
 import {
   cachedDirectory,
   openpiCache,
@@ -11,14 +12,25 @@ import {
 } from '../../storage/downloads.js'
 import { makeDirectory } from '../../storage/make-directory.js'
 import { bytesProgress } from '../kit/bytes-progress.js'
-import { readOptions, text } from '../kit/options.js'
+import { type Call, command as define } from '../kit/command.js'
 import { pullArchive } from './archive/pull.js'
 import { type Listing, listRemote } from './listing.js'
 import { downloadFile, failed, type RemoteFile } from './remote-file.js'
 import { requireSpace } from './space.js'
 
-export const help = `turbo-pi pull SOURCE [--to DIR] [--sha256 HEX]
+const OPTIONS = {
+  to: directory({ meaning: 'a folder of its own instead of the cache' }),
+  sha256: text({
+    takes: 'HEX',
+    meaning: 'checksum of an archive; the other sources state their files’ themselves',
+  }),
+}
 
+export const command = define(
+  {
+    name: 'pull',
+    forms: ['SOURCE [--to DIR] [--sha256 HEX]'],
+    about: `
 Downloads a checkpoint into the caches that Hugging Face's clients and openpi use, so that nothing is there twice, and prints
 where it lies; --policy takes the same SOURCE. A download that was cut goes on where it was when it is run again.
 
@@ -26,23 +38,24 @@ where it lies; --policy takes the same SOURCE. A download that was cut goes on w
     owner/name, hf://owner/name[@revision]   a repository on Hugging Face; HF_TOKEN for those behind a licence
     gs://bucket/path                         a folder of a public bucket, such as gs://openpi-assets/checkpoints/pi05_libero
     https://host/path.tar|tar.gz|tgz|zip     an archive, which is unpacked
-    tokenizer                                PaliGemma's tokenizer
+    tokenizer                                PaliGemma's tokenizer`,
+    positionals: { least: 1, most: 1, what: 'one source', offers: ['tokenizer'] },
+    options: OPTIONS,
+    settings: {},
+  },
+  download,
+)
 
-  --to DIR            a folder of its own instead of the cache
-  --sha256 HEX        checksum of an archive; the other sources state their files' themselves`
-
-const OPTIONS = { to: text(), sha256: text() }
 const TOKENIZER = 'gs://big_vision/paligemma_tokenizer.model'
 
-const usage = (detail: string) => new TurboPiError('CONFIG_INVALID', `${detail}\n\n${help}`)
+const usage = (detail: string) => usageOf('pull', detail)
 
 /** Downloads a source and prints its path. */
-export async function run(argv: string[]): Promise<number> {
-  const { own, positionals } = readOptions(argv, OPTIONS, help, { allowPositionals: true })
-  const [given = '', ...more] = positionals
+async function download({ own, positionals }: Call<typeof OPTIONS>): Promise<number> {
+  const given = positionals[0]!
   const source = given === 'tokenizer' ? TOKENIZER : given
   const remote = parseRemote(source)
-  if (!remote || more.length > 0) throw usage(`pull takes one source, got ${JSON.stringify(positionals)}.`)
+  if (!remote) throw usage(`pull takes one source, got ${JSON.stringify(positionals)}.`)
   const sha256 = own.sha256?.toLowerCase()
   if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256))
     throw usage(`--sha256 takes 64 hexadecimal digits, got ${JSON.stringify(own.sha256)}.`)

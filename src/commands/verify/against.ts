@@ -1,23 +1,23 @@
 import { resolve } from 'node:path'
-import { type Config, loadConfig } from '../../config.js'
+import type { Config } from '../../config.js'
+import { reasonOf } from '../../errors.js'
+import { PRECISIONS, type Precision } from '../../onnx/arithmetic.js'
 import { createRuntime, type RuntimeModel, requireRuntime } from '../../runtime/backends.js'
+import { oneOf } from '../../settings/kinds.js'
 import { randomRows, recordedRows } from '../../verification/observations.js'
 import { compareRuntimes } from '../../verification/two-runtimes.js'
-import { bytesProgress } from '../kit/bytes-progress.js'
 import { configuredPolicy } from '../kit/configured-policy.js'
 import { givenModel } from '../kit/given-model.js'
-import type { Own } from './options.js'
+import { stageDisplay } from '../kit/stage-display.js'
+import { type Own, usage } from './options.js'
 import { comparisonReport } from './report.js'
 
 /** Two runtimes with the same observations: the exit code. */
-export async function verifyAgainst(own: Own, given: Config): Promise<number> {
-  // The reference's names are checked as settings, too.
-  const reference = loadConfig([
-    ...['--precision', own.reference ?? 'fp32'],
-    ...['--runtime', own['reference-runtime'] ?? 'cpu'],
-  ])
+export async function verifyAgainst(own: Own, given: Config, signal: AbortSignal): Promise<number> {
+  const reference = { precision: precisionOf(own.reference ?? 'fp32'), runtime: own.referenceRuntime }
   const backend = await requireRuntime(given)
   const config = own.against === undefined ? otherThan(reference, given, backend) : given
+  const display = stageDisplay()
   const policy = own.model === undefined ? await configuredPolicy(config) : undefined
   try {
     const model = policy ?? modelIn(own.model!, config.adapter)
@@ -31,7 +31,8 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
         ...settings,
         maxBatch: 1,
         visionCache: 0,
-        onProgress: bytesProgress('Lowering the checkpoint'),
+        onStage: display.show,
+        signal,
       })
     const { precision, runtime } = reference
     const { emulated } = own
@@ -40,7 +41,7 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
       open({ ...config, emulated }),
       rows,
       own.steps,
-    )
+    ).finally(display.stop)
     const { max = Number.POSITIVE_INFINITY, mean = Number.POSITIVE_INFINITY } = own
     const passed = comparison.agreements.every(found => found.max <= max && found.mean <= mean)
     const report = comparisonReport(comparison, rows.length)
@@ -52,8 +53,20 @@ export async function verifyAgainst(own: Own, given: Config): Promise<number> {
   }
 }
 
+function precisionOf(name: string): Precision {
+  try {
+    return oneOf(name, PRECISIONS)
+  } catch (error) {
+    throw usage(`--reference takes ${reasonOf(error)}, got ${JSON.stringify(name)}.`)
+  }
+}
+
 /** The settings, or int8 where they would compare the reference with itself. */
-function otherThan(reference: Config, config: Config, backend: string): Config {
+function otherThan(
+  reference: Pick<Config, 'runtime' | 'precision'>,
+  config: Config,
+  backend: string,
+): Config {
   const same = backend === 'cpu' && reference.runtime === 'cpu' && reference.precision === 'fp32'
   return same && config.precision === 'auto' ? { ...config, precision: 'int8' } : config
 }

@@ -14,13 +14,13 @@ import { casesReport } from './report.js'
 function caseSettings({ emulated }: Own, config: Config, maxBatch: number) {
   const runtime = config.runtime === 'auto' ? 'cpu' : config.runtime
   const precision = config.precision === 'auto' ? defaultPrecision(runtime) : config.precision
-  if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime')
+  if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime.')
   return { ...config, runtime, precision, emulated, maxBatch, visionCache: 0 } as const
 }
 
 /** Golden cases through the network: the exit code. */
-export async function verifyGolden(own: Own, config: Config): Promise<number> {
-  if (own.model === undefined) throw usage('--cases: give --model and --cases')
+export async function verifyGolden(own: Own, config: Config, signal: AbortSignal): Promise<number> {
+  if (own.model === undefined) throw usage('--cases needs --model, the checkpoint directory of the cases.')
   const { precision } = caseSettings(own, config, 1)
   const { golden } = ARITHMETICS[precision].tolerance
   const tolerances = tolerancesOf(own.reference === undefined ? golden : { actions: REDUCED_TOLERANCE }, own)
@@ -29,7 +29,8 @@ export async function verifyGolden(own: Own, config: Config): Promise<number> {
     adapterPath: config.adapter && resolve(config.adapter),
     files: caseFiles(own.cases!),
     kinds: Object.keys(tolerances),
-    createRuntime: (model, maxBatch) => createRuntime(model, caseSettings(own, config, maxBatch)),
+    createRuntime: (model, maxBatch) =>
+      createRuntime(model, { ...caseSettings(own, config, maxBatch), signal }),
     onNote: note => console.error(note),
     ...(own.inputs !== undefined && { inputs: resolve(own.inputs) }),
     ...(own.reference !== undefined && { reference: own.reference }),
@@ -38,16 +39,17 @@ export async function verifyGolden(own: Own, config: Config): Promise<number> {
 }
 
 /** Recorded messages through whole policies: the exit code. */
-export async function verifyPolicies(own: Own, config: Config): Promise<number> {
-  const { models, 'policy-cases': cases } = own
-  if (cases === undefined || models === undefined) throw usage('give --policy-cases and --models')
+export async function verifyPolicies(own: Own, config: Config, signal: AbortSignal): Promise<number> {
+  const { models, policyCases: cases } = own
+  if (cases === undefined || models === undefined)
+    throw usage('--policy-cases and --models are needed, both.')
   const settings = caseSettings(own, config, 1)
   const { actions } = ARITHMETICS[settings.precision].tolerance.golden
   const usual = { ...POLICY_TOLERANCES, actions }
   const results = await verifyPolicyCases({
     cases,
     models,
-    createRuntime: policy => createRuntime(policy, settings),
+    createRuntime: policy => createRuntime(policy, { ...settings, signal }),
   })
   return reportCases(results, tolerancesOf(usual, own), own.json)
 }
@@ -76,8 +78,8 @@ function caseFiles(path: string): string[] {
           .map(name => join(path, name))
       : [path]
   } catch (error) {
-    throw usage(`--cases ${path} cannot be read: ${reasonOf(error)}`)
+    throw usage(`--cases ${path} cannot be read: ${reasonOf(error)}.`)
   }
-  if (!files.length) throw usage(`--cases ${path} holds no .safetensors file`)
+  if (!files.length) throw usage(`--cases ${path} holds no .safetensors file.`)
   return files
 }

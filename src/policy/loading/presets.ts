@@ -1,3 +1,4 @@
+import { closestMatch } from 'leven'
 import { TurboPiError } from '../../errors.js'
 import { type ModelType, variantOf } from '../../families/pi0/variant.js'
 import type { EmbodimentName } from '../embodiment.js'
@@ -102,26 +103,11 @@ export function presetOf(name: string, fitting: () => readonly string[] = () => 
   const preset = Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined
   if (preset) return preset
   const names = Object.keys(PRESETS)
-  const near = names
-    .map(known => ({ known, slips: editDistance(name, known) }))
-    .filter(({ slips }) => slips <= MAX_SLIPS)
-    .sort((a, b) => a.slips - b.slips)[0]
+  const near = closestMatch(name, names, { maxDistance: MAX_SLIPS })
   const fit = fitting()
   throw new TurboPiError(
     'POLICY_INVALID',
-    `There is no config "${name}"; ${near ? `did you mean ${near.known}? The` : 'the'} presets are ${names.join(', ')}.\n` +
+    `There is no config "${name}"; ${near ? `did you mean ${near}? The` : 'the'} presets are ${names.join(', ')}.\n` +
       `${fit.length ? `By its horizon, statistics and assets this checkpoint may be of ${fit.join(', ')}. ` : ''}For another robot write a policy.json with its own embodiment.`,
   )
-}
-
-/** Letters to insert, delete or replace (Levenshtein). */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
-    row = next
-  }
-  return row[b.length]!
 }

@@ -7,6 +7,7 @@ import { ARITHMETICS, type Precision } from '../../onnx/arithmetic.js'
 import { cacheDirectory } from '../../storage/cache.js'
 import { contentDigest } from '../../storage/content.js'
 import { markStart } from '../../storage/entries.js'
+import type { OnStage } from '../../storage/stage.js'
 import { markUse } from '../../storage/use.js'
 import { startWorker } from '../../worker-thread.js'
 import { weightBytes } from '../memory.js'
@@ -46,8 +47,8 @@ export interface CpuRuntimeOptions {
   cache?: string
   /** Why this backend, when the choice was left to `auto`. */
   chosen?: string
-  /** Hears bytes written while a checkpoint is lowered for the first time. */
-  onProgress?: (done: number, total: number) => void
+  /** Hears what the start is at. */
+  onStage?: OnStage
   /** Hears, in sentences, that the cached model was damaged; a warning of the process by default. */
   onNotice?: (text: string) => void
   /** Gives up starting: rejects with REQUEST_CANCELLED, and leaves no half-written cache. */
@@ -196,7 +197,6 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   const actLane = lanes === 1 ? perceiveLane : new Lane(start)
   const starting = {
     ...(options.signal && { signal: options.signal }),
-    ...(options.onProgress && { onProgress: options.onProgress }),
   }
   const looking = markStart(cache)
   let release = () => {}
@@ -208,6 +208,7 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
     )
     release = markUse(directory)
     looking()
+    options.onStage?.({ name: 'opening the engine' })
     weights = contentDigest(model.content)
     const mapped = precision === 'fp32' && model.files[WEIGHTS_FILE]!.bytes >= MAPPED_BYTES
     const load = { kind: 'load', directory, config, float, threads, mapped, visionCache } as const

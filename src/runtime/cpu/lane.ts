@@ -1,6 +1,7 @@
 import type { Worker } from 'node:worker_threads'
 import { CALLER_LEFT } from '../../cancellation.js'
 import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
+import type { OnStage } from '../../storage/stage.js'
 import type { Call, LoadCall, Replies, Request, Response } from './protocol.js'
 
 /** Memory for the K and V of a batch. It is away while a worker has it, and lost for good when that worker dies. */
@@ -14,7 +15,7 @@ export interface CallOptions {
   slot?: Slot
   /** Memory of the call's that it may keep: moved to the worker, not copied. */
   gives?: ArrayBuffer
-  onProgress?: (done: number, total: number) => void
+  onStage?: OnStage
   onNotice?: (text: string) => void
 }
 
@@ -112,8 +113,8 @@ export class Lane {
   private receive(worker: Worker, response: Response): void {
     const pending = this.pending.get(response.id)
     if (!pending) return
-    if ('progress' in response) {
-      pending.onProgress?.(response.progress.done, response.progress.total)
+    if ('stage' in response) {
+      pending.onStage?.(response.stage)
       return
     }
     if ('notice' in response) {

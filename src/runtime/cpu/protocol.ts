@@ -2,6 +2,7 @@ import type { GraphName, ModelSource } from '../../families/lowered-model.js'
 import type { CachedModel } from '../../families/model-cache.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
+import type { Stage } from '../../storage/stage.js'
 import type { PrefixLayout } from '../prefix-layout.js'
 import type { Float } from './floats.js'
 
@@ -91,7 +92,7 @@ export interface Request {
 
 /** Worker → main thread. `code` is that of a TurboPiError. */
 export type Response =
-  | { id: number; progress: { done: number; total: number } }
+  | { id: number; stage: Stage }
   | { id: number; notice: string }
   | { id: number; slot?: ArrayBuffer; result: Replies[keyof Replies] }
   | { id: number; slot?: ArrayBuffer; error: { code: string; message: string } }

@@ -3,6 +3,7 @@ import { parentPort } from 'node:worker_threads'
 import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { modelFromCache } from '../../families/model-cache.js'
+import type { OnStage } from '../../storage/stage.js'
 import type { Replies, Request, Response } from './protocol.js'
 import { Sessions } from './sessions.js'
 
@@ -20,17 +21,15 @@ const loaded = () => {
   return sessions
 }
 
-type Progress = (done: number, total: number) => void
-
 async function handle(
   { call, slot }: Request,
   checkpoint: () => void,
-  onProgress: Progress,
+  onStage: OnStage,
   onNotice: (text: string) => void,
 ): Promise<Replies[keyof Replies]> {
   switch (call.kind) {
     case 'lower':
-      return modelFromCache(call.source, call.cache, { onProgress, onNotice, checkpoint })
+      return modelFromCache(call.source, call.cache, { onStage, onNotice, checkpoint })
     case 'load':
       sessions = await Sessions.load(call, checkpoint)
       return undefined
@@ -49,14 +48,14 @@ async function answer(request: Request): Promise<Response> {
   const checkpoint = () => {
     if (Atomics.load(cancel, 0)) throw CALLER_LEFT
   }
-  const onProgress: Progress = (done, total) => {
+  const onStage: OnStage = stage => {
     checkpoint()
-    port.postMessage({ id, progress: { done, total } } satisfies Response)
+    port.postMessage({ id, stage } satisfies Response)
   }
   const onNotice = (notice: string) => port.postMessage({ id, notice } satisfies Response)
   try {
     checkpoint()
-    return { id, ...(slot && { slot }), result: await handle(request, checkpoint, onProgress, onNotice) }
+    return { id, ...(slot && { slot }), result: await handle(request, checkpoint, onStage, onNotice) }
   } catch (error) {
     const code = error instanceof TurboPiError ? error.code : 'RUNTIME_FAILED'
     return { id, ...(slot && { slot }), error: { code, message: reasonOf(error) } }

@@ -87,6 +87,7 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
       model: nativeModel(config, precision, maxBatch),
       weights: nativeWeights(weightsPath, config),
     }
+    options.onStage?.({ name: 'opening the engine' })
     const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
       throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
     })

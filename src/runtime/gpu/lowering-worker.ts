@@ -3,6 +3,7 @@ import { parentPort } from 'node:worker_threads'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelSource } from '../../families/lowered-model.js'
 import { type CachedModel, modelFromCache } from '../../families/model-cache.js'
+import type { Stage } from '../../storage/stage.js'
 import { loadOnnxRuntime } from '../onnxruntime.js'
 
 /** What the CPU does for a GPU runtime, off the event loop: lowering a checkpoint, and the modulation graph. */
@@ -13,7 +14,7 @@ export type WorkerCall =
 export type WorkerReply =
   | { kind: 'done'; result: CachedModel | Float32Array }
   | { kind: 'notice'; text: string }
-  | { kind: 'progress'; done: number; total: number }
+  | { kind: 'stage'; stage: Stage }
   | { kind: 'error'; code?: TurboPiError['code']; message: string }
 
 const send = (reply: WorkerReply) => parentPort!.postMessage(reply)
@@ -21,7 +22,7 @@ const send = (reply: WorkerReply) => parentPort!.postMessage(reply)
 async function answer(call: WorkerCall): Promise<WorkerReply> {
   if (call.kind === 'lower') {
     const result = await modelFromCache(call.source, call.cache, {
-      onProgress: (done, total) => send({ kind: 'progress', done, total }),
+      onStage: stage => send({ kind: 'stage', stage }),
       onNotice: text => send({ kind: 'notice', text }),
     })
     return { kind: 'done', result }

@@ -4,11 +4,12 @@ import type { ModelSource } from '../../families/lowered-model.js'
 import type { CachedModel } from '../../families/model-cache.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
+import type { OnStage } from '../../storage/stage.js'
 import { startWorker } from '../../worker-thread.js'
 import type { WorkerCall, WorkerReply } from './lowering-worker.js'
 
 interface LoweringOptions {
-  onProgress?: (done: number, total: number) => void
+  onStage?: OnStage
   onNotice?: (text: string) => void
   signal?: AbortSignal
 }
@@ -16,7 +17,7 @@ interface LoweringOptions {
 /** One call in a worker thread of its own: these are rare and load much. */
 function call<T extends CachedModel | Float32Array>(
   request: WorkerCall,
-  { onProgress, onNotice, signal }: LoweringOptions = {},
+  { onStage, onNotice, signal }: LoweringOptions = {},
 ): Promise<T> {
   if (signal?.aborted) return Promise.reject(calledOff('the start'))
   return new Promise((resolve, reject) => {
@@ -34,7 +35,7 @@ function call<T extends CachedModel | Float32Array>(
       lost(`it exited with code ${code}`)
     })
     worker.on('message', (reply: WorkerReply) => {
-      if (reply.kind === 'progress') return onProgress?.(reply.done, reply.total)
+      if (reply.kind === 'stage') return onStage?.(reply.stage)
       if (reply.kind === 'notice') return onNotice?.(reply.text)
       if (reply.kind === 'error') reject(new TurboPiError(reply.code ?? 'RUNTIME_FAILED', reply.message))
       else resolve(reply.result as T)

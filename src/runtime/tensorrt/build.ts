@@ -8,7 +8,6 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import { type LoweredModel, readModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { makeDirectory } from '../../storage/make-directory.js'
-import type { BuildProgress } from '../backend.js'
 import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
 import type { BuildMessage } from './build-process.js'
 import { profilesOf, shapesDigest } from './optimization-profiles.js'
@@ -27,6 +26,14 @@ export interface BuildOptions {
   onRebuild?: (engine: EngineName, reason: string) => void
   /** Builds one engine; a child process by default. */
   builder?: Builder
+}
+
+/** `done` of `total` steps of the phase that a build of `part` is in. */
+export interface BuildProgress {
+  part: EngineName
+  phase: string
+  done: number
+  total: number
 }
 
 export type Builder = (

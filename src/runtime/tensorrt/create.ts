@@ -90,6 +90,7 @@ async function openEngines(
   const usable = await gatedPlans(engines, options)
   if (usable) {
     try {
+      options.onStage?.({ name: 'opening the engine' })
       return await open(usable)
     } catch (error) {
       // The key fits and TensorRT still does not take them: they are no good.

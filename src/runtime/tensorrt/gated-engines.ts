@@ -60,7 +60,7 @@ export async function buildGated(
   options: TensorRtOptions,
   open: (plans: Plans) => Promise<Runtime>,
 ): Promise<Plans> {
-  const { config, maxBatch, precision, builder, onBuild, onNotice, signal } = options
+  const { config, maxBatch, precision, builder, onStage, onNotice, signal } = options
   rmSync(join(output, GATE_FILE), { force: true })
   const build = (setting: BuildSetting) =>
     buildEngines(
@@ -74,7 +74,8 @@ export async function buildGated(
         onRebuild: (engine, reason) => onNotice?.(`building the ${engine} engine: the plan ${reason}`),
         ...(builder && { builder }),
       },
-      onBuild,
+      ({ part, phase, done, total }) =>
+        onStage?.({ name: 'building the engines', detail: `${part}: ${phase}`, done, total }),
       signal,
     )
   const record: GateRecord = await passingSetting({
@@ -84,8 +85,15 @@ export async function buildGated(
     advice: 'Try --precision fp32, or another TensorRT version.',
     tolerance: ARITHMETICS[precision].tolerance.gate,
     cases: options.cases ?? gateCases(config, maxBatch),
-    reference: () => options.reference(Math.min(2, maxBatch)),
-    open: async setting => open(await build(setting)),
+    reference: () => {
+      onStage?.({ name: 'comparing the engines with the CPU', detail: 'float32' })
+      return options.reference(Math.min(2, maxBatch))
+    },
+    open: async setting => {
+      const plans = await build(setting)
+      onStage?.({ name: 'comparing the engines with the CPU' })
+      return open(plans)
+    },
     onAttempt: ({ setting, refused, result }) =>
       onNotice?.(`${describe(setting)}: ${refused ?? `agrees with the CPU runtime, ${errorsOf(result!)}`}`),
   })

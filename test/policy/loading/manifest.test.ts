@@ -1,7 +1,7 @@
 import { cpSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run as doctor } from '../../../src/commands/doctor.js'
+import { command as doctor } from '../../../src/commands/doctor.js'
 import { loadPolicy } from '../../../src/policy/loading/load.js'
 import type { PolicyOptions } from '../../../src/policy/loading/openpi.js'
 import {
@@ -78,20 +78,20 @@ t.test('the manifest: digests, unknown fields, contradictions', async t => {
 t.test('the command prints a table, goes on after a failure, and its exit code tells', async t => {
   const lines: string[] = []
   const log = t.intercept(console, 'log', { value: (line: string) => lines.push(line) })
-  t.equal(await doctor([bundled]), 0)
+  t.equal(await doctor.run([bundled]), 0)
   t.match(lines.pop(), /tokenizer +ok +2048 tokens.*\n[\s\S]*Nothing wrong was found/)
   const directory = openpiCheckpoint(t)
   rmSync(join(directory, 'tokenizer.model'))
   writeFileSync(join(directory, 'config.json'), '{}')
-  t.equal(await doctor([directory, '--config', 'pi05_libero']), 1)
+  t.equal(await doctor.run([directory, '--config', 'pi05_libero']), 1)
   const report = lines.pop() as string
   t.match(report, /config +WRONG .*has no tokenizer/)
   t.match(report, /model config +WRONG .*action_dim/)
   t.match(report, /tensors +skipped/)
   t.match(report, /2 of \d+ checks found something wrong/)
-  t.equal(await doctor([directory, '--json']), 1)
+  t.equal(await doctor.run([directory, '--json']), 1)
   t.equal((JSON.parse(lines.pop() as string) as Json)['ok'], false)
   log.restore()
-  await t.rejects(doctor([]), { code: 'CONFIG_INVALID', message: /doctor takes one directory/ })
-  await t.rejects(doctor(['--what']), { code: 'CONFIG_INVALID', message: /--what/ })
+  await t.rejects(doctor.run([]), { code: 'CONFIG_INVALID', message: /doctor takes one directory/ })
+  await t.rejects(doctor.run(['--what']), { code: 'CONFIG_INVALID', message: /--what/ })
 })
