@@ -121,12 +121,12 @@ module.exports = {
       name: 'settings-stand-alone',
       severity: 'error',
       comment: 'Settings take their choices from the tables that own them.',
-      from: { path: '^src/(config|setting|access-settings|limit-settings)\\.ts$' },
+      from: { path: ['^src/config\\.ts$', room('settings')] },
       to: {
         path: '^src/',
         pathNot: [
           SHARED,
-          '^src/(setting|access-settings|limit-settings)\\.ts$',
+          room('settings'),
           room('runtime'),
           room('onnx'),
           room('families'),

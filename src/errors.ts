@@ -39,7 +39,7 @@ export const ERRORS = {
 
   CONFIG_INVALID: { status: 500, title: 'A setting is not valid' },
   LISTEN_FAILED: { status: 500, title: 'The address cannot be listened on' },
-  SERVER_UNREACHABLE: { status: 500, title: 'No server answers' },
+  SERVER_UNREACHABLE: { status: 500, title: 'The server cannot be reached' },
   POLICY_INVALID: { status: 500, title: 'The policy directory is not valid' },
   CHECKPOINT_INVALID: { status: 500, title: 'The checkpoint is not valid' },
   NORM_STATS_INVALID: { status: 500, title: 'The normalisation statistics are not valid' },

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type TimeSample, TurboPiClient } from '../client/index.js'
+import { reasonOf, TurboPiError } from '../errors.js'
 import { usage } from '../settings/arguments.js'
 import { flag, integer, text } from '../settings/kinds.js'
 import { type Call, command as define } from './kit/command.js'
-import { CALLER_SETTINGS, unreachable } from './kit/server-call.js'
+import { CALLER_SETTINGS } from './kit/server-call.js'
 
 const OPTIONS = {
   count: integer({ default: 50, min: 1, max: 100_000, meaning: 'exchanges' }),
@@ -66,7 +67,9 @@ async function connect(
   try {
     return await TurboPiClient.connect(url, { robot, apiKey, waitMs: 10_000 })
   } catch (error) {
-    throw unreachable(url, error)
+    throw new TurboPiError('SERVER_UNREACHABLE', `There is no link to ${url}: ${reasonOf(error)}`, {
+      cause: error,
+    })
   }
 }
 

@@ -56,6 +56,13 @@ function parsed(
   return value as Record<string, unknown>
 }
 
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'a text',
+  integer: 'an integer',
+  number: 'a number',
+  boolean: 'true or false',
+}
+
 /** A value of a file as the texts of its flag. */
 function textsOf(
   value: unknown,
@@ -69,7 +76,7 @@ function textsOf(
   for (const one of many)
     if (!fits(one))
       throw invalid(
-        `takes ${multiple ? 'a text or a list of texts' : `a ${type === 'string' ? 'text' : type}`}, got ${JSON.stringify(one)}.`,
+        `takes ${multiple ? 'a text or a list of texts' : TYPES[type]}, got ${JSON.stringify(one)}.`,
       )
   return many.map(String)
 }

@@ -125,7 +125,7 @@ t.test('what it refuses', async t => {
       /precision is int8.*fp32, bf16, fp16/,
     ],
     [['--model', model, '--policy', model, '--output', full], /--policy or --model, not both/],
-    [['--model', model, '--output', full, '--speed'], /Unknown option/],
+    [['--model', model, '--output', full, '--speed'], /has no option --speed/],
   ]
   for (const [argv, message] of mistakes)
     await t.rejects(command.run(argv), { code: 'CONFIG_INVALID', message })

@@ -35,5 +35,8 @@ t.test('turbo-pi link measures a server, and says when there is none', async t =
   await command.run([url, '--count', '2', '--interval', '0'])
   t.match(printed[1], /clock offset.*\n.*round trip.*\n.*jitter.*\n.*lost +0 of 2\n.*age budget/)
   await t.rejects(command.run([]), { code: 'CONFIG_INVALID', message: /one URL/ })
-  await t.rejects(command.run([`${url}/nothing/here`]), { code: 'CONFIG_INVALID', message: /status 404/ })
+  await t.rejects(command.run([`${url}/nothing/here`]), {
+    code: 'SERVER_UNREACHABLE',
+    message: /status 404/,
+  })
 })

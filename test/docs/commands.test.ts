@@ -53,6 +53,11 @@ const GIVEN: Readonly<Record<string, (directory: string) => void>> = {
   },
   'docs/guides/checkpoints.md, A LeRobot checkpoint': directory =>
     place(lerobotCheckpoint(t), directory, 'checkpoint'),
+  'docs/guides/cli.md, Where settings come from': directory =>
+    writeFileSync(
+      join(directory, 'turbo-pi.yaml'),
+      readDocument('docs/guides/cli.md').blocks.find(({ language }) => language === 'yaml')!.text,
+    ),
   'docs/guides/embodiment.md, The policy directory': directory =>
     writeDeskArm(join(directory, 'path/to/directory')),
   'docs/guides/embodiment.md, Have it written': directory => {

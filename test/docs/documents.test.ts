@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import t from 'tap'
+import { COMMANDS, loadCommand } from '../../src/commands/table.js'
 import { commandsOf, documents, readDocument } from '../support/documents.js'
 import { repositoryPath } from '../support/served-policy.js'
 
@@ -126,21 +127,10 @@ t.test('a block of commands is marked as sh, and its turbo-pi is one that a chec
   t.same(problems, [])
 })
 
-/** Each command's own text of help, by its name; those that take the settings of serve have its text, too. */
+/** Each command's text of help, by its name. */
 async function helpTexts(): Promise<Map<string, string>> {
-  const folder = repositoryPath('src/commands')
-  const texts = new Map<string, string>()
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const name = entry.name.replace(/\.ts$/, '')
-    const file = entry.isDirectory() ? `${name}/${name}.ts` : entry.name
-    if (!existsSync(join(folder, file))) continue
-    const { help } = (await import(join(folder, file))) as { help?: string }
-    if (help !== undefined) texts.set(name, help)
-  }
-  const settings = texts.get('serve')!
-  for (const [name, text] of texts)
-    if (/options of serve|as serve does/.test(text)) texts.set(name, text + settings)
-  return texts
+  const texts = Object.keys(COMMANDS).map(async name => [name, (await loadCommand(name)).help()] as const)
+  return new Map([...(await Promise.all(texts)), ['help', '']])
 }
 
 t.test('every turbo-pi command that is written out has the options that it is given', async t => {

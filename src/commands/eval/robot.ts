@@ -21,7 +21,7 @@ export interface Robot {
 export async function connectRobot(protocol: Protocol, url: string, apiKey?: string): Promise<Robot> {
   await fetch(new URL('/healthz', url)).catch(error => {
     throw new TurboPiError(
-      'CONFIG_INVALID',
+      'SERVER_UNREACHABLE',
       `--url ${url}: no server answers there (${reasonOf(error.cause ?? error)}). Start one with turbo-pi serve.`,
     )
   })

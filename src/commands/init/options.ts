@@ -1,6 +1,6 @@
 import { TurboPiError } from '../../errors.js'
 import { flag, flagOf, grouped, text, texts, type Values } from '../../settings/kinds.js'
-import type { Description } from '../kit/command.js'
+import type { Description } from '../kit/description.js'
 import { NO, YES } from './answers.js'
 
 export const OPTIONS = {

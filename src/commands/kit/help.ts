@@ -1,5 +1,5 @@
 import { byGroup, flagOf, type Setting } from '../../settings/kinds.js'
-import type { Description } from './command.js'
+import type { Description } from './description.js'
 
 /** Columns before the text of an option. */
 const INDENT = 28

@@ -34,7 +34,11 @@ export async function callServer<T>(
     },
     ...(body && { body: JSON.stringify(body) }),
   }).catch(error => {
-    throw unreachable(server, error)
+    throw new TurboPiError(
+      'SERVER_UNREACHABLE',
+      `No server answers at ${server}: ${reasonOf(error.cause ?? error)}. Start one with turbo-pi serve, or name another one with --url.`,
+      { cause: error },
+    )
   })
   const answer = (await response.json().catch(() => ({
     title: 'What answers there is no Turbo-Pi',
@@ -45,10 +49,3 @@ export async function callServer<T>(
   console.error(`turbo-pi: ${answer['title']} (${answer['code']}).\n${answer['detail']}`)
   return undefined
 }
-
-export const unreachable = (server: string, error: unknown) =>
-  new TurboPiError(
-    'SERVER_UNREACHABLE',
-    `No server answers at ${server} (${reasonOf(error instanceof Error && error.cause ? error.cause : error)}). Start one with turbo-pi serve, or name another one.`,
-    { cause: error },
-  )

@@ -16,7 +16,7 @@ import {
   type Values,
 } from '../../settings/kinds.js'
 import { POLICY_SETTINGS } from '../../settings/policy.js'
-import type { Description } from '../kit/command.js'
+import type { Description } from '../kit/description.js'
 
 const { runtime, precision, threads, pipeline, cacheDir } = ENGINE_SETTINGS
 
