@@ -44,7 +44,8 @@ export function readOptions<const O extends Options>(
   const values = Object.entries(options).map(([name, option]) => {
     const texts = file?.texts.get(name)
     const found =
-      outsideFiles(name, option, given, env) ?? (texts && { place: `${flagOf(name)} in ${file!.path}`, texts })
+      outsideFiles(name, option, given, env) ??
+      (texts && { place: `${flagOf(name)} in ${file!.path}`, texts })
     return [name, found ? parsed(found, option) : option.default]
   })
   return {

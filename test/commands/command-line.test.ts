@@ -7,23 +7,19 @@ import { flagOf } from '../../src/settings/kinds.js'
 import { runCli } from '../support/command-line.js'
 import { repositoryPath } from '../support/served-policy.js'
 
+t.setTimeout(300_000)
+
 t.test('help, version and mistakes end with their codes', async t => {
   const { version } = JSON.parse(readFileSync(repositoryPath('package.json'), 'utf8'))
   const cases: [argv: string[], code: number, stdout: RegExp, stderr: RegExp][] = [
     [['--version'], 0, new RegExp(`^${version}\n$`), /^$/],
-    [['help'], 0, /^turbo-pi COMMAND \[options\]\n[^]*A server:\n {2}serve /, /^$/],
-    [['-h'], 0, /turbo-pi COMMAND/, /^$/],
+    [['help'], 0, /^turbo-pi COMMAND \[options\]\n[\s\S]*A server:\n {2}serve /, /^$/],
     [[], 2, /^$/, /turbo-pi COMMAND/],
-    [['help', 'bench'], 0, /^turbo-pi bench [^]*--rounds N [^]*\[50; 5 with --full\]/, /^$/],
-    [['bench', '--rounds', '3', '-h'], 0, /^turbo-pi bench /, /^$/],
+    [['help', 'bench'], 0, /^turbo-pi bench [\s\S]*--rounds N [\s\S]*\[50; 5 with --full\]/, /^$/],
     [['sevre'], 2, /^$/, /there is no command "sevre"; did you mean serve\? See turbo-pi help\./],
-    [['help', 'bnech'], 2, /^$/, /did you mean bench\?/],
-    [['help', 'serve', 'bench'], 2, /^$/, /help takes one command/],
     [['serve', '--prot', '1'], 2, /^$/, /serve has no option --prot; did you mean --port\?/],
     [['bench', '--port', '1'], 2, /^$/, /bench has no option --port: that is one of turbo-pi serve\./],
-    [['doctor'], 2, /^$/, /doctor takes one directory, got none\. See turbo-pi help doctor/],
     [['doctor', repositoryPath('docs')], 1, /WRONG/, /^$/],
-    [['completion', 'tcsh'], 2, /^$/, /completion takes bash, zsh or fish, got tcsh/],
   ]
   for (const [argv, code, stdout, stderr] of cases) {
     const ended = await runCli(argv)
@@ -53,12 +49,10 @@ t.test('what is no mistake of the command line ends with 1 and its own code', as
   const listening = await runCli(['serve', '--port', String(port)], { TURBO_PI_CACHE: t.testdir() })
   t.equal(listening.code, 1)
   t.match(listening.stderr, /\(LISTEN_FAILED\)\.\nCannot listen on 127\.0\.0\.1, port \d+: .*EADDRINUSE/)
-  for (const argv of [['clear'], ['swap', 'arm', '/a'], ['eval']]) {
-    const gone = await runCli([...argv, '--url', 'http://127.0.0.1:1'])
-    t.equal(gone.code, 1)
-    t.match(gone.stderr, /\(SERVER_UNREACHABLE\)\.\n.*127\.0\.0\.1:1.*turbo-pi serve/)
-    t.notMatch(gone.stderr, /\n {4}at /, 'no stack')
-  }
+  const gone = await runCli(['clear', '--url', 'http://127.0.0.1:1'])
+  t.equal(gone.code, 1)
+  t.match(gone.stderr, /\(SERVER_UNREACHABLE\)\.\n.*127\.0\.0\.1:1.*turbo-pi serve/)
+  t.notMatch(gone.stderr, /\n {4}at /, 'no stack')
 })
 
 t.test('the help of every command has all of its options, and fits its width', async t => {
@@ -82,13 +76,24 @@ t.test('commands refuse by name what means nothing to what they are to do', asyn
     [['bench', '--full', '--steps', '3'], /bench --full does not take --steps/],
     [['bench', '--full', '--policy', '/a'], /bench --full does not take --policy/],
     [['verify', '--cases', 'a', '--steps', '3'], /verify --cases does not take --steps/],
-    [['verify', '--policy-cases', 'a', '--models', 'b', '--policy', 'c'], /--policy-cases does not take --policy/],
+    [
+      ['verify', '--policy-cases', 'a', '--models', 'b', '--policy', 'c'],
+      /--policy-cases does not take --policy/,
+    ],
     [['verify', '--against', '/a', '--count', '3'], /verify --against recordings does not take --count/],
     [['verify', '--cases', 'a', '--against', 'random'], /exclude each other/],
     [['verify', '--cases', 'a'], /--cases needs --model/],
-    [['eval', '--url', 'http://127.0.0.1:1', '--policy', '/a'], /whose server has its own, does not take --policy/],
-    [['eval', '--random-weights', 'pi05'], /eval has no option --random-weights: that is one of turbo-pi serve/],
+    [
+      ['eval', '--url', 'http://127.0.0.1:1', '--policy', '/a'],
+      /whose server has its own, does not take --policy/,
+    ],
+    [
+      ['eval', '--random-weights', 'pi05'],
+      /eval has no option --random-weights: that is one of turbo-pi serve/,
+    ],
     [['cache', 'ls', '--all'], /ls does not take --all/],
+    [['doctor'], /doctor takes one directory, got none\. See turbo-pi help doctor/],
+    [['bench', 'policies'], /bench takes no arguments besides options, got policies/],
     [['cache', 'list'], /cache takes ls or prune, got "list"/],
   ]
   for (const [[name, ...argv], message] of mistakes)

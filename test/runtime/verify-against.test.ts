@@ -52,7 +52,11 @@ t.test('turbo-pi verify --against', async t => {
     ],
     [['--against', 'random', ...pi0, '--count', '0'], 'CONFIG_INVALID', /--count takes .*, got "0"/],
     [['--against', 'random', ...pi0, '--mean', '-1'], 'CONFIG_INVALID', /--mean takes a positive number/],
-    [['--against', 'random', ...pi0, '--reference', 'fp4'], 'CONFIG_INVALID', /--reference takes one of fp32/],
+    [
+      ['--against', 'random', ...pi0, '--reference', 'fp4'],
+      'CONFIG_INVALID',
+      /--reference takes one of fp32/,
+    ],
     [['--against', 'random', ...pi0, '--speed', '1'], 'CONFIG_INVALID', /--speed/],
   ]
   for (const [argv, code, message] of mistakes)

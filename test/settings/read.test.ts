@@ -10,14 +10,17 @@ import { repositoryPath } from '../support/served-policy.js'
 
 const refused = (message: RegExp) => ({ code: 'CONFIG_INVALID', message })
 
-t.test('the command line wins over the environment, that over the file, and that over the default', async t => {
-  const file = join(t.testdir({ 'turbo-pi.yaml': 'port: 1\nmax-batch: 2\nthreads: 3\n' }), 'turbo-pi.yaml')
-  const env = { TURBO_PI_PORT: '11', TURBO_PI_MAX_BATCH: '12', TURBO_PI_CONFIG_FILE: file }
-  const { port, maxBatch, threads, numSteps } = loadConfig(['--port', '21'], env)
-  t.strictSame([port, maxBatch, threads, numSteps], [21, 12, 3, 0])
-  t.equal(loadConfig(['--config-file', file], {}).port, 1, 'a flag names the file, too')
-  t.equal(loadConfig([], { TURBO_PI_PORT: '' }).port, 8000, 'a variable that is empty is none')
-})
+t.test(
+  'the command line wins over the environment, that over the file, and that over the default',
+  async t => {
+    const file = join(t.testdir({ 'turbo-pi.yaml': 'port: 1\nmax-batch: 2\nthreads: 3\n' }), 'turbo-pi.yaml')
+    const env = { TURBO_PI_PORT: '11', TURBO_PI_MAX_BATCH: '12', TURBO_PI_CONFIG_FILE: file }
+    const { port, maxBatch, threads, numSteps } = loadConfig(['--port', '21'], env)
+    t.strictSame([port, maxBatch, threads, numSteps], [21, 12, 3, 0])
+    t.equal(loadConfig(['--config-file', file], {}).port, 1, 'a flag names the file, too')
+    t.equal(loadConfig([], { TURBO_PI_PORT: '' }).port, 8000, 'a variable that is empty is none')
+  },
+)
 
 t.test('a file says in YAML or JSON what flags say, value by value', async t => {
   const said = {
@@ -52,7 +55,11 @@ default-prompt: pick up the cup
   for (const [name, text] of Object.entries(files)) {
     const path = join(folder, name)
     writeFileSync(path, text)
-    t.strictSame({ ...loadConfig(['--config-file', path], {}), configFile: undefined }, loadConfig(flags, {}), name)
+    t.strictSame(
+      { ...loadConfig(['--config-file', path], {}), configFile: undefined },
+      loadConfig(flags, {}),
+      name,
+    )
   }
 })
 
@@ -76,7 +83,10 @@ t.test('what a file must not say is refused with its place', async t => {
     writeFileSync(path, text)
     t.throws(() => loadConfig(['--config-file', path], {}), refused(message), text)
   }
-  t.throws(() => loadConfig(['--config-file', `${path}.not`], {}), refused(/file of settings cannot be read: ENOENT/))
+  t.throws(
+    () => loadConfig(['--config-file', `${path}.not`], {}),
+    refused(/file of settings cannot be read: ENOENT/),
+  )
   writeFileSync(path, '')
   t.equal(loadConfig(['--config-file', path], {}).port, 8000, 'an empty file says nothing')
 })
@@ -88,7 +98,13 @@ t.test('the JSON schema takes the file of the guide, and refuses what the progra
   const { blocks } = readDocument('docs/guides/cli.md')
   const example = parse(blocks.find(({ language }) => language === 'yaml')!.text) as object
   t.doesNotThrow(() => check(example))
-  for (const wrong of [{ prot: 1 }, { port: '8000' }, { port: 70000 }, { guard: 'shout' }, { 'allow-swap': 'yes' }])
+  for (const wrong of [
+    { prot: 1 },
+    { port: '8000' },
+    { port: 70000 },
+    { guard: 'shout' },
+    { 'allow-swap': 'yes' },
+  ])
     t.throws(() => check(wrong), JSON.stringify(wrong))
 })
 
@@ -105,7 +121,8 @@ t.test('an option that is not known, or lacks its value, is refused and says wha
     [['--policy', ''], /--policy takes a directory/],
     [['--api-key', ''], /--api-key takes a key/],
   ]
-  for (const [argv, message] of mistakes) t.throws(() => loadConfig(argv, {}), refused(message), argv.join(' '))
+  for (const [argv, message] of mistakes)
+    t.throws(() => loadConfig(argv, {}), refused(message), argv.join(' '))
   t.throws(() => loadConfig([], { TURBO_PI_PORT: 'http' }), refused(/^TURBO_PI_PORT takes an integer/))
 })
 

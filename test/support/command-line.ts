@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { repositoryPath } from './served-policy.js'
 
 export interface Ended {
@@ -31,7 +32,9 @@ export const runCli = (argv: readonly string[], env?: NodeJS.ProcessEnv): Promis
 
 /** The same on a terminal of its own, by script(1). What is typed goes to `stdin`. */
 export function onTerminal(argv: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const command = [process.execPath, ...cli, ...argv].map(word => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
+  const command = [process.execPath, ...cli, ...argv]
+    .map(word => `'${word.replaceAll("'", "'\\''")}'`)
+    .join(' ')
   const child = spawn('script', ['-qefc', command, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...withoutSettings(), NODE_OPTIONS: '', TERM: 'xterm', ...env },
@@ -41,6 +44,12 @@ export function onTerminal(argv: readonly string[], env: NodeJS.ProcessEnv = {})
     screen.text += text
   })
   return { child, screen, exited: once(child, 'close').then(([code]) => code as number | null) }
+}
+
+/** Waits for what a process of its own does; fails after so many milliseconds. */
+export async function until(holds: () => boolean, what: string, ms: number): Promise<void> {
+  for (const end = Date.now() + ms; !holds(); await sleep(20))
+    if (Date.now() > end) throw new Error(`waited in vain until ${what}`)
 }
 
 const withoutSettings = () =>
