@@ -255,13 +255,13 @@ t.test('turbo-pi verify', async t => {
   t.match(printed.pop(), /skipped: it is a case of model_pi05_tiny(.|\n)*4 of 5 cases did not pass/)
 
   const mistakes: [string[], RegExp][] = [
-    [['--cases', good], /give --model and --cases/],
-    [['--model', pi0, '--cases', good, '--speed'], /Unknown option/],
-    [['--model', pi0, '--cases', good, '--runtime', 'tpu'], /--runtime .* takes one of .*"tpu"/],
-    [['--model', pi0, '--cases', good, '--precision', 'fp4'], /--precision .* takes one of .*"fp4"/],
+    [['--cases', good], /--cases needs --model/],
+    [['--model', pi0, '--cases', good, '--speed'], /verify has no option --speed/],
+    [['--model', pi0, '--cases', good, '--runtime', 'tpu'], /--runtime takes one of .*"tpu"/],
+    [['--model', pi0, '--cases', good, '--precision', 'fp4'], /--precision takes one of .*"fp4"/],
     [['--model', pi0, '--cases', good, '--tolerance', '0'], /--tolerance takes a positive number/],
     [['--model', pi0, '--cases', good, '--against', 'random'], /exclude each other/],
-    [['--policy-cases', good], /give --policy-cases and --models/],
+    [['--policy-cases', good], /--policy-cases and --models are needed, both/],
     [['--model', pi0, '--cases', join(golden, 'nothing')], /cannot be read/],
     [['--model', pi0, '--cases', join(golden, 'model_pi0_tiny/../policies')], /holds no \.safetensors file/],
   ]

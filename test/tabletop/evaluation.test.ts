@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { cpSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
@@ -8,6 +8,7 @@ import { report, wilsonInterval } from '../../src/commands/eval/report.js'
 import { connectRobot, PROTOCOLS } from '../../src/commands/eval/robot.js'
 import { type EvaluationServer, serveForEvaluation } from '../../src/commands/eval/server.js'
 import { loadConfig } from '../../src/config.js'
+import { editJson } from '../support/checkpoint.js'
 import { repositoryPath } from '../support/served-policy.js'
 
 const policy = ['--policy', repositoryPath('policies/tabletop')]
@@ -105,13 +106,37 @@ t.test('options that make no sense are refused', async t => {
   await t.rejects(command.run(['--steps', '10,x']), { code: 'CONFIG_INVALID' })
   await t.rejects(command.run(['--protocol', 'carrier-pigeon']), { code: 'CONFIG_INVALID' })
   await t.rejects(command.run(['--url', 'http://127.0.0.1:1']), {
-    code: 'CONFIG_INVALID',
+    code: 'SERVER_UNREACHABLE',
     message: /no server answers/,
   })
   await t.rejects(command.run(['--url', 'http://127.0.0.1:1', '--protocol', 'openpi', '--steps', '3']), {
     code: 'CONFIG_INVALID',
   })
   await t.rejects(command.run([...policy, '--cache-dir', '/dev/null/cache']), { code: 'CACHE_FAILED' })
+  const desk = join(t.testdir(), 'desk')
+  cpSync(repositoryPath('policies/tiny-libero'), desk, { recursive: true })
+  editJson(join(desk, 'policy.json'), manifest => {
+    for (const field of ['config', 'digests']) delete manifest[field]
+    const camera = {
+      key: 'cameras.desk',
+      slot: 'base_0_rgb',
+      required: true,
+      layout: 'hwc',
+      description: 'desk',
+    }
+    manifest['embodiment'] = {
+      format: 'turbo-pi.embodiment/1',
+      name: 'desk',
+      cameras: [camera],
+      state: [{ key: 'observation/state', size: 8, description: 'state' }],
+      promptKey: 'prompt',
+      actionSize: 7,
+    }
+  })
+  await t.rejects(command.run(['--policy', desk]), {
+    code: 'CONFIG_INVALID',
+    message: /needs cameras\.desk, which the simulated tabletop has not: it gives observation\/image/,
+  })
 })
 
 t.test('the table has intervals and latencies', async t => {

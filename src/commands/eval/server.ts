@@ -69,14 +69,13 @@ export async function serveForEvaluation(
 
 /** Throws CONFIG_INVALID for a policy that the tabletop has no observations for. */
 function requireTabletop({ name, spec }: Policy): void {
-  const has = [...TABLETOP_KEYS]
   const strange = [...spec.cameras.filter(({ required }) => required), ...spec.state].find(
     ({ key }) => !TABLETOP_KEYS.has(key),
   )
   if (!strange) return
   throw new TurboPiError(
     'CONFIG_INVALID',
-    `${name} needs ${strange.key}, which the simulated tabletop has not: it gives ${has.join(', ')}. Only policies for these can act on it.`,
+    `${name} needs ${strange.key}, which the simulated tabletop has not: it gives ${[...TABLETOP_KEYS].join(', ')}. Only policies for these can act on it.`,
   )
 }
 

@@ -31,9 +31,13 @@ function onTerminal(): StageDisplay {
   let last: string | undefined
   const show = (stage: Stage) => {
     const known = percentOf(stage) !== undefined
-    bar ??= newBar()
+    const payload = { text: stageText(stage), known }
+    if (!bar) {
+      bar = newBar()
+      bar.start(1, 0, payload)
+    }
     bar.setTotal(known ? stage.total! : 1)
-    bar.update(known ? stage.done! : 0, { text: stageText(stage), known })
+    bar.update(known ? stage.done! : 0, payload)
     // Within a stage the bar draws itself now and then.
     if (stage.name !== last) bar.render()
     last = stage.name
@@ -50,17 +54,15 @@ function onTerminal(): StageDisplay {
   return { show, stop, above }
 }
 
-function newBar(): SingleBar {
-  const bar = new SingleBar({
-    format: (options, { progress }, { text, known }: { text: string; known: boolean }) => {
-      const size = 20
-      const filled = Math.round(progress * size)
-      const { barCompleteChar = '█', barIncompleteChar = '░' } = options
-      const drawn = `${barCompleteChar.repeat(filled)}${barIncompleteChar.repeat(size - filled)}`
-      return known ? `${drawn} ${text}` : `${text} …`
+/** Columns of a bar. */
+const SIZE = 20
+
+const newBar = () =>
+  new SingleBar({
+    format: (_, { progress }, { text, known }: { text: string; known: boolean }) => {
+      const filled = Math.round(progress * SIZE)
+      return known ? `${'█'.repeat(filled)}${'░'.repeat(SIZE - filled)} ${text}` : `${text} …`
     },
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
     stream: process.stderr,
     clearOnComplete: true,
     // A process that a signal ends would leave them so.
@@ -68,9 +70,6 @@ function newBar(): SingleBar {
     linewrap: true,
     gracefulExit: false,
   })
-  bar.start(1, 0, { text: '', known: false })
-  return bar
-}
 
 function inLines(): StageDisplay {
   let last = performance.now()

@@ -44,8 +44,15 @@ export async function verifyAgainst(own: Own, given: Config, signal: AbortSignal
     ).finally(display.stop)
     const { max = Number.POSITIVE_INFINITY, mean = Number.POSITIVE_INFINITY } = own
     const passed = comparison.agreements.every(found => found.max <= max && found.mean <= mean)
-    const report = comparisonReport(comparison, rows.length)
-    if (own.json) console.log(JSON.stringify({ ...comparison, observations: rows.length, passed }, null, 2))
+    const report = comparisonReport(comparison, rows.length, policy?.name ?? own.model!)
+    if (own.json)
+      console.log(
+        JSON.stringify(
+          { policy: policy?.name ?? own.model, ...comparison, observations: rows.length, passed },
+          null,
+          2,
+        ),
+      )
     else console.log(passed ? report : `${report}\n\nbeyond the limits given`)
     return passed ? 0 : 1
   } finally {

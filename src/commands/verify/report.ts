@@ -39,6 +39,7 @@ export function casesReport(results: readonly CaseResult[], tolerances: Toleranc
 export function comparisonReport(
   { reference, verified, agreements }: Comparison,
   observations: number,
+  policy: string,
 ): string {
   const rows = agreements.map(({ steps, max, mean, cosine }) => [
     String(steps),
@@ -47,6 +48,7 @@ export function comparisonReport(
     cosine.toFixed(6),
   ])
   return [
+    `policy:    ${policy}`,
     `verified:  ${verified}`,
     `reference: ${reference}`,
     `${observations} observations; differences of normalised actions`,
