@@ -124,13 +124,7 @@ module.exports = {
       from: { path: ['^src/config\\.ts$', room('settings')] },
       to: {
         path: '^src/',
-        pathNot: [
-          SHARED,
-          room('settings'),
-          room('runtime'),
-          room('onnx'),
-          room('families'),
-        ],
+        pathNot: [SHARED, room('settings'), room('runtime'), room('onnx'), room('families')],
       },
     },
     {
