@@ -19,7 +19,10 @@ t.test(
       loaded = resolve
     })
     const service = new PolicyService({ policy: fakePolicy(), runtime: loading, progress })
-    const app = await createServer([new Served(service)], { bodyLimit: SETTINGS.bodyLimit.default })
+    const app = await createServer([new Served(service)], {
+      apiKey: undefined,
+      bodyLimit: SETTINGS.bodyLimit.default,
+    })
     t.teardown(() => app.close())
     const readyz = async () => {
       const { statusCode, headers, json } = await app.inject('/readyz')
@@ -45,12 +48,22 @@ t.test(
     ]
     for (const [stage, told, detail] of stages) {
       progress.report(stage)
-      t.match(await readyz(), { statusCode: 503, contentType: /problem\+json/, code: 'NOT_READY', detail, ...told })
+      t.match(await readyz(), {
+        statusCode: 503,
+        contentType: /problem\+json/,
+        code: 'NOT_READY',
+        detail,
+        ...told,
+      })
     }
     loaded(runtime)
     await finishAll(runtime)
     await starting
-    t.same(await readyz(), { statusCode: 200, contentType: 'application/json; charset=utf-8', status: 'ready' })
+    t.same(await readyz(), {
+      statusCode: 200,
+      contentType: 'application/json; charset=utf-8',
+      status: 'ready',
+    })
     const closed = service.close()
     t.match(await readyz(), { statusCode: 503, detail: /stopping/, stage: undefined, percent: undefined })
     await closed

@@ -4,14 +4,13 @@ import { loadavg } from 'node:os'
 import { text as textOf } from 'node:stream/consumers'
 import type { Config } from '../../config.js'
 import { releasedConfig } from '../../families/pi0/config.js'
-import { randomCheckpoint } from '../../families/pi0/random-weights.js'
 import type { Precision } from '../../onnx/arithmetic.js'
 import { createRuntime } from '../../runtime/backends.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { cacheDirectory } from '../../storage/cache.js'
 import { randomRow } from '../../verification/observations.js'
-import { bytesProgress } from '../kit/bytes-progress.js'
 import { machineLine } from '../kit/machine.js'
+import { writtenWeights } from '../kit/random-policy.js'
 import { stageDisplay } from '../kit/stage-display.js'
 import { alignedTable } from '../kit/table.js'
 
@@ -81,9 +80,7 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
   const modelType = config.randomWeights === 'off' ? 'pi05' : config.randomWeights
   const model = { ...releasedConfig(modelType), actionHorizon: HORIZON, maxTokenLength: 200 }
   const cache = config.cacheDir ?? cacheDirectory()
-  const weightsPath = await randomCheckpoint(model, cache, {
-    onProgress: bytesProgress(`Writing random ${modelType} weights`),
-  })
+  const weightsPath = await writtenWeights(modelType, model, cache)
   let lowered = false
   const display = stageDisplay()
   const start = () =>

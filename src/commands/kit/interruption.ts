@@ -29,3 +29,15 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     for (const remove of listeners) remove()
   }
 }
+
+/** Work that blocks this thread, so that nothing could hear a signal: signals end the process at once meanwhile. */
+export async function blocking<T>(work: () => Promise<T>): Promise<T> {
+  const listeners = SIGNALS.map(signal => [signal, process.rawListeners(signal)] as const)
+  for (const [signal] of listeners) process.removeAllListeners(signal)
+  try {
+    return await work()
+  } finally {
+    for (const [signal, heard] of listeners)
+      for (const listener of heard) process.on(signal, listener as NodeJS.SignalsListener)
+  }
+}

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { releasedConfig } from '../../families/pi0/config.js'
+import { type ModelConfig, releasedConfig } from '../../families/pi0/config.js'
 import { randomCheckpoint } from '../../families/pi0/random-weights.js'
 import { type ModelType, variantOf } from '../../families/pi0/variant.js'
 import { Checks } from '../../policy/loading/checklist.js'
@@ -11,6 +11,7 @@ import { RobotPolicy } from '../../policy/robot-policy.js'
 import { cacheDirectory } from '../../storage/cache.js'
 import { markUse } from '../../storage/use.js'
 import { bytesProgress } from './bytes-progress.js'
+import { blocking } from './interruption.js'
 
 /** Lends its embodiment, statistics and tokenizer: its tokens are the first of a full vocabulary. */
 const pattern = () => fileURLToPath(new URL('../../../policies/tiny-libero', import.meta.url))
@@ -29,9 +30,7 @@ export async function randomPolicy(
   const { actionHorizon } = parts.model
   const model = { ...releasedConfig(modelType), actionHorizon }
   const kind = variantOf(model).normalisation
-  const weightsPath = await randomCheckpoint(model, cache, {
-    onProgress: bytesProgress(`Writing random ${modelType} weights`),
-  })
+  const weightsPath = await writtenWeights(modelType, model, cache)
   // Its weights are read again when the lowered ones are damaged.
   markUse(dirname(weightsPath))
   return new RobotPolicy({
@@ -42,3 +41,9 @@ export async function randomPolicy(
     normalisation: { ...parts.normalisation, state: kind, actions: kind },
   })
 }
+
+/** The file of seeded random weights of a model, written into the cache on first use. Throws CACHE_FAILED. */
+export const writtenWeights = (modelType: ModelType, model: ModelConfig, cache: string): Promise<string> =>
+  blocking(() =>
+    randomCheckpoint(model, cache, { onProgress: bytesProgress(`Writing random ${modelType} weights`) }),
+  )
