@@ -1,10 +1,11 @@
 import { TurboPiError } from '../errors.js'
 import { didYouMean, ended } from './suggestion.js'
 
-/** Variables of the program that are no settings of the server: parts of it read them, wherever it runs. */
+/** Variables of the house that are no settings of the server. */
 export const PROGRAM_VARIABLES: Readonly<Record<string, string>> = {
   TURBO_PI_NATIVE: 'file of the native addon (turbo_pi.node), in place of the one that is looked for',
   TURBO_PI_KERNELS: 'file of the CUDA kernels (kernels.fatbin), in place of the one beside the addon',
+  TURBO_PI_IMAGE: 'image that deploy/compose runs',
 }
 
 /** What Kubernetes tells every pod of a service whose name begins with turbo-pi. */

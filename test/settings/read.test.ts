@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { TSchema } from 'typebox'
@@ -150,4 +150,18 @@ t.test('a variable that nobody reads is refused, and Kubernetes’ links are nam
   t.doesNotThrow(() =>
     requireKnownSettings({ ...known, TURBO_PI_NATIVE: 'a', TURBO_PI_KERNELS: 'b', PATH: '/bin' }),
   )
+})
+
+t.test('images, compose files, units and workflows set no variable that is refused', async t => {
+  let seen = 0
+  for (const folder of ['docker', 'deploy', '.github'])
+    for (const file of readdirSync(repositoryPath(folder), { recursive: true }) as string[]) {
+      const path = repositoryPath(join(folder, file))
+      if (!statSync(path).isFile()) continue
+      for (const [name] of readFileSync(path, 'utf8').matchAll(/\bTURBO_PI_[A-Z0-9_]+/g)) {
+        seen += 1
+        t.doesNotThrow(() => requireKnownSettings({ [name]: 'x' }), `${folder}/${file}: ${name}`)
+      }
+    }
+  t.ok(seen > 20)
 })
