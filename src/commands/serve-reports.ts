@@ -18,7 +18,6 @@ export class Reports {
   readonly #display: StageDisplay | undefined
   readonly #early: ((log: FastifyBaseLogger) => void)[] = []
   #log: FastifyBaseLogger | undefined
-  #last: { name: string; at: number } | undefined
 
   constructor({ logLevel, logFormat }: Pick<Config, 'logLevel' | 'logFormat'>) {
     const lines = logFormat === 'lines' || (logFormat === 'auto' && process.stdout.isTTY)
@@ -39,18 +38,21 @@ export class Reports {
     else this.#early.push(say)
   }
 
-  readonly onStage: OnStage = stage => {
-    if (this.#display) return this.#display.show(stage)
-    const now = performance.now()
-    if (this.#last?.name === stage.name && now - this.#last.at < LINE_MS) return
-    this.#last = { name: stage.name, at: now }
-    this.say(log => log.info(stageFields(stage), 'starting'))
+  /** Hears what a start is at; `name` is the policy's, where there are several. */
+  stagesOf(name?: string): OnStage {
+    let last: { stage: string; at: number } | undefined
+    return stage => {
+      if (this.#display) return this.#display.show(name === undefined ? stage : detailed(stage, name))
+      const now = performance.now()
+      if (last?.stage === stage.name && now - last.at < LINE_MS) return
+      last = { stage: stage.name, at: now }
+      this.say(log => log.info({ ...(name !== undefined && { name }), ...stageFields(stage) }, 'starting'))
+    }
   }
 
   /** Nothing starts any more. */
   endStages(): void {
     this.#display?.stop()
-    this.#last = undefined
   }
 
   /** Where to look, for the person at the terminal. */
@@ -64,6 +66,11 @@ export class Reports {
     else print()
   }
 }
+
+const detailed = (stage: Stage, name: string): Stage => ({
+  ...stage,
+  detail: stage.detail ? `${name}: ${stage.detail}` : name,
+})
 
 function stageFields(stage: Stage) {
   const percent = percentOf(stage)

@@ -37,10 +37,10 @@ async function serve({ config: given }: Call): Promise<number> {
   const hooks: ServiceHooks = {
     signal: stopping.signal,
     onNotice: text => reports.say(log => log.info(text)),
-    onStage: reports.onStage,
+    onStage: reports.stagesOf(),
     warn: (message, error) => reports.say(log => log.error({ err: error }, message)),
   }
-  const policies = await servedPolicies(config, hooks)
+  const policies = await servedPolicies(config, hooks, reports)
   const app = await createServer(policies, config, {
     logger: reports.logger,
     ...(config.allowSwap && {
@@ -88,12 +88,13 @@ async function serve({ config: given }: Call): Promise<number> {
 }
 
 /** One for each policy that the settings name; the engines load in the background. */
-async function servedPolicies(config: Config, hooks: ServiceHooks): Promise<Policies> {
+async function servedPolicies(config: Config, hooks: ServiceHooks, reports: Reports): Promise<Policies> {
   const served: Served[] = []
   const held = new HeldRobots()
   const named = config.policy.length > 0 ? config.policy : [{ name: undefined, directory: undefined }]
   for (const { name, directory } of named) {
-    const parts = await configuredService(config, hooks, directory)
+    const onStage = named.length > 1 ? reports.stagesOf(name) : hooks.onStage
+    const parts = await configuredService(config, { ...hooks, onStage }, directory)
     const metrics = new Metrics(named.length > 1 ? name : undefined)
     served.push(
       new Served(new PolicyService({ ...parts, metrics, held }), {
