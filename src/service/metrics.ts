@@ -187,11 +187,9 @@ export class Metrics implements ServiceListener {
     this.#errors.inc({ code })
   }
 
-  /** Answers and errors so far. */
-  async totals(): Promise<{ answers: number; errors: number }> {
-    const sum = async (counter: Counter) =>
-      (await counter.get()).values.reduce((total, { value }) => total + value, 0)
-    return { answers: await sum(this.#answers), errors: await sum(this.#errors) }
+  /** Errors so far, of every code. */
+  async errors(): Promise<number> {
+    return (await this.#errors.get()).values.reduce((total, { value }) => total + value, 0)
   }
 
   superseded(): void {

@@ -10,10 +10,8 @@ import { GuardRefusal } from '../policy/guard/refusal.js'
 import type { RobotWatch } from '../policy/guard/robot-watch.js'
 import { modelIdentity } from '../policy/identity.js'
 import type { RgbImage } from '../policy/images/resize.js'
-import type { Policy } from '../policy/policy.js'
 import { randomSeed } from '../runtime/noise.js'
-import type { Runtime } from '../runtime/runtime.js'
-import { Dispatcher, type DispatcherOptions } from '../runtime/scheduling/dispatcher.js'
+import { Dispatcher } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
 import { continued, executedRow } from './continuation.js'
 import { engineObserver } from './engine-observer.js'
@@ -24,26 +22,11 @@ import { described, type ServiceMetadata } from './metadata.js'
 import { Metrics } from './metrics.js'
 import { type InferenceRequest, inferenceKey } from './same-inference.js'
 import { syntheticObservation } from './self-test.js'
+import type { ServiceParts } from './service-parts.js'
 import { StartProgress, type StartStage } from './start-progress.js'
 
 export type { ServiceMetadata } from './metadata.js'
-
-export interface ServiceParts {
-  policy: Policy
-  /** Loads in the background: liveness and metadata are answered meanwhile. */
-  runtime: Promise<Runtime>
-  /** Draws the seed of the noise for callers that give none; default: at random. */
-  drawSeed?: () => number
-  queue?: Omit<DispatcherOptions, 'observer'>
-  /** Takes what is to be in the log; default: a warning of the process. */
-  warn?: (message: string, error: unknown) => void
-  /** Where to count; a service that takes another's place goes on with its counters. Default: counters of its own. */
-  metrics?: Metrics
-  /** Told by the runtime while it loads; goes to /readyz. */
-  progress?: StartProgress
-  /** The robots that guards have stopped; services of one server share it. Default: a list of its own. */
-  held?: HeldRobots
-}
+export type { ServiceParts } from './service-parts.js'
 
 /** Sessions whose last observations are remembered by the guard. */
 const WATCHED_SESSIONS = 256
