@@ -1,36 +1,19 @@
 import { shownDefault } from '../src/commands/kit/help.js'
 import { markdownTable } from '../src/commands/kit/table.js'
 import { COMMANDS, loadCommand } from '../src/commands/table.js'
-import { flagOf, loadConfig, SETTINGS } from '../src/config.js'
+import { flagOf, SETTINGS } from '../src/config.js'
 import { asyncApiDocument } from '../src/contract/asyncapi.js'
 import { ERRORS } from '../src/errors.js'
-import { EMBODIMENTS, observationSpec } from '../src/policy/embodiment.js'
-import { jointNames, stateNames } from '../src/policy/guard/joint-limits.js'
 import { jsonSchemas } from '../src/policy/json-schemas.js'
 import { checkPolicy } from '../src/policy/loading/load.js'
-import { createServer } from '../src/server/standalone.js'
-import { HeldRobots } from '../src/service/held-robots.js'
-import { Metrics } from '../src/service/metrics.js'
-import { Served } from '../src/service/served.js'
-import type { PolicyService, ServiceMetadata } from '../src/service/service.js'
 import { PROGRAM_VARIABLES } from '../src/settings/environment.js'
 import { settingsSchema } from '../src/settings/file.js'
 import { byGroup, type Setting } from '../src/settings/kinds.js'
+import { describedPolicy, describedServer } from '../test/support/described-server.js'
 import { GIVEN } from '../test/support/given-directories.js'
 
 /** The documents show LIBERO: a server generates its own from the policy that it serves. */
-const LIBERO: ServiceMetadata = {
-  policy: 'libero',
-  observation: observationSpec(EMBODIMENTS.libero, undefined),
-  shape: { horizon: 10, actionDim: 32, actionSize: 7 },
-  defaultSteps: 10,
-  joints: jointNames(EMBODIMENTS.libero),
-  stateNames: stateNames(EMBODIMENTS.libero),
-  trainedDelay: 0,
-  model: null,
-  runtime: null,
-  openpi: {},
-}
+const LIBERO = describedPolicy('libero')
 
 /** Path in the repository → text, of every file that is derived from the code. */
 export async function generatedFiles(): Promise<Record<string, string>> {
@@ -55,17 +38,7 @@ function schemas(): Record<string, string> {
 }
 
 async function openapi(): Promise<string> {
-  const described = {
-    metadata: () => LIBERO,
-    metrics: new Metrics(),
-    held: new HeldRobots(),
-  } as PolicyService
-  const app = await createServer(
-    [new Served(described, { name: 'libero' })],
-    { ...loadConfig([], {}), apiKey: undefined },
-    { swap: async () => {} },
-  )
-  await app.ready()
+  const app = await describedServer(['libero'])
   const document = app.swagger()
   await app.close()
   return `${JSON.stringify(document, null, 2)}\n`

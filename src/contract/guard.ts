@@ -30,7 +30,7 @@ export const GuardFindingSchema = Type.Object(
     value: Type.Number({ description: 'as it was before clamping' }),
     limit: Type.Number({ description: 'that it passed' }),
   },
-  closed,
+  { ...closed, title: 'GuardFinding' },
 )
 
 export interface GuardFinding {
@@ -65,7 +65,7 @@ export const GuardSchema = Type.Object(
     }),
     findings: Type.Array(GuardFindingSchema, { maxItems: MOST_FINDINGS }),
   },
-  closed,
+  { ...closed, title: 'GuardReport' },
 )
 
 /** As an answer carries it. */

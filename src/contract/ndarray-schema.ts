@@ -7,5 +7,5 @@ export const NdArraySchema = Type.Object(
     shape: Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 8 }),
     data: Type.Unsafe<Uint8Array>({ description: 'C-order bytes (MessagePack bin)' }),
   },
-  { description: 'a NumPy array as msgpack-numpy packs it' },
+  { title: 'NumpyArray', description: 'a NumPy array as msgpack-numpy packs it' },
 )

@@ -95,6 +95,7 @@ export function rtcSchema({ horizon, actionSize }: ActionShape, wire: Wire): TSc
     },
     {
       additionalProperties: false,
+      title: wire === 'json' ? 'RtcOptions' : 'MsgpackRtcOptions',
       description: 'real-time chunking: continue the chunk that is being executed',
     },
   )
@@ -119,7 +120,7 @@ export const RtcReportSchema = Type.Object(
       description: 'true when the weight was more than the number of steps, and was lowered to it',
     }),
   },
-  { additionalProperties: false },
+  { additionalProperties: false, title: 'RtcReport' },
 )
 
 interface RawRtc {

@@ -18,23 +18,26 @@ const JSON_IMAGE_FORMS =
 export const MSGPACK_IMAGE_FORMS =
   'an array [height, width, 3] or [3, height, width] of uint8 or floats in 0…1, or the bytes of an image file'
 
-const JsonImage = Type.Union([
-  Type.String({ description: 'base64 of a JPEG, PNG or WebP file, or a data: URL of one' }),
-  Type.Object(
-    {
-      data: Type.String({ description: 'base64 of width × height × 3 bytes, row-major RGB' }),
-      encoding: Type.Literal('rgb8'),
-      width: Type.Integer({ minimum: 1, maximum: 65535 }),
-      height: Type.Integer({ minimum: 1, maximum: 65535 }),
-    },
-    closed,
-  ),
-])
+const JsonImage = Type.Union(
+  [
+    Type.String({ description: 'base64 of a JPEG, PNG or WebP file, or a data: URL of one' }),
+    Type.Object(
+      {
+        data: Type.String({ description: 'base64 of width × height × 3 bytes, row-major RGB' }),
+        encoding: Type.Literal('rgb8'),
+        width: Type.Integer({ minimum: 1, maximum: 65535 }),
+        height: Type.Integer({ minimum: 1, maximum: 65535 }),
+      },
+      { ...closed, title: 'RawImage' },
+    ),
+  ],
+  { title: 'Image' },
+)
 
-const MsgpackImage = Type.Union([
-  NdArraySchema,
-  Type.Unsafe<Uint8Array>({ description: 'bytes of a JPEG, PNG or WebP file' }),
-])
+const MsgpackImage = Type.Union(
+  [NdArraySchema, Type.Unsafe<Uint8Array>({ description: 'bytes of a JPEG, PNG or WebP file' })],
+  { title: 'MsgpackImage' },
+)
 
 function imageSchema(camera: CameraSpec, wire: Wire): TSchema {
   const [schema, forms] =
@@ -92,7 +95,7 @@ export function optionsSchema(shape: ActionShape, wire: Wire): TObject {
         }),
       ),
     },
-    closed,
+    { ...closed, title: wire === 'json' ? 'InferenceOptions' : 'MsgpackInferenceOptions' },
   )
 }
 
@@ -105,7 +108,11 @@ export function observationSchema(spec: ObservationSpec, wire: Wire): TObject {
 export function inferRequestSchema(spec: ObservationSpec, model: ActionShape, wire: Wire): TObject {
   const options = Type.Optional(optionsSchema(model, wire))
   const schema = nest([...observationFields(spec, wire), ['options', false, options]])
-  return Type.Object(schema.properties, { ...closed, title: `Observation (${spec.embodiment})` })
+  return Type.Object(schema.properties, {
+    ...closed,
+    title: wire === 'json' ? 'Observation' : 'MsgpackObservation',
+    description: `what a robot of the embodiment ${spec.embodiment} sees, and options beside it`,
+  })
 }
 
 function observationFields(spec: ObservationSpec, wire: Wire): [string, boolean, TSchema][] {
@@ -134,13 +141,16 @@ export function inferReplySchema(shape: ActionShape) {
       }),
       guard: GuardSchema,
       rtc: Type.Optional(RtcReportSchema),
-      policy_timing: Type.Object({ infer_ms: milliseconds('of vision, prefix and denoising') }, closed),
+      policy_timing: Type.Object(
+        { infer_ms: milliseconds('of vision, prefix and denoising') },
+        { ...closed, title: 'PolicyTiming' },
+      ),
       server_timing: ServerTiming,
       model: Type.String({
         description: 'digest of the policy that acts: weights, config, statistics, tokenizer and embodiment',
       }),
     },
-    { ...closed, title: 'Action chunk' },
+    { ...closed, title: 'ActionChunk' },
   )
 }
 
@@ -155,7 +165,7 @@ export const Problem = Type.Object(
     errors: Type.Array(
       Type.Object(
         { pointer: Type.String({ description: 'RFC 6901 JSON pointer' }), detail: Type.String() },
-        closed,
+        { ...closed, title: 'FieldError' },
       ),
     ),
   },

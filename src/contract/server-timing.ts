@@ -15,5 +15,5 @@ export const ServerTiming = Type.Object(
     denoise_ms: milliseconds('of all denoise steps, for the batch'),
     total_ms: milliseconds('from the parsed request to the answer'),
   },
-  closed,
+  { ...closed, title: 'ServerTiming' },
 )

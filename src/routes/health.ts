@@ -23,7 +23,7 @@ const NotReady = Type.Object(
       Type.Integer({ minimum: 0, maximum: 100, description: 'how much of that stage is done' }),
     ),
   },
-  { additionalProperties: false, title: 'Not ready' },
+  { additionalProperties: false, title: 'NotReady' },
 )
 
 /** GET /healthz: the process lives (openpi's body). */
@@ -32,7 +32,15 @@ export function healthRoute(app: FastifyInstance): void {
     '/healthz',
     {
       config: { open: true },
-      schema: { summary: 'The process lives', tags: ['health'], response: { 200: Type.String() } },
+      schema: {
+        operationId: 'health',
+        summary: 'The process lives',
+        description: 'Answers as soon as the server listens, whatever the engine does.',
+        tags: ['health'],
+        response: {
+          200: { description: 'It lives.', content: { 'text/plain': { schema: Type.String() } } },
+        },
+      },
     },
     (_request, reply) => reply.type('text/plain; charset=utf-8').send('OK\n'),
   )
@@ -45,10 +53,15 @@ export function readyRoute(app: FastifyInstance, readiness: () => Readiness): vo
     {
       config: { open: true },
       schema: {
+        operationId: 'readiness',
         summary: 'The engine is warm and the self-test has passed',
+        description: 'For load balancers and orchestrators: from 200 on, observations are answered.',
         tags: ['health'],
         response: {
-          200: Type.Object({ status: Type.Literal('ready') }, { additionalProperties: false }),
+          200: Type.Object(
+            { status: Type.Literal('ready') },
+            { additionalProperties: false, title: 'Ready', description: 'Observations are answered.' },
+          ),
           503: {
             description: 'Not yet, or no longer.',
             content: { 'application/problem+json': { schema: NotReady } },

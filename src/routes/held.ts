@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { GuardFindingSchema } from '../contract/guard.js'
-import { Problem } from '../contract/schemas.js'
 import type { Hold } from '../service/held-robots.js'
 import type { Served } from '../service/served.js'
+import { problemReply } from './problems.js'
 import type { Robots } from './robots.js'
 
 const Held = Type.Object(
@@ -12,7 +12,7 @@ const Held = Type.Object(
     since: Type.Number({ description: 'Unix milliseconds' }),
     finding: GuardFindingSchema,
   },
-  { additionalProperties: false },
+  { additionalProperties: false, title: 'HeldRobot' },
 )
 
 const ClearReply = Type.Object(
@@ -20,7 +20,7 @@ const ClearReply = Type.Object(
     robot: Type.String(),
     was: Type.Union([Held, Type.Null()], { description: 'why it was held; null when it was not' }),
   },
-  { additionalProperties: false },
+  { additionalProperties: false, title: 'ClearedRobot', description: 'It may go on.' },
 )
 
 const told = ({ robot, since, finding }: Hold) => ({ robot, since, finding })
@@ -32,9 +32,11 @@ export function heldRoutes(app: FastifyInstance, served: Served, robots: Robots)
     '/robots/held',
     {
       schema: {
+        operationId: 'heldRobots',
         summary: 'Robots that a guard has stopped until they are cleared',
+        description: 'Of guards in mode hold; docs/guides/guards.md says when they stop a robot.',
         tags: ['robots'],
-        response: { 200: Type.Array(Held) },
+        response: { 200: Type.Array(Held, { description: 'Those that are stopped now.' }) },
       },
     },
     async () => held().list.map(told),
@@ -43,15 +45,16 @@ export function heldRoutes(app: FastifyInstance, served: Served, robots: Robots)
     '/robots/:robot/clear',
     {
       schema: {
+        operationId: 'clearRobot',
         summary: 'Let a robot go on that a guard has stopped, once somebody has looked at it',
+        description: 'What it does next counts as no continuation of what was seen before.',
         tags: ['robots'],
-        params: Type.Object({ robot: Type.String() }),
+        params: Type.Object({
+          robot: Type.String({ description: 'name that the robot gives itself', examples: ['arm-1'] }),
+        }),
         response: {
           200: ClearReply,
-          '4xx': {
-            description: 'This is no name of a robot.',
-            content: { 'application/problem+json': { schema: Problem } },
-          },
+          '4xx': problemReply('This is no name of a robot.'),
         },
       },
     },

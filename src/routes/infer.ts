@@ -1,13 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import { CALLER_LEFT, Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
+import { exampleObservation } from '../contract/example-observation.js'
 import { encodeMsgpack } from '../contract/msgpack.js'
-import { inferReplySchema, inferRequestSchema, Problem } from '../contract/schemas.js'
+import { inferReplySchema, inferRequestSchema } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
 import { bodyParsers, type WireBody } from './body.js'
 import type { Connections } from './connections.js'
 import { Turns } from './event-loop-turns.js'
+import { problemReply } from './problems.js'
 import type { RequestMemory } from './request-memory.js'
 
 const MSGPACK = 'application/msgpack'
@@ -32,7 +34,6 @@ export function inferRoute(
 ): void {
   const { observation: spec, shape } = served.current.service.metadata()
   const bodyTurns = new Turns()
-  const problem = { 'application/problem+json': { schema: Problem } }
 
   bodyParsers(app, limits)
 
@@ -40,11 +41,16 @@ export function inferRoute(
     '/infer',
     {
       schema: {
+        operationId: 'infer',
         summary: 'Compute an action chunk for an observation',
+        description:
+          'The observation is that of the policy being served, and is checked strictly: nothing is coerced, dropped or defaulted.',
         tags: ['inference'],
         body: {
           content: {
-            'application/json': { schema: inferRequestSchema(spec, shape, 'json') },
+            'application/json': {
+              schema: { ...inferRequestSchema(spec, shape, 'json'), examples: [exampleObservation(spec)] },
+            },
             [MSGPACK]: { schema: inferRequestSchema(spec, shape, 'msgpack') },
           },
         },
@@ -53,8 +59,8 @@ export function inferRoute(
             description: 'The action chunk; as application/msgpack when the request was.',
             content: { 'application/json': { schema: inferReplySchema(shape) } },
           },
-          '4xx': { description: 'The request is at fault; nothing was computed.', content: problem },
-          '5xx': { description: 'The server is at fault, overloaded or too late.', content: problem },
+          '4xx': problemReply('The request is at fault; nothing was computed.'),
+          '5xx': problemReply('The server is at fault, overloaded or too late.'),
         },
       },
       // Bodies are read by turns, too: a crowd of them would keep other requests waiting.

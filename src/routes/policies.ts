@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
-import { Problem } from '../contract/schemas.js'
+import { shown, shownNames } from '../contract/limits.js'
 import { compileCheck } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
 import { type BodyLimits, bodyParsers, type WireBody } from './body.js'
+import { problemReply } from './problems.js'
 
 const closed = { additionalProperties: false } as const
 
@@ -16,7 +17,7 @@ const ServedPolicy = Type.Object(
     model: Type.Union([Type.String(), Type.Null()], { description: 'identity; null while it is loading' }),
     ready: Type.Boolean(),
   },
-  closed,
+  { ...closed, title: 'ServedPolicy' },
 )
 
 const SwapBody = Type.Object(
@@ -28,7 +29,7 @@ const SwapBody = Type.Object(
       }),
     ),
   },
-  closed,
+  { ...closed, title: 'SwapRequest' },
 )
 const checkSwapBody = compileCheck(SwapBody, 'BODY_MALFORMED')
 
@@ -69,53 +70,65 @@ export function policiesRoutes(
     '/policies',
     {
       schema: {
+        operationId: 'policies',
         summary: 'What is served, the first one also at /',
+        description: 'Each policy has its routes below its path.',
         tags: ['policies'],
-        response: { 200: Type.Array(ServedPolicy) },
+        response: {
+          200: Type.Array(ServedPolicy, { description: 'The policies, in the order of the command line.' }),
+        },
       },
     },
     async () => policies.map(served => describe(served, basePath)),
   )
   if (!swap) return
   bodyParsers(app, limits)
-  for (const served of policies)
-    app.post(
-      `${pathOf(served)}/swap`,
-      {
-        schema: {
-          summary: 'Serve another policy in the place of this one, without losing a request',
-          tags: ['policies'],
-          body: SwapBody,
-          response: {
-            200: ServedPolicy,
-            '4xx': {
-              description: 'Refused; the policy being served goes on.',
-              content: { 'application/problem+json': { schema: Problem } },
-            },
-          },
+  app.post<{ Params: { policy: string } }>(
+    '/policies/:policy/swap',
+    {
+      schema: {
+        operationId: 'swapPolicy',
+        summary: 'Serve another policy in the place of this one, without losing a request',
+        description:
+          'Answers once the next policy has passed its self-test and the old one has finished its work.',
+        tags: ['policies'],
+        params: Type.Object({
+          policy: Type.String({
+            description: 'name under which it is served',
+            examples: [policies[0]!.name],
+          }),
+        }),
+        body: { ...SwapBody, examples: [{ directory: 'policies/tabletop' }] },
+        response: {
+          200: { ...ServedPolicy, description: 'The policy that serves from now on.' },
+          '4xx': problemReply('Refused; the policy being served goes on.'),
         },
-        validatorCompiler: () => () => true,
       },
-      async request => {
-        if (request.key && !request.key.maySwap)
-          throw new TurboPiError(
-            'FORBIDDEN',
-            `The key ${request.key.name} may not exchange policies: give it "swap": true in the file of keys.`,
-          )
-        const { value } = request.body as WireBody
-        checkSwapBody(value)
-        const { directory, any_shape: anyShape = false } = value as {
-          directory: string
-          any_shape?: boolean
-        }
-        try {
-          await swap(served, directory, { anyShape })
-        } catch (error) {
-          throw refusal(error)
-        }
-        const described = describe(served, basePath)
-        request.log.info(described, 'swapped')
-        return described
-      },
-    )
+      validatorCompiler: () => () => true,
+    },
+    async request => {
+      if (request.key && !request.key.maySwap)
+        throw new TurboPiError(
+          'FORBIDDEN',
+          `The key ${request.key.name} may not exchange policies: give it "swap": true in the file of keys.`,
+        )
+      const served = policies.find(({ name }) => name === request.params.policy)
+      if (!served)
+        throw new TurboPiError(
+          'NOT_FOUND',
+          `No policy is served as ${shown(request.params.policy)}; there ${policies.length === 1 ? 'is' : 'are'} ${shownNames(policies.map(({ name }) => name))}.`,
+        )
+      const { value } = request.body as WireBody
+      checkSwapBody(value)
+      const { directory, any_shape: anyShape = false } = value as { directory: string; any_shape?: boolean }
+      try {
+        await swap(served, directory, { anyShape })
+      } catch (error) {
+        throw refusal(error)
+      }
+      const described = describe(served, basePath)
+      request.log.info(described, 'swapped')
+      return described
+    },
+  )
 }

@@ -3,9 +3,16 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { shown } from '../contract/limits.js'
 import { problemOf } from '../contract/problem.js'
+import { Problem } from '../contract/schemas.js'
 import { type ErrorCode, TurboPiError } from '../errors.js'
 import type { Refusals } from './refusals.js'
 import { PROTOCOLS } from './sockets/only-on-sockets.js'
+
+/** A refusal, in the schemas of a route. */
+export const problemReply = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: Problem } },
+})
 
 declare module 'fastify' {
   interface FastifyRequest {

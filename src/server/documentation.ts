@@ -2,48 +2,50 @@ import { readFileSync } from 'node:fs'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
 import { type Served, sameShape } from '../service/served.js'
+import { type OpenApiOptions, openApiOptions } from './openapi.js'
+
+type Document = Record<string, unknown>
 
 /** Of the page, beside src/server and dist/server alike. */
 const ICON = readFileSync(new URL('../page/icon.svg', import.meta.url))
 const icon = { type: 'image/svg+xml', content: ICON }
 
 /**
- * GET /docs: the OpenAPI document of the policies being served. `remake` makes the same server once more: its routes tell
+ * GET /openapi.json and, for people, /docs: the OpenAPI document of the policies being served. `remake` makes the same server once more: its routes tell
  * the document after a policy was exchanged for one that takes or gives something else.
  */
 export async function documentation(
   app: FastifyInstance,
   policies: readonly Served[],
-  { basePath }: { basePath: string },
+  options: OpenApiOptions,
   remake: () => Promise<FastifyInstance>,
 ): Promise<void> {
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Turbo-Pi',
-        version: '1',
-        description:
-          'Action chunks from Pi0.5-class policies. The observation is that of the policy being served.',
-        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-      },
-      ...(basePath && { servers: [{ url: basePath }] }),
-      components: {
-        securitySchemes: {
-          apiKey: {
-            type: 'apiKey',
-            in: 'header',
-            name: 'authorization',
-            description: '`Api-Key …` or `Bearer …`',
-          },
+  const { basePath } = options
+  await app.register(swagger, openApiOptions(options))
+  const described = policies.map(served => served.current)
+  let remade: Document | undefined
+  const current = () => remade ?? (app.swagger() as unknown as Document)
+  app.get(
+    '/openapi.json',
+    {
+      schema: {
+        operationId: 'openApi',
+        summary: 'OpenAPI description of these routes',
+        description: 'For the policies being served: clients can be generated from it.',
+        tags: ['documents'],
+        response: {
+          200: Type.Object(
+            { openapi: Type.String() },
+            { additionalProperties: true, description: 'A document of OpenAPI 3.1.' },
+          ),
         },
       },
+      serializerCompiler: () => JSON.stringify,
     },
-    convertConstToEnum: false,
-  })
-  const described = policies.map(served => served.current)
-  let remade: Record<string, unknown> | undefined
+    async () => current(),
+  )
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     ...(basePath && { indexPrefix: basePath }),
@@ -51,7 +53,7 @@ export async function documentation(
       "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     theme: { title: 'Turbo-Pi', favicon: [{ ...icon, filename: 'icon.svg', rel: 'icon', sizes: 'any' }] },
     logo: icon,
-    transformSpecification: document => remade ?? (document as Record<string, unknown>),
+    transformSpecification: current,
     transformSpecificationClone: false,
   })
   for (const [i, served] of policies.entries()) {
@@ -62,7 +64,7 @@ export async function documentation(
       try {
         const other = await remake()
         await other.ready()
-        remade = other.swagger() as unknown as Record<string, unknown>
+        remade = other.swagger() as unknown as Document
         await other.close()
       } catch (error) {
         app.log.error({ err: error }, 'The documents of the exchanged policy could not be made')

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyPluginAsync, RouteHandlerMethod } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifySchema, RouteHandlerMethod } from 'fastify'
 import fp from 'fastify-plugin'
 import { SETTINGS } from '../config.js'
 import { type HostRules, knownPages, OWN_PAGES } from '../routes/access/hosts.js'
@@ -94,10 +94,9 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
       knownPages(routes, options.pages ?? OWN_PAGES)
       robotNames(routes, sockets.robots, served.name)
       nameLogLines(routes, options.logged ? { policy: served.name } : {})
-      if (options.undocumented)
-        routes.addHook('onRoute', route => {
-          route.schema = { ...route.schema, hide: true }
-        })
+      routes.addHook('onRoute', route => {
+        route.schema = documented(route.schema, options)
+      })
       metadataRoute(routes, served)
       readyRoute(routes, () => readiness ?? served.current.service)
       heldRoutes(routes, served, sockets.robots)
@@ -107,6 +106,19 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
     },
     { prefix },
   )
+}
+
+/** Operations of several policies in one document have names of their own: `infer`, `infer.policies.arm`. */
+function documented(
+  schema: FastifySchema = {},
+  { undocumented, prefix = '' }: TurboPiOptions,
+): FastifySchema {
+  const { operationId } = schema
+  return {
+    ...schema,
+    ...(undocumented && { hide: true }),
+    ...(operationId && { operationId: [operationId, ...prefix.split('/').filter(Boolean)].join('.') }),
+  }
 }
 
 /**

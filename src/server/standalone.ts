@@ -101,7 +101,7 @@ export async function createServer(
   onlyOnSockets(app)
   if (pages.origins.size > 0) await app.register(cors, corsOptions(pages))
   if (keyed) apiKeyRequired(app, keys, sessions)
-  await documentation(app, policies, { basePath }, () =>
+  await documentation(app, policies, { basePath, keyed }, () =>
     createServer(policies, { ...config, watchSessions: false }, { ...(swap && { swap }) }),
   )
   const several = policies.length > 1

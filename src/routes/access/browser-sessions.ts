@@ -8,12 +8,16 @@ import { TurboPiError } from '../../errors.js'
 import { digestOf, type Key } from './key.js'
 import type { KeyRing } from './key-ring.js'
 
-const COOKIE = 'turbo-pi-session'
+/** Name of the cookie that stands for a key. */
+export const COOKIE = 'turbo-pi-session'
 const SECONDS = 12 * 3600
 /** Browsers that are remembered at a time. */
 const MAX_SESSIONS = 1000
 
-const Login = Type.Object({ key: Type.String({ maxLength: 1024 }) }, { additionalProperties: false })
+const Login = Type.Object(
+  { key: Type.String({ maxLength: 1024, description: 'a key of this server' }) },
+  { additionalProperties: false, title: 'Login' },
+)
 const checkLogin = compileCheck(Login, 'BODY_MALFORMED')
 
 /**
@@ -61,7 +65,26 @@ export function sessionRoute(
 ): void {
   app.post(
     '/page/session',
-    { config: { open: true }, schema: { hide: true }, bodyLimit: 4096 },
+    {
+      config: { open: true },
+      schema: {
+        operationId: 'openSession',
+        summary: 'Give the key once, and get a cookie in its place',
+        description:
+          'As the page does: links and pages of this server then work in the browser without the header.',
+        tags: ['access'],
+        body: Login,
+        response: {
+          204: {
+            description: 'The cookie is set, for 12 hours.',
+            type: 'null',
+            headers: { 'set-cookie': Type.String({ description: `${COOKIE}=…` }) },
+          },
+        },
+      },
+      validatorCompiler: () => () => true,
+      bodyLimit: 4096,
+    },
     async (request, reply) => {
       checkLogin(request.body)
       const key = keys.find((request.body as { key: string }).key)

@@ -35,9 +35,16 @@ export function streamRoute(
     '/asyncapi.json',
     {
       schema: {
+        operationId: 'asyncApi',
         summary: 'AsyncAPI description of WS /stream',
-        tags: ['inference'],
-        response: { 200: Type.Object({ asyncapi: Type.String() }, { additionalProperties: true }) },
+        description: 'Every message of the WebSocket, for the policy being served.',
+        tags: ['documents'],
+        response: {
+          200: Type.Object(
+            { asyncapi: Type.String() },
+            { additionalProperties: true, description: 'A document of AsyncAPI 3.0.' },
+          ),
+        },
       },
     },
     async () => description(),
