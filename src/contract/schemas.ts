@@ -1,6 +1,6 @@
 import { type TObject, type TSchema, Type } from 'typebox'
 import { GuardSchema } from './guard.js'
-import { NdArraySchema } from './ndarray-schema.js'
+import { BYTES, NdArraySchema } from './ndarray-schema.js'
 import type { CameraSpec, ObservationSpec, StateSpec } from './observation.js'
 import { RtcReportSchema } from './rtc.js'
 import { samplingSchema } from './sampling.js'
@@ -35,7 +35,10 @@ const JsonImage = Type.Union(
 )
 
 const MsgpackImage = Type.Union(
-  [NdArraySchema, Type.Unsafe<Uint8Array>({ description: 'bytes of a JPEG, PNG or WebP file' })],
+  [
+    NdArraySchema,
+    Type.Unsafe<Uint8Array>({ contentMediaType: BYTES, description: 'bytes of a JPEG, PNG or WebP file' }),
+  ],
   { title: 'MsgpackImage' },
 )
 
@@ -57,7 +60,7 @@ function promptSchema(spec: ObservationSpec, wire: Wire): TSchema {
   const description = 'what the robot is to do, in words; may be empty'
   const text = Type.String({ maxLength: MAX_PROMPT_LENGTH, description })
   if (wire === 'json') return text
-  const bytes = Type.Unsafe<Uint8Array>({ description: 'UTF-8 bytes' })
+  const bytes = Type.Unsafe<Uint8Array>({ contentMediaType: BYTES, description: 'UTF-8 bytes' })
   return Type.Union([text, NdArraySchema, bytes], {
     description: `${description}: a string, a NumPy string of shape [] or UTF-8 bytes (${spec.embodiment})`,
   })

@@ -63,7 +63,7 @@ function describe({ schema, references }: Component): void {
 /** The forms of a choice that generators of clients know best. */
 function simplified(node: Node): Node {
   const { anyOf, ...rest } = node
-  if (!Array.isArray(anyOf)) return node
+  if (!Array.isArray(anyOf)) return bytesAsText(node)
   const forms = (anyOf as Node[]).filter(({ type }) => type !== 'null')
   const orNull = forms.length < anyOf.length
   const nulled = ({ type, enum: names, ...form }: Node) => ({
@@ -75,8 +75,22 @@ function simplified(node: Node): Node {
   if (forms.every(form => typeof form['const'] === 'string'))
     return nulled({ type: 'string', enum: forms.map(form => form['const']) })
   if (orNull && forms.length === 1 && typeof forms[0]!['type'] === 'string') return nulled(forms[0]!)
-  return { ...rest, anyOf: anyOf.map(rowsInWords) }
+  return {
+    ...rest,
+    anyOf: withoutTwins(forms)
+      .map(rowsInWords)
+      .concat(orNull ? [{ type: 'null' }] : []),
+  }
 }
+
+/** OpenAPI has no bytes within an object, and generators write files for them: what is bytes is said in words. */
+function bytesAsText({ contentMediaType, ...node }: Node): Node {
+  return contentMediaType === undefined ? node : { type: 'string', ...node }
+}
+
+/** Text and its bytes are one type to a generator, which would write it twice. */
+const withoutTwins = (forms: Node[]): Node[] =>
+  forms.filter(({ type }, i) => type !== 'string' || forms.findIndex(other => other['type'] === type) === i)
 
 /** Java's generator writes what does not compile for a choice with a list of lists: its rows are described in words. */
 function rowsInWords(form: Node): Node {
