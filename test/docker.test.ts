@@ -230,7 +230,7 @@ t.test(
 
 interface Service {
   profiles: string[]
-  build: { context: string; dockerfile: string }
+  build: { context: string; dockerfile: string; args?: Record<string, string> }
   environment: Record<string, string | null>
   volumes: string[]
   runtime?: string
@@ -238,6 +238,9 @@ interface Service {
   ulimits?: Record<string, number>
   [key: string]: unknown
 }
+
+/** Settings that the image gives: Compose maps its port and mounts its cache. */
+const OF_THE_IMAGE = ['TURBO_PI_HOST', 'TURBO_PI_PORT', 'TURBO_PI_CACHE']
 
 t.test('compose.yaml', async t => {
   const compose = parse(read('docker/compose.yaml'), { merge: true }) as {
@@ -251,6 +254,7 @@ t.test('compose.yaml', async t => {
       ['cpu', ['cpu']],
       ['gpu', ['gpu']],
       ['jetson', ['jetson']],
+      ['jetson72', ['jetson72']],
     ],
   )
   const settings = new Set<string>(Object.values(SETTINGS).map(({ env }) => env))
@@ -258,9 +262,9 @@ t.test('compose.yaml', async t => {
     t.equal(service.build.context, '..', name)
     t.ok(files.includes(service.build.dockerfile), service.build.dockerfile)
     t.same(
-      Object.keys(service.environment).filter(variable => !settings.has(variable)),
-      [],
-      'every variable is a setting',
+      Object.keys(service.environment).sort(),
+      [...settings].filter(variable => !OF_THE_IMAGE.includes(variable)).sort(),
+      'every setting may be given, and nothing else',
     )
     t.match(
       service.environment['TURBO_PI_API_KEY'],
@@ -273,12 +277,64 @@ t.test('compose.yaml', async t => {
     t.equal(target, '/var/cache/turbo-pi')
     t.match(policies, /^\$\{POLICIES:-\.\.\/policies\}:\/policies:ro$/)
   }
-  for (const name of ['gpu', 'jetson'])
+  for (const name of ['gpu', 'jetson', 'jetson72'])
     t.match(compose.services[name], {
       runtime: 'nvidia',
       ipc: 'host',
       ulimits: { memlock: -1, stack: 67108864 },
     })
+})
+
+interface Target {
+  dockerfile?: string
+  inherits?: string[]
+  platforms?: string[]
+  args?: Record<string, string>
+  attest?: string[]
+  tags?: string[]
+}
+
+t.test('bake.json builds every image for its platforms, with an SBOM and its provenance', async t => {
+  const { target: targets, group } = JSON.parse(read('docker/bake.json')) as {
+    target: Record<string, Target>
+    group: { default: { targets: string[] } }
+  }
+  const built = group.default.targets
+  t.same(Object.keys(targets).sort(), ['image', ...built].sort())
+  t.same([...new Set(built.map(name => targets[name]!.dockerfile!))].sort(), [...files].sort())
+  for (const name of built) {
+    const { dockerfile, inherits, platforms, args = {}, tags } = targets[name]!
+    t.same(inherits, ['image'])
+    t.same(platforms, name.startsWith('jetpack') ? ['linux/arm64'] : ['linux/amd64', 'linux/arm64'], name)
+    t.same(tags, [`\${REPOSITORY}:\${VERSION}-${name}`])
+    const known = [...read(dockerfile!).matchAll(/^ARG (\w+)=/gm)].map(([, argument]) => argument!)
+    for (const argument of Object.keys(args)) t.ok(known.includes(argument), `${name}: ${argument}`)
+  }
+  t.same(targets['image']!.attest, ['type=sbom', 'type=provenance,mode=max'])
+
+  const { jobs } = parse(read('.github/workflows/release.yml')) as {
+    jobs: { image: { strategy: { matrix: { image: string[] } } } }
+  }
+  t.same(jobs.image.strategy.matrix.image, built, 'a release builds them all')
+})
+
+t.test('JetPack 7.1 and 7.2 have their own versions, the same in bake.json and compose.yaml', async t => {
+  const { target } = JSON.parse(read('docker/bake.json')) as { target: Record<string, Target> }
+  const { services } = parse(read('docker/compose.yaml'), { merge: true }) as {
+    services: Record<string, Service>
+  }
+  t.same(services['jetson72']!.build.args, target['jetpack72']!.args)
+  for (const [argument, value] of Object.entries(target['jetpack71']!.args!))
+    for (const [, byDefault] of read('docker/Dockerfile.jetpack').matchAll(
+      new RegExp(`^ARG ${argument}=(.*)$`, 'gm'),
+    ))
+      t.equal(byDefault, value, `${argument} of 7.1 is the default`)
+  t.match(target['jetpack72']!.args, { TENSORRT: /^10\.16\.2\./ })
+  // One line of NVIDIA's names: the packages of a TensorRT are built for the CUDA of its JetPack.
+  for (const name of ['jetpack71', 'jetpack72']) {
+    const { CUDA = '', TENSORRT = '' } = target[name]!.args!
+    t.ok(TENSORRT.endsWith(`+cuda${CUDA.replace('-', '.')}`), name)
+  }
 })
 
 t.test('health check: fails with the reason until the server is ready', async (t: Test) => {
