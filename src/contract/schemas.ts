@@ -133,7 +133,7 @@ export function inferReplySchema(shape: ActionShape) {
       actions: Type.Array(Type.Array(Type.Number()), {
         description: `action chunk [${shape.horizon}, ${shape.actionSize}] in the robot's action space`,
       }),
-      seed: Type.Union([Type.Integer(), Type.Null()], {
+      seed: Type.Union([Type.Integer({ minimum: 0, maximum: 0xffffffff }), Type.Null()], {
         description: 'that repeats this answer bit for bit; null when noise was given',
       }),
       coalesced: Type.Boolean({

@@ -63,7 +63,7 @@ function describe({ schema, references }: Component): void {
 /** The forms of a choice that generators of clients know best. */
 function simplified(node: Node): Node {
   const { anyOf, ...rest } = node
-  if (!Array.isArray(anyOf)) return bytesAsText(node)
+  if (!Array.isArray(anyOf)) return sized(bytesAsText(node))
   const forms = (anyOf as Node[]).filter(({ type }) => type !== 'null')
   const orNull = forms.length < anyOf.length
   const nulled = ({ type, enum: names, ...form }: Node) => ({
@@ -75,11 +75,12 @@ function simplified(node: Node): Node {
   if (forms.every(form => typeof form['const'] === 'string'))
     return nulled({ type: 'string', enum: forms.map(form => form['const']) })
   if (orNull && forms.length === 1 && typeof forms[0]!['type'] === 'string') return nulled(forms[0]!)
+  const choice = withoutTwins(forms).map(rowsInWords)
+  // Forms of different types exclude each other, which TypeScript's generator needs to be told.
+  const types = new Set(choice.map(({ $ref, type }) => ($ref ? 'object' : type)))
   return {
     ...rest,
-    anyOf: withoutTwins(forms)
-      .map(rowsInWords)
-      .concat(orNull ? [{ type: 'null' }] : []),
+    [types.size === choice.length ? 'oneOf' : 'anyOf']: orNull ? [...choice, { type: 'null' }] : choice,
   }
 }
 
@@ -87,6 +88,10 @@ function simplified(node: Node): Node {
 function bytesAsText({ contentMediaType, ...node }: Node): Node {
   return contentMediaType === undefined ? node : { type: 'string', ...node }
 }
+
+/** Without a word about it, generators take an integer to have 32 bits and a sign. */
+const sized = (node: Node): Node =>
+  node['type'] === 'integer' && Number(node['maximum']) > 0x7fffffff ? { ...node, format: 'int64' } : node
 
 /** Text and its bytes are one type to a generator, which would write it twice. */
 const withoutTwins = (forms: Node[]): Node[] =>
