@@ -126,6 +126,9 @@ t.test('without a swap there is no such route; a body that is none is refused', 
   t.equal((await post(`${url}/policies/arm/swap`, { directory: '/x' })).status, 401)
   t.equal((await post(`${url}/policies/arm/swap`, {}, key)).status, 400)
   t.match(await (await post(`${url}/policies/arm/swap`, { directory: '/x' }, key)).json(), { name: 'arm' })
+  const absent = await post(`${url}/policies/leg/swap`, { directory: '/x' }, key)
+  t.equal(absent.status, 404)
+  t.match(await absent.json(), { code: 'NOT_FOUND', detail: /No policy is served as leg; there .* arm/ })
 })
 
 t.test('a directory that cannot be served is a refusal that says why', async t => {
