@@ -21,7 +21,7 @@ t.test('on a terminal: lines, the address to open, and what was counted after Ct
   t.teardown(() => child.kill('SIGKILL'))
   await until(() => /Open (\S+) in a browser/.test(screen.text), 'it invites', START_MS)
   const [, url] = /Open (\S+) in a browser\. Ctrl-C stops the server\./.exec(screen.text)!
-  t.equal((await fetch(url!, { headers: { accept: 'text/html' } })).status < 500, true, 'somebody is there')
+  t.equal((await fetch(`${url}healthz`)).status, 200)
   t.equal(
     (
       await fetch(`${url}infer`, {
