@@ -44,6 +44,7 @@ module.exports = {
     apart('runtime/agreement', 'runtime/gpu'),
     only('verification', 'contract', 'policy', 'runtime', 'families', 'onnx', 'storage'),
     only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling', 'families/pi0/rtc'),
+    only('recording', 'contract', 'service', 'policy', 'families/pi0', 'runtime', 'storage'),
     only('client', 'contract'),
     only('tabletop'),
     only('page', 'tabletop', 'contract', 'client'),
@@ -124,7 +125,14 @@ module.exports = {
       from: { path: ['^src/config\\.ts$', room('settings')] },
       to: {
         path: '^src/',
-        pathNot: [SHARED, room('settings'), room('runtime'), room('onnx'), room('families')],
+        pathNot: [
+          SHARED,
+          room('settings'),
+          '^src/recording/cameras\\.ts$',
+          room('runtime'),
+          room('onnx'),
+          room('families'),
+        ],
       },
     },
     {

@@ -22,9 +22,10 @@ export class ServerProcess {
     readonly url: string,
   ) {}
 
-  /** A server of ours over an engine, with the options of node that `npm start` gives. */
-  static async start(engine: Engine, nodeArgs: readonly string[]): Promise<ServerProcess> {
-    const child = start('server.ts', [JSON.stringify(engine)], ['--v8-pool-size=1', ...nodeArgs])
+  /** A server of ours over an engine, with the options of node that `npm start` gives; `record`: where it records. */
+  static async start(engine: Engine, nodeArgs: readonly string[], record?: string): Promise<ServerProcess> {
+    const args = [JSON.stringify(engine), ...(record === undefined ? [] : [record])]
+    const child = start('server.ts', args, ['--v8-pool-size=1', ...nodeArgs])
     return new ServerProcess(child, String(await greeting(child)))
   }
 

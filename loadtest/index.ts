@@ -3,6 +3,7 @@ import { flag, integer, integers, number, readOptions, text, texts } from '../sr
 import type { ObservationSpec } from '../src/contract/observation.js'
 import { ServerProcess } from './child.js'
 import { framesFor, type RobotFrames } from './observations.js'
+import { recorded } from './recorded.js'
 import * as scenarios from './scenarios.js'
 import { type Row, table } from './table.js'
 
@@ -12,7 +13,7 @@ const HELP = `npm run loadtest -- [options]: measures a server under load and pr
   --max-batch N     rows that share one inference                                                      [8]
   --lanes N         2 lets perceive and act of the pretended engine overlap                            [1]
   --seconds N       length of each scenario, 1 to 60                                                   [5]
-  --scenarios A,B   of http, closed, robots, burst, engines                   [http,closed,robots,burst]
+  --scenarios A,B   of http, closed, robots, burst, engines, recorded         [http,closed,robots,burst]
   --robots A,B      robots of the constant-rate scenarios, 1 to 256                             [1,8,64]
   --hertz N         observations a second of each robot                                               [10]
   --url URL         a server that runs already, instead of one of our own
@@ -22,7 +23,8 @@ const HELP = `npm run loadtest -- [options]: measures a server under load and pr
 
 Times of http are autocannon's, in whole milliseconds. Times of robots are ages: from the capture of an observation to
 the arrival of its actions; an answer is stale after one camera period and two inferences. The scenario engines computes
-the bundled policy, and a larger random model, on the CPU.`
+the bundled policy, and a larger random model, on the CPU. The scenario recorded compares a server that records with one that
+does not, in 9 pairs of turns with --robots (the last number).`
 
 const OPTIONS = {
   'engine-ms': number(0, 0, 10_000),
@@ -78,6 +80,10 @@ async function main(): Promise<void> {
   if (chosen.includes('robots')) await scenarios.robots(bench, counts)
   if (chosen.includes('burst')) await scenarios.burst(bench)
   own?.stop()
+  if (chosen.includes('recorded')) {
+    const engine = { engine: engineMs, maxBatch, lanes, threads: 1 } as const
+    await recorded(bench, engine, counts.at(-1)!, nodeArgs)
+  }
   if (chosen.includes('engines')) await scenarios.engines(bench, maxBatch, nodeArgs)
 
   const engine = url ?? `engine ${engineMs} ms, batches of up to ${maxBatch}, ${lanes} lane(s)`

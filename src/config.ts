@@ -7,6 +7,7 @@ import type { Values } from './settings/kinds.js'
 import { LIMIT_SETTINGS } from './settings/limits.js'
 import { GUARD_SETTINGS, POLICY_SETTINGS } from './settings/policy.js'
 import { readOptions } from './settings/read.js'
+import { RECORD_SETTINGS } from './settings/record.js'
 
 export { flagOf } from './settings/kinds.js'
 export { type NamedDirectory, servedName } from './settings/policy.js'
@@ -18,6 +19,7 @@ export const SETTINGS = {
   ...GUARD_SETTINGS,
   ...ACCESS_SETTINGS,
   ...LIMIT_SETTINGS,
+  ...RECORD_SETTINGS,
   ...GENERAL_SETTINGS,
 } as const
 

@@ -45,6 +45,7 @@ export const ERRORS = {
   NORM_STATS_INVALID: { status: 500, title: 'The normalisation statistics are not valid' },
   TOKENIZER_INVALID: { status: 500, title: 'The tokenizer is not valid' },
   DOWNLOAD_FAILED: { status: 500, title: 'The download failed' },
+  RECORDING_INVALID: { status: 500, title: 'The recording cannot be used' },
   CACHE_FAILED: { status: 500, title: 'The model cache could not be written' },
   RUNTIME_UNAVAILABLE: { status: 500, title: 'The requested runtime is not available' },
 } as const satisfies Record<string, { status: number; title: string }>

@@ -1,3 +1,4 @@
+import type { MarkKind } from '../contract/report.js'
 import type { ActionChunk } from './chunk.js'
 import type { ServerReady } from './core/core.js'
 import type { TimeSample } from './core/server-clock.js'
@@ -174,7 +175,29 @@ export class PolicyClient implements AsyncDisposable {
 
   /** Starts the next generation, for example with an episode: what waits is skipped, no field is carried over. */
   reset(): void {
-    this.#driver.tell(core => core.reset())
+    this.#driver.tell((core, now) => core.reset(now))
+  }
+
+  /**
+   * Tells the server's recording that an action was commanded just now: call it in every tick. `chunk` and `row` say which row
+   * of which chunk it is from, where it is from one. False when the server records nothing, or is not connected.
+   */
+  executed(
+    action: readonly number[],
+    from: { chunk?: Pick<ActionChunk, 'seq'>; row?: number } = {},
+  ): boolean {
+    const { chunk, row } = from
+    const told = {
+      action: [...action],
+      ...(chunk && { seq: chunk.seq }),
+      ...(row !== undefined && { row }),
+    }
+    return this.#driver.tell((core, now) => core.executed(told, now))
+  }
+
+  /** Marks this moment in the server's recording: how an episode ended, where somebody took over. False as for `executed`. */
+  mark(kind: MarkKind, text?: string): boolean {
+    return this.#driver.tell((core, now) => core.mark(kind, text, now))
   }
 
   /**

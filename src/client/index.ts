@@ -1,4 +1,5 @@
 /** `turbo-pi/client`: a robot's side of `WS /stream`. */
+export type { MarkKind } from '../contract/report.js'
 export type { ActionChunk } from './chunk.js'
 export type { ClientEvents, ClientOptions, PolicyMetadata } from './client.js'
 export type { TimeSample } from './core/server-clock.js'

@@ -8,6 +8,7 @@ import { Metrics } from '../service/metrics.js'
 import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
 import { type Call, command as define } from './kit/command.js'
+import { configuredRecorders } from './kit/configured-recorders.js'
 import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
 import { endOfProcess, endWith } from './serve-end.js'
 import { endWithParent, tuneProcess } from './serve-process.js'
@@ -41,8 +42,10 @@ async function serve({ config: given }: Call): Promise<number> {
     warn: (message, error) => reports.say(log => log.error({ err: error }, message)),
   }
   const policies = await servedPolicies(config, hooks, reports)
+  const recorders = configuredRecorders(config, policies, () => app.log)
   const app = await createServer(policies, config, {
     logger: reports.logger,
+    recorders,
     ...(config.allowSwap && {
       swap: (served, directory, options) =>
         swapFor(config, hooks, served, directory, options).finally(() => reports.endStages()),
@@ -53,6 +56,7 @@ async function serve({ config: given }: Call): Promise<number> {
     stopping.abort()
     reports.endStages()
     const closed = await Promise.allSettled(policies.map(served => served.close()))
+    for (const recorder of recorders.values()) await recorder.close()
     await app.close()
     for (const end of closed) if (end.status === 'rejected') throw end.reason
   }
@@ -67,6 +71,7 @@ async function serve({ config: given }: Call): Promise<number> {
   try {
     await listen(app, config)
     await Promise.all(policies.map(({ current }) => current.service.start()))
+    if (!config.recordOnRequest) for (const recorder of recorders.values()) recorder.start()
   } catch (error) {
     if (stopping.signal.aborted) return endOfProcess
     grace.uninstall()

@@ -53,6 +53,16 @@ export const COMMANDS: Readonly<Record<string, CommandRow>> = {
     summary: 'compare a runtime with reference data or another one',
     load: () => import('./verify/verify.js'),
   },
+  replay: {
+    group: 'How exact, good and fast',
+    summary: 'give recorded observations to a policy once more',
+    load: () => import('./replay/replay.js'),
+  },
+  'export-dataset': {
+    group: 'Policies and checkpoints',
+    summary: 'write recordings as a LeRobotDataset',
+    load: () => import('./export-dataset.js'),
+  },
   eval: {
     group: 'How exact, good and fast',
     summary: 'let a policy act on the simulated tabletop',

@@ -4,6 +4,14 @@ import { Float, NdArray } from './msgpack.js'
 import type { RtcReport, ServedChunk } from './rtc.js'
 import type { ServerTiming } from './server-timing.js'
 
+/** Where among the rows of one engine call an answer was computed: the last bits depend on how many there are. Not for the wire. */
+export interface BatchPlace {
+  /** Counts the engine calls of a service. */
+  batch: number
+  row: number
+  rows: number
+}
+
 /** What one inference gives, before it is put on a wire. */
 export interface InferenceAnswer {
   /** Row-major [horizon, actionSize], robot action space; shared between coalesced callers, so not to be changed. */
@@ -23,6 +31,7 @@ export interface InferenceAnswer {
   rtc: RtcReport | null
   /** The chunk as it can be continued; not for the wire. */
   served: ServedChunk
+  readonly place: BatchPlace
   /** Digest of the policy that acts: weights, config, statistics, tokenizer and embodiment. */
   model: string
   timing: {

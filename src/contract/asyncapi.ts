@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox'
 import type { ObservationSpec } from './observation.js'
+import { reportMessage } from './report.js'
 import type { ActionShape } from './schemas.js'
 import {
   actionsMessage,
@@ -37,6 +38,7 @@ export function asyncApiDocument(spec: ObservationSpec, shape: ActionShape) {
     reset: json(ResetMessage, 'Starts over, for example with a new episode.'),
     clear: json(ClearMessage, 'Lets the robot go on that a guard has stopped.'),
     hello: json(HelloMessage, 'Names the robot and asks for answers with generations; once, after ready.'),
+    report: json(reportMessage(shape), 'What the robot did, for the recording of a server that records.'),
     time_request: json(TimeRequest, 'Asks for the server’s time.'),
   }
   const fromServer = {

@@ -1,5 +1,6 @@
 import { type Static, type TObject, type TSchema, Type } from 'typebox'
 import type { ObservationSpec } from './observation.js'
+import type { ReportMessage } from './report.js'
 import {
   type ActionShape,
   inferReplySchema,
@@ -18,9 +19,9 @@ export const STREAM_PROTOCOLS: Readonly<Record<string, Wire>> = {
 /**
  * What a server takes and sends beyond the first messages of version 1, as `ready` lists it. `hello`: the message, its
  * `welcome`, and `generation` in every answer; `time`: its message; `heartbeat`: the server's, after a hello; `clear`: its
- * message.
+ * message; `report`: its message, listed by servers that record.
  */
-export const STREAM_FEATURES = ['hello', 'time', 'heartbeat', 'clear'] as const
+export const STREAM_FEATURES = ['hello', 'time', 'heartbeat', 'clear', 'report'] as const
 
 const closed = { additionalProperties: false } as const
 const Seq = Type.Integer({
@@ -246,6 +247,7 @@ export type ClientMessage =
   | Static<typeof ClearMessage>
   | Static<typeof HelloMessage>
   | Static<typeof TimeRequest>
+  | ReportMessage
 
 export type ServerMessage =
   | Static<typeof ReadyMessage>

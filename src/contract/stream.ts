@@ -6,6 +6,7 @@ import { decodeJson } from './json.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from './msgpack.js'
 import type { Observation, ObservationSpec } from './observation.js'
 import type { RequestParser } from './parse.js'
+import { reportMessage } from './report.js'
 import type { SamplingOptions } from './sampling.js'
 import type { ActionShape, Wire } from './schemas.js'
 import {
@@ -40,6 +41,7 @@ export class StreamProtocol {
       clear: compileCheck(ClearMessage, 'BODY_MALFORMED'),
       hello: compileCheck(HelloMessage, 'BODY_MALFORMED'),
       time: compileCheck(TimeRequest, 'BODY_MALFORMED'),
+      report: compileCheck(reportMessage(shape), 'BODY_MALFORMED'),
     })
     this.#checks = { json: check('json'), msgpack: check('msgpack') }
   }

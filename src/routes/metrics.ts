@@ -2,15 +2,12 @@ import type { FastifyInstance } from 'fastify'
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { Type } from 'typebox'
 import type { Served } from '../service/served.js'
-import type { Refusals } from './refusals.js'
-import type { Robots } from './robots.js'
 
-/** GET /metrics: counters, queue and stage times of all policies, the robots' and the process's, in Prometheus' text format. */
+/** GET /metrics: counters, queue and stage times of all policies, those of `others` and the process's, in Prometheus' text format. */
 export function metricsRoute(
   app: FastifyInstance,
   policies: readonly Served[],
-  robots: Robots,
-  refusals: Refusals,
+  others: readonly { registry: Registry }[],
 ): void {
   const processMetrics = new Registry()
   collectDefaultMetrics({ register: processMetrics })
@@ -28,7 +25,7 @@ export function metricsRoute(
   })
   // Policies of one server share their list of held robots.
   const held = new Set(policies.map(({ current }) => current.service.held))
-  const numbered = [robots, refusals, ...held, ...policies.map(({ metrics }) => metrics)]
+  const numbered = [...others, ...held, ...policies.map(({ metrics }) => metrics)]
   const registries = [processMetrics, ...numbered.map(({ registry }) => registry)]
   app.get(
     '/metrics',

@@ -15,6 +15,7 @@ const TAGS = [
   { name: 'health', description: 'For load balancers, orchestrators and Prometheus' },
   { name: 'inference', description: 'Observations in, action chunks out' },
   { name: 'policies', description: 'What is served, and its exchange' },
+  { name: 'recordings', description: 'What a flight recorder keeps of robots' },
   { name: 'robots', description: 'Robots that a guard has stopped' },
 ]
 

@@ -9,6 +9,7 @@ import { heldRoutes } from '../routes/held.js'
 import { inferRoute } from '../routes/infer.js'
 import { metadataRoute } from '../routes/metadata.js'
 import { errorReplies } from '../routes/problems.js'
+import { type Recordings, recordingsRoutes } from '../routes/recordings.js'
 import { Refusals } from '../routes/refusals.js'
 import { RequestMemory } from '../routes/request-memory.js'
 import { nameLogLines } from '../routes/request-names.js'
@@ -49,6 +50,8 @@ export interface TurboPiOptions extends Partial<Limits> {
   home?: RouteHandlerMethod
   /** What GET /readyz tells of; default: the policy. */
   readiness?: Readiness
+  /** Records what the policy is asked and answers. Without it there are no routes of recordings. */
+  recordings?: Recordings | undefined
   /** Names the policy in the log. */
   logged?: boolean
   /** Pages that may open WebSockets, besides the app's own. */
@@ -100,6 +103,7 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
       metadataRoute(routes, served)
       readyRoute(routes, () => readiness ?? served.current.service)
       heldRoutes(routes, served, sockets.robots)
+      if (options.recordings) recordingsRoutes(routes, options.recordings, sockets.robots)
       inferRoute(routes, served, { turns, connections, memory, bodyLimit })
       streamRoute(routes, served, { sockets, turns, refusals })
       openpiRoute(routes, served, { sockets, turns, refusals, home })

@@ -11,6 +11,7 @@ import { metricsRoute } from '../routes/metrics.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
 import { earlyProblems, errorReplies, hostRequired, notFoundReplies } from '../routes/problems.js'
+import type { Recordings } from '../routes/recordings.js'
 import { echoNames, nameLogLines, requestId } from '../routes/request-names.js'
 import { onlyOnSockets } from '../routes/sockets/only-on-sockets.js'
 import type { Served } from '../service/served.js'
@@ -34,6 +35,8 @@ export interface ServerOptions {
   logger?: FastifyServerOptions['logger']
   /** Answers POST /policies/NAME/swap; without it there is no such route. */
   swap?: Swap
+  /** The recorders of policies that have one. */
+  recorders?: ReadonlyMap<Served, Recordings>
 }
 
 declare module 'fastify' {
@@ -50,7 +53,7 @@ declare module 'fastify' {
 export async function createServer(
   policies: Policies,
   config: ServerConfig,
-  { logger = false, swap }: ServerOptions = {},
+  { logger = false, swap, recorders }: ServerOptions = {},
 ): Promise<FastifyInstance> {
   const {
     bodyLimit,
@@ -102,7 +105,11 @@ export async function createServer(
   if (pages.origins.size > 0) await app.register(cors, corsOptions(pages))
   if (keyed) apiKeyRequired(app, keys, sessions)
   await documentation(app, policies, { basePath, keyed }, () =>
-    createServer(policies, { ...config, watchSessions: false }, { ...(swap && { swap }) }),
+    createServer(
+      policies,
+      { ...config, watchSessions: false },
+      { ...(swap && { swap }), ...(recorders && { recorders }) },
+    ),
   )
   const several = policies.length > 1
   const readiness = {
@@ -114,11 +121,13 @@ export async function createServer(
     },
   }
   const shared = { bodyLimit, logged: several, pages }
-  await app.register(turboPi, { ...shared, policy: policies[0], home: homePage, readiness })
+  const recordings = recorders?.get(policies[0])
+  await app.register(turboPi, { ...shared, policy: policies[0], recordings, home: homePage, readiness })
   for (const policy of policies)
     await app.register(turboPi, {
       ...shared,
       policy,
+      recordings: recorders?.get(policy),
       prefix: pathOf(policy),
       undocumented: policy === policies[0],
     })
@@ -126,7 +135,7 @@ export async function createServer(
   await app.register(async routes => {
     healthRoute(routes)
     policiesRoutes(routes, policies, { bodyLimit, memory }, { swap, basePath })
-    metricsRoute(routes, policies, sockets.robots, refusals)
+    metricsRoute(routes, policies, [sockets.robots, refusals, ...(recorders?.values() ?? [])])
     pageRoutes(routes, policies, sockets.robots, config)
   })
   return app

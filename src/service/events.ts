@@ -1,15 +1,20 @@
 import type { InferenceAnswer } from '../contract/answer.js'
 import type { Observation } from '../contract/observation.js'
+import type { ExecutedAction, MarkKind } from '../contract/report.js'
 import type { Sampling } from '../families/pi0/sampling.js'
 
 interface ServiceEvent {
   readonly session: string
+  /** The robot's name, where it has one. */
+  readonly robot: string | undefined
   /** In performance.now() milliseconds. */
   readonly at: number
 }
 
 /** A request has a place in the queue, or shares that of another. */
 export interface Accepted extends ServiceEvent {
+  /** The caller's number of the observation, where it has one. */
+  readonly seq: number | undefined
   /** With the policy's default prompt where the caller left it out. */
   readonly observation: Observation
   /** As it is computed: with the policy's steps and a drawn seed where the caller left them out. */
@@ -22,6 +27,7 @@ export interface Answered extends Accepted {
 
 /** A request got an error, or its caller went away (REQUEST_CANCELLED). */
 export interface Failed extends ServiceEvent {
+  readonly seq: number | undefined
   /** As it came. */
   readonly observation: Observation
   readonly error: unknown
@@ -30,11 +36,22 @@ export interface Failed extends ServiceEvent {
 /** A newer observation of its session took the place of one that waited. */
 export type Superseded = ServiceEvent
 
+/** An episode of a session begins. */
+export type StartedOver = ServiceEvent
+
+/** What a robot says that it did. Times are performance.now() milliseconds of this process. */
+export interface Reported extends ServiceEvent {
+  readonly executed: readonly ExecutedAction[]
+  readonly marks: readonly { readonly kind: MarkKind; readonly at: number; readonly text?: string }[]
+}
+
 interface Events {
   accepted: Accepted
   answered: Answered
   failed: Failed
   superseded: Superseded
+  startedOver: StartedOver
+  reported: Reported
 }
 
 type Kind = keyof Events
@@ -63,9 +80,14 @@ export class ServiceEvents {
     }
   }
 
+  /** Whether anybody wants to know of such events. */
+  hears(kind: Kind): boolean {
+    return this.#listeners.some(listener => listener[kind])
+  }
+
   /** Tells it in a later turn of the event loop. */
   emit<K extends Kind>(kind: K, event: Events[K]): void {
-    if (!this.#listeners.some(listener => listener[kind])) return
+    if (!this.hears(kind)) return
     this.#untold.push({ kind, event })
     if (this.#untold.length === 1) setImmediate(() => this.flush())
   }

@@ -16,6 +16,8 @@ export interface Caller {
   session: string
   /** The robot's name, where it has one: what a guard holds it by. */
   robot?: string | undefined
+  /** The caller's number of the observation, for those who hear of it. */
+  seq?: number
   /** Aborted when the caller goes away. */
   signal?: AbortSignal
   /** Milliseconds from now after which an answer is of no use; work past it is not started. */
@@ -161,6 +163,7 @@ export class Inference {
         rows: actions,
       },
       truncated,
+      place: result.place,
       model,
     }
   }

@@ -140,7 +140,7 @@ export class PolicyService {
    */
   async infer(observation: Observation, options: SamplingOptions, caller: Caller): Promise<InferenceAnswer> {
     const start = performance.now()
-    const { session, robot } = caller
+    const { session, robot, seq } = caller
     const watch = this.#watchOf(session)
     try {
       const engine = this.#readyEngine()
@@ -153,7 +153,8 @@ export class PolicyService {
       const shared = this.#coalescer.find(request, key)
       const inference = shared ?? this.#begin(engine, request, key, caller, deadline)
       const { sampling } = inference
-      this.events.emit('accepted', { session, at: start, observation: request.observation, sampling })
+      const seen = request.observation
+      this.events.emit('accepted', { session, robot, seq, at: start, observation: seen, sampling })
       const answered = await (shared ? shared.join(caller, deadline) : inference.wait(caller, deadline))
       if (watch.mode === 'hold') this.held.requireFree(robot)
       const end = performance.now()
@@ -172,13 +173,14 @@ export class PolicyService {
         guard,
         rtc,
         served: actions === answered.actions ? answered.served : { ...answered.served, rows: actions },
+        place: answered.place,
         model: answered.model,
         timing: { decodeMs, queueMs, visionMs, prefixMs, denoiseMs, totalMs: end - start },
       }
-      this.events.emit('answered', { session, at: end, observation: request.observation, sampling, answer })
+      this.events.emit('answered', { session, robot, seq, at: end, observation: seen, sampling, answer })
       return answer
     } catch (error) {
-      this.events.emit('failed', { session, at: performance.now(), observation, error })
+      this.events.emit('failed', { session, robot, seq, at: performance.now(), observation, error })
       if (watch.mode !== 'hold' || robot === undefined || !(error instanceof GuardRefusal)) throw error
       // What the robot does next is no continuation of what was seen before.
       this.#watches.delete(session)
@@ -195,13 +197,14 @@ export class PolicyService {
   }
 
   /** An episode of a session begins, and its robot may stand elsewhere. */
-  startOver(session: string): void {
+  startOver(session: string, robot?: string): void {
     this.#watches.get(session)?.startOver()
+    this.events.emit('startedOver', { session, robot, at: performance.now() })
   }
 
   /** A newer observation of `session` takes the place of one that waited, whose caller has left. */
-  superseded(session: string): void {
-    this.events.emit('superseded', { session, at: performance.now() })
+  superseded(session: string, robot?: string): void {
+    this.events.emit('superseded', { session, robot, at: performance.now() })
   }
 
   /**

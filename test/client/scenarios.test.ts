@@ -5,6 +5,7 @@ import { ClientCore, type CoreOptions } from '../../src/client/core/core.js'
 import { type Outgoing, readMessage } from '../../src/client/core/messages.js'
 import type { ClientError } from '../../src/client/errors.js'
 import type { ClientObservation, ObserveOptions } from '../../src/client/observation.js'
+import type { MarkKind } from '../../src/contract/report.js'
 
 type Json = Record<string, unknown>
 type Step = { at: number } & Record<string, unknown>
@@ -112,7 +113,12 @@ class Stage {
       push: () => this.ask(value as Json, true),
       abort: () =>
         core.cancel(this.calls.get(value as string)!, Object.assign(new Error(), { code: 'ABORTED' }), now),
-      reset: () => core.reset(),
+      reset: () => core.reset(now),
+      executed: () => core.executed(value as { action: number[] }, now),
+      mark: () => {
+        const { kind, text } = value as { kind: MarkKind; text?: string }
+        core.mark(kind, text, now)
+      },
       clear: () => core.clearHold(),
       close: () => core.close(now),
     }

@@ -22,6 +22,7 @@ t.setTimeout(2_400_000)
 const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^npm ci$/, 'fetches packages; .ci/run does it, with the line of the README'],
   [/^npm test$/, 'is what runs this'],
+  [/^npx turbo-pi (?:replay|export-dataset) /, 'needs a recording; test/recording has one'],
   [/^npm run bench:full$/, '20 GB and minutes'],
   [/--random-weights/, 'writes 6.7 GB'],
   [/^npx turbo-pi (?:eval|motion)$/, 'minutes; test/tabletop/evaluation.test.ts runs the same in small'],

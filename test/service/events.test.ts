@@ -77,10 +77,10 @@ t.test('who stops listening hears no more', async t => {
   const heard: string[] = []
   const listener: ServiceListener = { superseded: ({ session }) => void heard.push(session) }
   const stop = events.listen(listener)
-  events.emit('superseded', { session: 'a', at: 0 })
+  events.emit('superseded', { session: 'a', robot: undefined, at: 0 })
   events.flush()
   stop()
-  events.emit('superseded', { session: 'b', at: 0 })
+  events.emit('superseded', { session: 'b', robot: undefined, at: 0 })
   await settle()
   t.same(heard, ['a'])
 })

@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify'
+import { Registry } from 'prom-client'
 import { loadConfig } from '../../src/config.js'
 import { EMBODIMENTS, observationSpec } from '../../src/policy/embodiment.js'
 import { jointNames, stateNames } from '../../src/policy/guard/joint-limits.js'
+import type { Recordings } from '../../src/routes/recordings.js'
 import { createServer, type ServerConfig } from '../../src/server/standalone.js'
 import { HeldRobots } from '../../src/service/held-robots.js'
 import { Metrics } from '../../src/service/metrics.js'
@@ -37,7 +39,10 @@ export async function describedServer(
     return new Served(service as PolicyService, { name })
   }) as [Served, ...Served[]]
   const settings = { ...loadConfig([], {}), apiKey: 'a-key', ...config }
-  const app = await createServer(served, settings, { swap: async () => {} })
+  // Routes are described, and called by nobody.
+  const recordings = { registry: new Registry() } as Recordings
+  const recorders = new Map(served.map(one => [one, recordings]))
+  const app = await createServer(served, settings, { swap: async () => {}, recorders })
   await app.ready()
   return app
 }

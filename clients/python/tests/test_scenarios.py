@@ -110,7 +110,13 @@ class Stage:
         self.core.cancel(self.calls[name], ClientError("ABORTED", "the caller has had enough"), self.now)
 
     def do_reset(self, _):
-        self.core.reset()
+        self.core.reset(self.now)
+
+    def do_executed(self, value):
+        self.core.executed(value["action"], value.get("seq"), value.get("row"), self.now)
+
+    def do_mark(self, value):
+        self.core.mark(value["kind"], value.get("text"), self.now)
 
     def do_clear(self, _):
         self.core.clear_hold()

@@ -1,3 +1,4 @@
+import type { ExecutedAction, MarkKind } from '../../contract/report.js'
 import { type ActionChunk, chunkOf } from '../chunk.js'
 import {
   type ClientError,
@@ -7,10 +8,12 @@ import {
   RemoteError,
   SkippedError,
 } from '../errors.js'
-import type { Observed, RtcRequest } from '../observation.js'
+import type { Observed } from '../observation.js'
 import { type Call, Calls, type Outcome, type Sent } from './calls.js'
 import { Link, type LinkOptions } from './link.js'
 import type { Incoming, Outgoing } from './messages.js'
+import { rowsOf, rtcOf } from './options.js'
+import { Reports } from './reports.js'
 import { ServerClock, type TimeSample, timeSample } from './server-clock.js'
 
 export type ServerReady = Extract<Incoming, { type: 'ready' }>
@@ -47,6 +50,7 @@ export class ClientCore {
   readonly #effects: CoreEffects
   readonly #link: Link
   readonly #calls = new Calls()
+  readonly #reports = new Reports()
   readonly clock = new ServerClock()
   #generation = 0
   #ended: ClientError | undefined
@@ -59,6 +63,7 @@ export class ClientCore {
       lost: (error, final) => {
         if (final) this.#end(error)
         else this.#calls.failSent(error)
+        this.#reports.forget()
         effects.lost(error, final)
       },
     })
@@ -177,7 +182,8 @@ export class ClientCore {
   }
 
   /** The next generation: what waits is skipped, the server forgets what it carries over. */
-  reset(): void {
+  reset(now: number): void {
+    this.#report(now)
     this.#generation += 1
     this.#calls.failAll(new SkippedError('reset'))
     if (this.ready) this.#effects.send({ type: 'reset' })
@@ -190,7 +196,32 @@ export class ClientCore {
     return true
   }
 
+  /** An action was commanded. False when nobody records it. */
+  executed(action: Omit<ExecutedAction, 'at'>, now: number): boolean {
+    if (!this.#recorded) return false
+    if (this.#reports.executed({ ...action, at: now })) this.#report(now)
+    return true
+  }
+
+  /** False when nobody records it. */
+  mark(kind: MarkKind, text: string | undefined, now: number): boolean {
+    if (!this.#recorded) return false
+    this.#reports.mark(kind, text, now)
+    this.#report(now)
+    return true
+  }
+
+  get #recorded(): boolean {
+    return this.ready && this.server?.features?.includes('report') === true
+  }
+
+  #report(now: number): void {
+    const report = this.#reports.take(now)
+    if (report && this.#recorded) this.#effects.send(report)
+  }
+
   close(now: number): void {
+    this.#report(now)
     this.#end(new ConnectionError('CONNECTION_CLOSED', 'This client is closed.'))
     this.#link.close(now)
   }
@@ -233,6 +264,7 @@ export class ClientCore {
     while (this.ready && this.#effects.hasRoom()) {
       const sent = this.#calls.next(now)
       if (!sent) return
+      this.#report(now)
       this.#effects.send(this.#observation(sent))
     }
   }
@@ -259,22 +291,4 @@ export class ClientCore {
       },
     }
   }
-}
-
-function rtcOf(rtc: RtcRequest): Record<string, unknown> {
-  const named = {
-    mode: rtc.mode,
-    previous_chunk_id: rtc.previousChunkId,
-    consumed: rtc.consumed,
-    inference_delay: rtc.inferenceDelay,
-    execution_horizon: rtc.executionHorizon,
-    schedule: rtc.schedule,
-    max_guidance_weight: rtc.maxGuidanceWeight,
-  }
-  return Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined))
-}
-
-function rowsOf(noise: Float32Array, horizon: number): number[][] {
-  const width = noise.length / horizon
-  return Array.from({ length: horizon }, (_, row) => [...noise.subarray(row * width, (row + 1) * width)])
 }

@@ -14,10 +14,12 @@ import type { Served, Serving } from '../../service/served.js'
 import type { Refusals } from '../refusals.js'
 import type { RequestMemory, Share } from '../request-memory.js'
 import type { Robots } from '../robots.js'
+import { clearHold } from './clear.js'
 import type { Connection } from './connection.js'
 import { Greeting } from './greeting.js'
 import { ageOnArrival } from './observation-age.js'
 import { RecentChunks } from './recent-chunks.js'
+import { report } from './report.js'
 
 /** Milliseconds after its deadline that an observation may still be answered late; then it is skipped. */
 const LATE_MARGIN_MS = 250
@@ -103,7 +105,8 @@ export class StreamSession {
   }
 
   #ready(): void {
-    const { policy, shape, model } = this.#serving.service.metadata()
+    const { service } = this.#serving
+    const { policy, shape, model } = service.metadata()
     this.#send({
       type: 'ready',
       session: this.#connection.session,
@@ -116,7 +119,7 @@ export class StreamSession {
       },
       instance: this.#settings.instance,
       server_time: Date.now(),
-      features: [...STREAM_FEATURES],
+      features: STREAM_FEATURES.filter(name => name !== 'report' || service.events.hears('reported')),
     })
   }
 
@@ -148,7 +151,9 @@ export class StreamSession {
         case 'reset':
           return this.#reset()
         case 'clear':
-          return this.#clear()
+          return clearHold(this.#connection, this.#serving.service, this.#log)
+        case 'report':
+          return report(message, this.#connection, this.#serving.service)
         case 'time':
           return this.#greeting.time(message, receivedAt)
         case 'hello':
@@ -188,6 +193,7 @@ export class StreamSession {
     const inference = serving.service.infer(observation, sampling, {
       session: this.#connection.caller,
       robot: this.#connection.robot?.name,
+      seq,
       signal: pending.cancellation,
       deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - age,
       acceptsLate: true,
@@ -250,8 +256,9 @@ export class StreamSession {
   #skip(pending: Pending, reason: SkipReason): void {
     pending.skipped = reason
     pending.cancellation.abort(CALLER_LEFT)
-    this.#connection.robot?.skipped(this.#served.name, reason)
-    if (reason === 'superseded') this.#serving.service.superseded(this.#connection.caller)
+    const { caller, robot } = this.#connection
+    robot?.skipped(this.#served.name, reason)
+    if (reason === 'superseded') this.#serving.service.superseded(caller, robot?.name)
     this.#send({ type: 'skipped', seq: pending.seq, ...this.#greeting.stamp, reason })
   }
 
@@ -259,7 +266,8 @@ export class StreamSession {
     this.#reader.reset()
     this.#carried.set(0)
     this.#recent.clear()
-    this.#serving.service.startOver(this.#connection.caller)
+    const { caller, robot } = this.#connection
+    this.#serving.service.startOver(caller, robot?.name)
     for (const pending of this.#pending) {
       if (!pending.skipped) this.#skip(pending, 'reset')
     }
@@ -267,18 +275,6 @@ export class StreamSession {
     this.#waiting = undefined
     this.#newestSeq = -1
     this.#answeredSeq = -1
-  }
-
-  /** Lets its robot go on that a guard has stopped. */
-  #clear(): void {
-    const { robot } = this.#connection
-    if (!robot)
-      throw new TurboPiError(
-        'ROBOT_INVALID',
-        'Robots are held by their names, and this connection gave none: say hello with one, or ask POST /robots/NAME/clear.',
-      )
-    const was = this.#serving.service.held.clear(robot.name)
-    this.#log.info({ robot: robot.name, was }, 'cleared')
   }
 
   /** The service was not asked: it does not count the error. */

@@ -47,6 +47,7 @@ export class Dispatcher {
   readonly #ready = new FairQueue()
   #preparing = 0
   #preparingLarge = 0
+  #batches = 0
   readonly #running: RunningBatch[] = []
   #closing: Promise<void> | undefined
   #drained: (() => void) | undefined
@@ -259,6 +260,7 @@ export class Dispatcher {
 
   async #run(tickets: Ticket[]): Promise<void> {
     const batch: RunningBatch = { tickets, cancellation: new Cancellation() }
+    const number = this.#batches++
     const start = performance.now()
     this.#running.push(batch)
     for (const ticket of tickets) {
@@ -279,7 +281,7 @@ export class Dispatcher {
       )
       const rowMs = (performance.now() - start) / tickets.length
       this.#rowMs = this.#rowMs === 0 ? rowMs : 0.9 * this.#rowMs + 0.1 * rowMs
-      answer(tickets, result)
+      answer(tickets, number, result)
     } catch (error) {
       const failure =
         error instanceof TurboPiError

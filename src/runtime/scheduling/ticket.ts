@@ -36,6 +36,8 @@ export interface InferenceResult {
     /** Rows that shared the engine call. */
     batch: number
   }
+  /** Which engine call of the dispatcher, and which of its rows. */
+  place: { batch: number; row: number; rows: number }
 }
 
 /** What runs in the engine. */
@@ -139,7 +141,7 @@ export class Ticket {
 }
 
 /** Gives each ticket of a batch its rows. */
-export function answer(tickets: readonly Ticket[], result: BatchResult): void {
+export function answer(tickets: readonly Ticket[], batch: number, result: BatchResult): void {
   const size = result.actions.length / tickets.length
   for (const [row, ticket] of tickets.entries()) {
     ticket.answer({
@@ -151,6 +153,7 @@ export function answer(tickets: readonly Ticket[], result: BatchResult): void {
         denoiseMs: result.denoiseMs,
         batch: tickets.length,
       },
+      place: { batch, row, rows: tickets.length },
     })
   }
 }

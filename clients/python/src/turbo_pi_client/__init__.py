@@ -9,7 +9,7 @@ from .events import Lost, Ready, Reconnecting
 from .executor.events import Failed, Merged, Stale, Starved
 from .executor.executor import STRATEGIES, ChunkExecutor, ChunkSource, RtcOptions, Strategy, Tick
 from .executor.run import run_executor, run_executor_async
-from .observation import Observation, ObserveOptions, RtcRequest, now_ms
+from .observation import MarkKind, Observation, ObserveOptions, RtcRequest, now_ms
 from .stream import AsyncChunkStream
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Lost",
     "Merged",
     "ModelMismatchError",
+    "MarkKind",
     "Observation",
     "ObserveOptions",
     "Ready",

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .chunk import ActionChunk
 from .core.calls import Settle
 from .core.core import CoreOptions
@@ -14,7 +17,7 @@ from .core.server_clock import TimeSample
 from .driver import Driver, jitter
 from .errors import ClientError, DeadlineError, LinkError, SkippedError
 from .events import Event, EventName, Listener, Lost, Ready, Reconnecting, ready_of
-from .observation import Observation, Observed, ObserveOptions, observed
+from .observation import MarkKind, Observation, Observed, ObserveOptions, observed
 from .stream import AsyncChunkStream
 from .transport.msgpack import check_jpeg
 
@@ -167,7 +170,20 @@ class AsyncTurboPiClient:
 
     def reset(self) -> None:
         """Starts the next generation, for example with an episode: what waits is skipped, no field is carried over."""
-        self._driver.tell(lambda core, _: core.reset())
+        self._driver.tell(lambda core, now: core.reset(now))
+
+    def executed(self, action: npt.ArrayLike, chunk: ActionChunk | None = None, row: int | None = None) -> bool:
+        """
+        Tells the server's recording that an action was commanded just now: call it in every tick. `chunk` and `row` say which
+        row of which chunk it is from, where it is from one. False when the server records nothing, or is not connected.
+        """
+        numbers = np.asarray(action, dtype=np.float64).tolist()
+        seq = None if chunk is None else chunk.seq
+        return self._driver.tell(lambda core, now: core.executed(numbers, seq, row, now))
+
+    def mark(self, kind: MarkKind, text: str | None = None) -> bool:
+        """Marks this moment in the server's recording: how an episode ended, where somebody took over. False as for `executed`."""
+        return self._driver.tell(lambda core, now: core.mark(kind, text, now))
 
     def clear_hold(self) -> bool:
         """

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import numpy.typing as npt
+
 from .aio import AsyncTurboPiClient
 from .chunk import ActionChunk
 from .core.server_clock import TimeSample
 from .events import EventName, Listener, Ready
 from .loop_thread import LoopThread
-from .observation import Observation, ObserveOptions, observed
+from .observation import MarkKind, Observation, ObserveOptions, observed
 from .stream import AsyncChunkStream
 
 
@@ -74,6 +76,14 @@ class TurboPiClient:
 
     def reset(self) -> None:
         self._loop.call(self._client.reset)
+
+    def executed(self, action: npt.ArrayLike, chunk: ActionChunk | None = None, row: int | None = None) -> bool:
+        """As AsyncTurboPiClient.executed."""
+        return self._loop.call(lambda: self._client.executed(action, chunk, row))
+
+    def mark(self, kind: MarkKind, text: str | None = None) -> bool:
+        """As AsyncTurboPiClient.mark."""
+        return self._loop.call(lambda: self._client.mark(kind, text))
 
     def clear_hold(self) -> bool:
         return self._loop.call(self._client.clear_hold)

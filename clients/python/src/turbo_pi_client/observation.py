@@ -16,6 +16,11 @@ What the policy takes: the keys of GET /metadata's observation. Images are array
 of a JPEG, PNG or WebP file; states are arrays or lists of numbers.
 """
 
+MarkKind: TypeAlias = Literal[
+    "episode_start", "success", "failure", "intervention_start", "intervention_end", "note"
+]
+"""What can be marked in a recording; an episode that is marked a success or a failure ends there."""
+
 
 def now_ms() -> float:
     """The clock of `captured_at`, in milliseconds."""

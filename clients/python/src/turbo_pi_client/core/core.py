@@ -16,6 +16,7 @@ from ..observation import Observed
 from .calls import Call, Calls, Sent, Settle
 from .link import Link, LinkEffects, LinkOptions, State, has
 from .messages import Message
+from .reports import Reports
 from .server_clock import ServerClock, TimeSample, time_sample
 
 
@@ -47,6 +48,7 @@ class ClientCore:
         self._effects = effects
         self._link = Link(options, _Losing(effects, self._lost))
         self._calls = Calls()
+        self._reports = Reports()
         self._ended: ClientError | None = None
         self.clock = ServerClock()
         self.generation = 0
@@ -147,8 +149,9 @@ class ClientCore:
         self._calls.cancel(call, error)
         self._flush(now)
 
-    def reset(self) -> None:
+    def reset(self, now: float) -> None:
         """The next generation: what waits is skipped, the server forgets what it carries over."""
+        self._report(now)
         self.generation += 1
         self._calls.fail_all(SkippedError("reset"))
         if self.ready:
@@ -161,7 +164,33 @@ class ClientCore:
         self._effects.send({"type": "clear"})
         return True
 
+    def executed(self, action: list[float], seq: int | None, row: int | None, now: float) -> bool:
+        """An action was commanded. False when nobody records it."""
+        if not self._recorded:
+            return False
+        if self._reports.executed(action, seq, row, now):
+            self._report(now)
+        return True
+
+    def mark(self, kind: str, text: str | None, now: float) -> bool:
+        """False when nobody records it."""
+        if not self._recorded:
+            return False
+        self._reports.mark(kind, text, now)
+        self._report(now)
+        return True
+
+    @property
+    def _recorded(self) -> bool:
+        return self.ready and has(self.server, "report")
+
+    def _report(self, now: float) -> None:
+        report = self._reports.take(now)
+        if report and self._recorded:
+            self._effects.send(report)
+
     def close(self, now: float) -> None:
+        self._report(now)
         self._end(LinkError("CONNECTION_CLOSED", "This client is closed."))
         self._link.close(now)
 
@@ -174,6 +203,7 @@ class ClientCore:
             self._end(error)
         else:
             self._calls.fail_sent(error)
+        self._reports.forget()
 
     def _answer(self, message: Message, outcome: Callable[[Sent], ActionChunk | Exception]) -> None:
         if message.get("generation", self.generation) != self.generation:
@@ -224,6 +254,7 @@ class ClientCore:
             sent = self._calls.next(now)
             if not sent:
                 return
+            self._report(now)
             self._effects.send(self._observation(sent))
 
     def _observation(self, sent: Sent) -> Message:
