@@ -13,7 +13,7 @@ const source = path.join(root, 'src')
 const target = path.join(here, 'dist')
 const ENTRIES = ['client/index', 'client/browser']
 /** Modules of which the client uses types alone. */
-const TYPES_ONLY = ['contract/stream-messages', 'contract/problem']
+const TYPES_ONLY = ['contract/report', 'contract/stream-messages', 'contract/problem']
 
 const { config } = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile)
 const { options } = ts.convertCompilerOptionsFromJson(

@@ -1,4 +1,4 @@
-import { type Static, type TObject, Type } from 'typebox'
+import { type TObject, Type } from 'typebox'
 import { choice } from './choice.js'
 import type { ActionShape } from './wire.js'
 
@@ -70,10 +70,17 @@ export interface ExecutedAction {
   row?: number
 }
 
+/** A mark as a client reports it; `at` is in milliseconds of its clock. */
+export interface ReportedMark {
+  kind: MarkKind
+  at: number
+  text?: string
+}
+
 /** A report that has been checked. */
 export interface ReportMessage {
   type: 'report'
   sent_at: number
   executed?: ExecutedAction[]
-  marks?: Static<typeof Mark>[]
+  marks?: ReportedMark[]
 }
