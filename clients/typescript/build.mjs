@@ -73,10 +73,12 @@ function typesOf(file) {
   const checker = program.getTypeChecker()
   const module = program.getSourceFile(path.join(source, file))
   const flags = ts.TypeFormatFlags.NoTruncation | ts.TypeFormatFlags.InTypeAlias
+  const others = new Set(TYPES_ONLY.map(one => `./${path.basename(one)}.js`))
+  const isOther = node => ts.isImportDeclaration(node) && others.has(node.moduleSpecifier.text)
   return module.statements
-    .filter(node => ts.isTypeAliasDeclaration(node) || ts.isInterfaceDeclaration(node))
+    .filter(node => ts.isTypeAliasDeclaration(node) || ts.isInterfaceDeclaration(node) || isOther(node))
     .map(node => {
-      if (ts.isInterfaceDeclaration(node)) return node.getText()
+      if (!ts.isTypeAliasDeclaration(node)) return node.getText()
       return `export type ${node.name.text} = ${checker.typeToString(checker.getTypeAtLocation(node.name), node, flags)}`
     })
     .join('\n')
