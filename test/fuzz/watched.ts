@@ -22,7 +22,7 @@ export function fuzzWatched(target: Target, budget: Omit<Task, 'target' | 'curre
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
   })
   return new Promise(resolve => {
-    let last = -1
+    let last = 0
     const lost = (what: string) => {
       clearInterval(watch)
       void worker.terminate()
@@ -40,7 +40,8 @@ export function fuzzWatched(target: Target, budget: Omit<Task, 'target' | 'curre
       })
     }
     const watch = setInterval(() => {
-      if (head[0] === last) lost(`an input is not done after ${HANG_MS / 1000} s`)
+      // None yet: the thread is still loading, which takes long on a busy machine.
+      if (head[0] !== 0 && head[0] === last) lost(`an input is not done after ${HANG_MS / 1000} s`)
       last = head[0]!
     }, HANG_MS)
     worker.once('message', (outcome: Outcome) => {
