@@ -16,8 +16,6 @@ export const FINDING_KINDS = [
   'camera_black',
 ] as const
 
-const closed = { additionalProperties: false } as const
-
 export const GuardFindingSchema = Type.Object(
   {
     kind: choice(FINDING_KINDS),
@@ -30,7 +28,7 @@ export const GuardFindingSchema = Type.Object(
     value: Type.Number({ description: 'as it was before clamping' }),
     limit: Type.Number({ description: 'that it passed' }),
   },
-  { ...closed, title: 'GuardFinding' },
+  { title: 'GuardFinding' },
 )
 
 export interface GuardFinding {
@@ -65,7 +63,7 @@ export const GuardSchema = Type.Object(
     }),
     findings: Type.Array(GuardFindingSchema, { maxItems: MOST_FINDINGS }),
   },
-  { ...closed, title: 'GuardReport' },
+  { title: 'GuardReport' },
 )
 
 /** As an answer carries it. */

@@ -1,8 +1,6 @@
 import { Type } from 'typebox'
 import { choice } from './choice.js'
 
-const closed = { additionalProperties: false } as const
-
 const Camera = Type.Object(
   {
     key: Type.String({ description: 'where it stands in the observation' }),
@@ -13,7 +11,7 @@ const Camera = Type.Object(
     layout: choice(['hwc', 'chw'], { description: 'of raw arrays when their shape does not tell' }),
     description: Type.String(),
   },
-  { ...closed, title: 'Camera' },
+  { title: 'Camera' },
 )
 
 const StatePart = Type.Object(
@@ -22,7 +20,7 @@ const StatePart = Type.Object(
     size: Type.Integer({ description: 'numbers' }),
     description: Type.String(),
   },
-  { ...closed, title: 'StatePart' },
+  { title: 'StatePart' },
 )
 
 const Prompt = Type.Object(
@@ -36,7 +34,7 @@ const Prompt = Type.Object(
       }),
     ),
   },
-  { ...closed, title: 'Prompt' },
+  { title: 'Prompt' },
 )
 
 const ObservationSpec = Type.Object(
@@ -46,7 +44,7 @@ const ObservationSpec = Type.Object(
     state: Type.Array(StatePart),
     prompt: Prompt,
   },
-  { ...closed, title: 'ObservationSpec', description: 'what the policy takes' },
+  { title: 'ObservationSpec', description: 'what the policy takes' },
 )
 
 const ActionShape = Type.Object(
@@ -55,7 +53,7 @@ const ActionShape = Type.Object(
     actionDim: Type.Integer({ description: 'numbers of a row inside the network' }),
     actionSize: Type.Integer({ description: 'numbers of a row for the robot' }),
   },
-  { ...closed, title: 'ActionShape' },
+  { title: 'ActionShape' },
 )
 
 const Runtime = Type.Object(
@@ -68,7 +66,7 @@ const Runtime = Type.Object(
     weights: Type.String({ description: 'digest of the checkpoint’s bytes' }),
     chosen: Type.Optional(Type.String({ description: 'why this backend, where the server chose it itself' })),
   },
-  { ...closed, title: 'Runtime' },
+  { title: 'Runtime' },
 )
 
 /** Answer of GET /metadata. */
@@ -101,5 +99,5 @@ export const MetadataSchema = Type.Object(
       { additionalProperties: true, description: 'JSON schema of the body of POST /infer' },
     ),
   },
-  { ...closed, title: 'Metadata' },
+  { title: 'Metadata' },
 )

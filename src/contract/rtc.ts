@@ -120,7 +120,7 @@ export const RtcReportSchema = Type.Object(
       description: 'true when the weight was more than the number of steps, and was lowered to it',
     }),
   },
-  { additionalProperties: false, title: 'RtcReport' },
+  { title: 'RtcReport' },
 )
 
 interface RawRtc {

@@ -146,14 +146,14 @@ export function inferReplySchema(shape: ActionShape) {
       rtc: Type.Optional(RtcReportSchema),
       policy_timing: Type.Object(
         { infer_ms: milliseconds('of vision, prefix and denoising') },
-        { ...closed, title: 'PolicyTiming' },
+        { title: 'PolicyTiming' },
       ),
       server_timing: ServerTiming,
       model: Type.String({
         description: 'digest of the policy that acts: weights, config, statistics, tokenizer and embodiment',
       }),
     },
-    { ...closed, title: 'ActionChunk' },
+    { title: 'ActionChunk' },
   )
 }
 
@@ -168,9 +168,9 @@ export const Problem = Type.Object(
     errors: Type.Array(
       Type.Object(
         { pointer: Type.String({ description: 'RFC 6901 JSON pointer' }), detail: Type.String() },
-        { ...closed, title: 'FieldError' },
+        { title: 'FieldError' },
       ),
     ),
   },
-  { ...closed, title: 'Problem' },
+  { title: 'Problem' },
 )

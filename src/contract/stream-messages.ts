@@ -129,25 +129,22 @@ export const ReadyMessage = Type.Object(
   {
     type: Type.Literal('ready'),
     session: Type.String({ description: 'names this connection in the server’s log' }),
-    metadata: Type.Object(
-      {
-        policy: Type.String(),
-        model: Type.String({ description: 'fingerprint of the model' }),
-        action_horizon: Type.Integer(),
-        action_size: Type.Integer(),
-        heartbeat_ms: Type.Integer({
-          description: 'the server pings this often, and drops a connection that does not answer',
-        }),
-      },
-      closed,
-    ),
+    metadata: Type.Object({
+      policy: Type.String(),
+      model: Type.String({ description: 'fingerprint of the model' }),
+      action_horizon: Type.Integer(),
+      action_size: Type.Integer(),
+      heartbeat_ms: Type.Integer({
+        description: 'the server pings this often, and drops a connection that does not answer',
+      }),
+    }),
     instance: Type.String({ description: 'names this run of the server' }),
     server_time: ServerTime,
     features: Type.Array(Type.String(), {
       description: `what this server takes beyond observation and reset: ${STREAM_FEATURES.join(', ')}`,
     }),
   },
-  { ...closed, title: 'ready' },
+  { title: 'ready' },
 )
 
 const stamps = {
@@ -164,18 +161,18 @@ export const WelcomeMessage = Type.Object(
     generation: Generation,
     ...stamps,
   },
-  { ...closed, title: 'welcome' },
+  { title: 'welcome' },
 )
 
 export const TimeMessage = Type.Object(
   { type: Type.Literal('time'), ...stamps },
-  { ...closed, title: 'time', description: 'The answer to `time`.' },
+  { title: 'time', description: 'The answer to `time`.' },
 )
 
 /** Sent every `heartbeat_ms` beside the ping, for clients that cannot see pings: browsers. */
 export const HeartbeatMessage = Type.Object(
   { type: Type.Literal('heartbeat'), server_time: ServerTime },
-  { ...closed, title: 'heartbeat' },
+  { title: 'heartbeat' },
 )
 
 /** An action chunk. */
@@ -198,7 +195,7 @@ export function actionsMessage(shape: ActionShape) {
       }),
       ...inferReplySchema(shape).properties,
     },
-    { ...closed, title: 'actions' },
+    { title: 'actions' },
   )
 }
 
@@ -212,7 +209,7 @@ export const SkippedMessage = Type.Object(
         'a newer observation took its place, its deadline passed before there was an answer, or a reset',
     }),
   },
-  { ...closed, title: 'skipped' },
+  { title: 'skipped' },
 )
 
 export const ErrorMessage = Type.Object(
@@ -224,7 +221,7 @@ export const ErrorMessage = Type.Object(
     generation: AnswerGeneration,
     error: Problem,
   },
-  { ...closed, title: 'error', description: 'The connection stays usable, unless the server closes it.' },
+  { title: 'error', description: 'The connection stays usable, unless the server closes it.' },
 )
 
 export type SkipReason = Static<typeof SkippedMessage>['reason']

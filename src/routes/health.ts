@@ -23,7 +23,7 @@ const NotReady = Type.Object(
       Type.Integer({ minimum: 0, maximum: 100, description: 'how much of that stage is done' }),
     ),
   },
-  { additionalProperties: false, title: 'NotReady' },
+  { title: 'NotReady' },
 )
 
 /** GET /healthz: the process lives (openpi's body). */
@@ -60,7 +60,7 @@ export function readyRoute(app: FastifyInstance, readiness: () => Readiness): vo
         response: {
           200: Type.Object(
             { status: Type.Literal('ready') },
-            { additionalProperties: false, title: 'Ready', description: 'Observations are answered.' },
+            { title: 'Ready', description: 'Observations are answered.' },
           ),
           503: {
             description: 'Not yet, or no longer.',

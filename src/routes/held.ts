@@ -12,7 +12,7 @@ const Held = Type.Object(
     since: Type.Number({ description: 'Unix milliseconds' }),
     finding: GuardFindingSchema,
   },
-  { additionalProperties: false, title: 'HeldRobot' },
+  { title: 'HeldRobot' },
 )
 
 const ClearReply = Type.Object(
@@ -20,7 +20,7 @@ const ClearReply = Type.Object(
     robot: Type.String(),
     was: Type.Union([Held, Type.Null()], { description: 'why it was held; null when it was not' }),
   },
-  { additionalProperties: false, title: 'ClearedRobot', description: 'It may go on.' },
+  { title: 'ClearedRobot', description: 'It may go on.' },
 )
 
 const told = ({ robot, since, finding }: Hold) => ({ robot, since, finding })

@@ -7,8 +7,6 @@ import type { Served } from '../service/served.js'
 import { type BodyLimits, bodyParsers, type WireBody } from './body.js'
 import { problemReply } from './problems.js'
 
-const closed = { additionalProperties: false } as const
-
 const ServedPolicy = Type.Object(
   {
     name: Type.String(),
@@ -17,7 +15,7 @@ const ServedPolicy = Type.Object(
     model: Type.Union([Type.String(), Type.Null()], { description: 'identity; null while it is loading' }),
     ready: Type.Boolean(),
   },
-  { ...closed, title: 'ServedPolicy' },
+  { title: 'ServedPolicy' },
 )
 
 const SwapBody = Type.Object(
@@ -29,7 +27,7 @@ const SwapBody = Type.Object(
       }),
     ),
   },
-  { ...closed, title: 'SwapRequest' },
+  { additionalProperties: false, title: 'SwapRequest' },
 )
 const checkSwapBody = compileCheck(SwapBody, 'BODY_MALFORMED')
 

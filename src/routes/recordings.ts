@@ -6,8 +6,6 @@ import type { WireBody } from './body.js'
 import { problemReply } from './problems.js'
 import type { Robots } from './robots.js'
 
-const closed = { additionalProperties: false } as const
-
 const Status = Type.Object(
   {
     recording: Type.Boolean(),
@@ -21,14 +19,14 @@ const Status = Type.Object(
     dropped: Type.Integer({ description: 'observations, reports and errors that are missing in it' }),
     paused: Type.Union([Type.String(), Type.Null()], { description: 'why nothing can be written' }),
   },
-  { ...closed, title: 'RecordingStatus', description: 'What is being recorded from now on.' },
+  { title: 'RecordingStatus', description: 'What is being recorded from now on.' },
 )
 
 const Which = Type.Object(
   {
     robots: Type.Optional(Type.Array(Type.String(), { minItems: 1, description: 'names; all when absent' })),
   },
-  { ...closed, title: 'RecordedRobots' },
+  { additionalProperties: false, title: 'RecordedRobots' },
 )
 const checkWhich = compileCheck(Which, 'BODY_MALFORMED')
 

@@ -150,6 +150,32 @@ t.test('every operation tells what its refusals look like', async t => {
     )
 })
 
+t.test('answers may get new fields, requests are checked strictly', async t => {
+  const app = await describedServer(['libero'])
+  t.teardown(() => app.close())
+  const document = await documentOf(app, key)
+  const { schemas } = document.components
+  /** Names of the components that a schema reaches. */
+  const reached = (node: unknown, names = new Set<string>()): Set<string> => {
+    for (const [, name] of JSON.stringify(node).matchAll(/#\/components\/schemas\/([^"]+)/g))
+      if (!names.has(name!)) reached(schemas[name!], names.add(name!))
+    return names
+  }
+  const answers = reached(operations(document).map(({ responses }) => responses))
+  t.ok(answers.has('ActionChunk') && answers.has('Metadata') && answers.has('Problem'))
+  for (const name of answers)
+    t.notMatch(JSON.stringify(schemas[name]), /"additionalProperties":false/, name)
+
+  const requests = reached(operations(document).map(({ requestBody }) => requestBody ?? null))
+  t.ok(requests.has('Observation') && requests.has('InferenceOptions'))
+  // What msgpack-numpy writes beside the fields that are read is its own.
+  requests.delete('NumpyArray')
+  for (const name of requests) {
+    const schema = schemas[name]!
+    if (schema['properties']) t.equal(schema['additionalProperties'], false, name)
+  }
+})
+
 t.test('/docs shows the same document, and its address is that of the proxy', async t => {
   const app = await describedServer(['libero'], { basePath: '/robot' })
   t.teardown(() => app.close())
