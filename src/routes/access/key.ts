@@ -26,10 +26,14 @@ export class Key {
   #inFlight = 0
   /** Requests that may be made at `#filledAt`. */
   #tokens: number
-  #filledAt = performance.now()
+  readonly #now: () => number
+  #filledAt: number
 
-  constructor(entry: KeyEntry) {
+  /** `now`: milliseconds of a clock that never goes back. */
+  constructor(entry: KeyEntry, now: () => number = () => performance.now()) {
     this.#entry = entry
+    this.#now = now
+    this.#filledAt = now()
     this.digest = digestOf(entry.key)
     this.#tokens = this.#burst
   }
@@ -52,7 +56,7 @@ export class Key {
   take(): void {
     const { requestsPerSecond: rate } = this.#entry
     if (rate === undefined) return
-    const now = performance.now()
+    const now = this.#now()
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filledAt) / 1000) * rate)
     this.#filledAt = now
     if (this.#tokens < 1)
