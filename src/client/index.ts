@@ -13,7 +13,7 @@ export {
   type Strategy,
   type Tick,
 } from './executor/executor.js'
-export { type ControlLoop, runExecutor } from './executor/run.js'
+export { type ActionReporter, type ControlLoop, runExecutor } from './executor/run.js'
 export { TurboPiClient } from './node.js'
 export { type ClientObservation, type ObserveOptions, type RtcRequest, rgbImage } from './observation.js'
 export type { ChunkStream } from './stream.js'

@@ -38,3 +38,31 @@ t.test('the loop ticks until it is told to stop', async t => {
   t.equal(acts, 5)
   t.throws(() => new ChunkStage({ hertz: 0 }), RangeError)
 })
+
+t.test('the loop reports every action that it commands, with the row of the chunk that it is', async t => {
+  const stage = new ChunkStage({ starvation: 'zero' })
+  stage.tick()
+  await stage.asked[0]!.answer(4, { rows: 3, chunk_id: 8 })
+  const stop = new AbortController()
+  const told: [number, number | undefined, number | undefined][] = []
+  const commanded: (number | undefined)[] = []
+  await runExecutor(stage.executor, {
+    hertz: 200,
+    observe: () => ({}),
+    act: ({ action }) => {
+      commanded.push(action?.[0])
+      if (commanded.length === 4) stop.abort()
+    },
+    report: {
+      executed: ([first], { chunk, row }) => told.push([first!, chunk?.chunkId, row]) > 0,
+    },
+    signal: stop.signal,
+  })
+  t.same(commanded, [4, 5, 6, 0])
+  t.same(told, [
+    [4, 8, 0],
+    [5, 8, 1],
+    [6, 8, 2],
+    [0, undefined, undefined],
+  ])
+})

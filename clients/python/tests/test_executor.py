@@ -201,6 +201,29 @@ class Executor(unittest.TestCase):
         asyncio.run(five())
         self.assertEqual(len(acts), 10)
 
+    def test_the_loop_reports_every_action_that_it_commands(self):
+        stage = Stage(starvation="zero")
+        stage.tick()
+        stage.asked[0].answer(4, rows=3)
+        stop = threading.Event()
+        commanded, told = [], []
+
+        def act(tick):
+            commanded.append(None if tick.action is None else tick.action[0])
+            if len(commanded) == 4:
+                stop.set()
+
+        class Recorder:
+            def executed(self, action, chunk=None, row=None):
+                told.append((action[0], None if chunk is None else chunk.chunk_id, row))
+                return True
+
+        tp.run_executor(stage.executor, hertz=200, observe=dict, act=act, stop=stop, report=Recorder())
+        self.assertEqual(commanded, [4, 5, 6, 0])
+        self.assertEqual([row for _, _, row in told], [0, 1, 2, None])
+        self.assertEqual([value for value, _, _ in told], commanded)
+        self.assertIsNone(told[-1][1])
+
     def test_what_makes_no_sense_is_refused(self):
         for wrong in ({"hertz": 0}, {"strategy": "fast"}, {"starvation": "panic"}):
             with self.assertRaises(ValueError):

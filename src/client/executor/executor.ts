@@ -49,6 +49,9 @@ export interface Tick {
   readonly action: readonly number[] | undefined
   /** `seam`: the first action of another chunk. */
   readonly from: 'chunk' | 'seam' | 'grace' | 'starved' | 'nothing'
+  /** Of `chunk` and `seam`: the chunk that the action is from, and its row there. */
+  readonly chunk?: ActionChunk
+  readonly row?: number
 }
 
 export interface ExecutorEvents {
@@ -124,7 +127,7 @@ export class ChunkExecutor {
     const from = this.#played !== plan.chunk && this.#played ? 'seam' : 'chunk'
     this.#played = plan.chunk
     this.#last = action
-    return { action, from }
+    return { action, from, chunk: plan.chunk, row: tick - plan.start }
   }
 
   /** Forgets the chunk, for a new episode; an answer on its way is thrown away. Reset the client as well. */

@@ -1,6 +1,11 @@
 import type { ClientObservation } from '../observation.js'
 import type { ChunkExecutor, Tick } from './executor.js'
 
+/** What hears of every action that is commanded, for the server's recording: a TurboPiClient. */
+export interface ActionReporter {
+  executed(action: readonly number[], from: Pick<Tick, 'chunk' | 'row'>): boolean
+}
+
 /** A robot under an executor. */
 export interface ControlLoop {
   /** What the robot sees; called when a chunk is due. */
@@ -8,6 +13,8 @@ export interface ControlLoop {
   /** Carries out the action of a tick. */
   act(tick: Tick): void | Promise<void>
   hertz: number
+  /** Told what `act` was given, where the server records (docs/guides/recording.md). */
+  report?: ActionReporter
   /** Ends the loop. */
   signal: AbortSignal
 }
@@ -18,12 +25,15 @@ export interface ControlLoop {
  */
 export async function runExecutor(
   executor: ChunkExecutor,
-  { observe, act, hertz, signal }: ControlLoop,
+  { observe, act, hertz, report, signal }: ControlLoop,
 ): Promise<void> {
   const periodMs = 1000 / hertz
   let due = performance.now()
   while (!signal.aborted) {
-    await act(executor.tick(observe))
+    const tick = executor.tick(observe)
+    const done = act(tick)
+    if (tick.action) report?.executed(tick.action, tick)
+    await done
     due = Math.max(due + periodMs, performance.now())
     await until(due, signal)
   }

@@ -8,12 +8,13 @@ from .errors import ClientError, DeadlineError, LinkError, ModelMismatchError, R
 from .events import Lost, Ready, Reconnecting
 from .executor.events import Failed, Merged, Stale, Starved
 from .executor.executor import STRATEGIES, ChunkExecutor, ChunkSource, RtcOptions, Strategy, Tick
-from .executor.run import run_executor, run_executor_async
+from .executor.run import ActionReporter, run_executor, run_executor_async
 from .observation import MarkKind, Observation, ObserveOptions, RtcRequest, now_ms
 from .stream import AsyncChunkStream
 
 __all__ = [
     "ActionChunk",
+    "ActionReporter",
     "AsyncChunkStream",
     "AsyncTurboPiClient",
     "ChunkExecutor",

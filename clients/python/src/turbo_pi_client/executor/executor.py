@@ -75,6 +75,9 @@ class Tick:
     """None before the first chunk."""
     source: Literal["chunk", "seam", "grace", "starved", "nothing"]
     """`seam`: the first action of another chunk."""
+    chunk: ActionChunk | None = None
+    """Of `chunk` and `seam`: what the action is from, and its row there."""
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ class ChunkExecutor:
         if self._is_due():
             self._ask(observe())
         plan = self._plan
-        action = None if plan is None or self._is_played(plan) else plan.action_at(self._tick)
+        tick = self._tick
+        action = None if plan is None or self._is_played(plan) else plan.action_at(tick)
         if plan is None or action is None:
             return self._missing()
         self._tick += 1
@@ -176,7 +180,7 @@ class ChunkExecutor:
         )
         self._played = plan.chunk
         self._last = action
-        return Tick(action, source)
+        return Tick(action, source, plan.chunk, tick - plan.start)
 
     def reset(self) -> None:
         """Forgets the chunk, for a new episode; an answer on its way is thrown away. Reset the client as well."""
