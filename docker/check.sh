@@ -16,6 +16,7 @@ for tool in buildah debootstrap; do
   command -v "$tool" >/dev/null ||
     fail "$tool is not installed, so nothing was built or tried. On Debian: apt-get install buildah debootstrap."
 done
+[ -x node_modules/.bin/tsx ] || fail 'this checkout has no packages for the requests of examples/: npm ci first.'
 [ "$(id -u)" = 0 ] || fail 'debootstrap needs root, so nothing was built or tried.'
 
 export BUILDAH_ISOLATION=chroot
