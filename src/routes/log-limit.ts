@@ -4,12 +4,19 @@ const PER_SECOND = 10
 /** Keeps what callers can cause without end from filling the log. */
 export class LogLimit {
   #left = 2 * PER_SECOND
-  #at = performance.now()
+  readonly #now: () => number
+  #at: number
   #withheld = 0
+
+  /** `now`: milliseconds of a clock that never goes back. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+    this.#at = now()
+  }
 
   /** Writes the line, with how many were withheld before it, or withholds it. */
   pass(write: (withheld: { withheld?: number }) => void): void {
-    const now = performance.now()
+    const now = this.#now()
     this.#left = Math.min(2 * PER_SECOND, this.#left + ((now - this.#at) / 1000) * PER_SECOND)
     this.#at = now
     if (this.#left < 1) {
