@@ -27,6 +27,8 @@ export class Driver {
   readonly core: ClientCore
   #connection: Connection | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** What the timer is set for. */
+  #wakeAt: number | undefined
 
   constructor(url: string, { transport, codec }: Wire, options: DriverOptions, events: DriverEvents) {
     const address = streamAddress(url)
@@ -83,11 +85,21 @@ export class Driver {
   }
 
   #arm(): void {
-    clearTimeout(this.#timer)
     const { wakeAt } = this.core
+    if (wakeAt === this.#wakeAt) return
+    clearTimeout(this.#timer)
+    this.#wakeAt = wakeAt
     if (wakeAt === Number.POSITIVE_INFINITY) return
     // A timer may fire up to a millisecond early.
     const delay = Math.min(MAX_TIMER_MS, Math.max(0, Math.ceil(wakeAt - performance.now())))
-    this.#timer = setTimeout(() => this.tell((core, now) => core.tick(now)), delay)
+    this.#timer = setTimeout(() => {
+      // A process that stood still hears first what has come meanwhile: one more turn of its loop reads it.
+      this.#timer = setTimeout(() => this.#tick(), 0)
+    }, delay)
+  }
+
+  #tick(): void {
+    this.#wakeAt = undefined
+    this.tell((core, now) => core.tick(now))
   }
 }

@@ -49,7 +49,10 @@ export class Sockets {
       // The process stood still: what its clients have answered meanwhile is still to be read.
       const late = now - beatAt > 1.5 * limits.heartbeatMs
       beatAt = now
-      for (const connection of this.#connections) connection.beat(late)
+      // Timers come before what has arrived meanwhile: one more turn of the event loop hears it.
+      setTimeout(() => {
+        for (const connection of this.#connections) connection.beat(late)
+      }, 0).unref()
     }, limits.heartbeatMs).unref()
   }
 
