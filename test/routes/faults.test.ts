@@ -1,9 +1,8 @@
+import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
-import type { WebSocket } from 'ws'
 import { encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
 import { finishAll } from '../support/fake-runtime.js'
 import { startServer, stopServers, type TestServer, TestSocket, until } from '../support/server.js'
@@ -28,8 +27,8 @@ const request = (token: number) =>
     prompt: 'do it',
   })
 
-async function robot(server: TestServer, options: WebSocket.ClientOptions = {}): Promise<TestSocket> {
-  const client = new TestSocket(`${server.url}/stream`, STREAM, options)
+async function robot(server: TestServer): Promise<TestSocket> {
+  const client = new TestSocket(`${server.url}/stream`, STREAM)
   await client.json()
   return client
 }
@@ -52,26 +51,30 @@ async function isServed(t: Test, server: TestServer, client: TestSocket, seq: nu
 const connections = ({ app }: TestServer) => app.websocketServer.clients.size
 
 t.test('half-open sockets are found by the heartbeat, and their work is dropped', async t => {
-  const server = await startServer({ config: { heartbeat: 100 } })
+  const server = await startServer({ config: { heartbeat: 500 } })
   const alive = await robot(server)
-  const dead = await robot(server, { autoPong: false })
+  const dead = await robot(server)
   dead.send(observe(1))
   await until(() => server.runtime.open.length === 1, 'the engine works')
-  t.equal((await dead.closed).code, 1006)
+  // It answers no ping from here on.
+  dead.socket.pause()
+  await until(() => connections(server) === 1, 'it is found')
   await until(() => server.runtime.calls[0]?.signal?.aborted === true, 'its work is cancelled')
-  await sleep(300)
+  dead.socket.resume()
+  t.equal((await dead.closed).code, 1006)
+  for (let beat = 0; beat < 3; beat += 1) await once(alive.socket, 'ping')
   t.equal(connections(server), 1)
   await isServed(t, server, alive, 1)
   alive.socket.terminate()
 })
 
 t.test('a server that stood still drops nobody who answers', async t => {
-  const server = await startServer({ config: { heartbeat: 100 } })
+  const server = await startServer({ config: { heartbeat: 200 } })
   const client = await robot(server)
-  await new Promise(resolve => client.socket.once('ping', resolve))
+  await once(client.socket, 'ping')
   // Its pong is on the way, and the next heartbeats are due before it is read.
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
-  await sleep(250)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+  for (let beat = 0; beat < 2; beat += 1) await once(client.socket, 'ping')
   t.equal(client.socket.readyState, client.socket.OPEN)
   await isServed(t, server, client, 1)
   client.socket.terminate()
@@ -199,9 +202,11 @@ t.test('a client that has left before its turn costs no inference', async t => {
   const server = await startServer()
   const body = JSON.stringify(observe(1).observation)
   const post = `POST /infer HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  const connected = once(server.app.server, 'connection')
   const gone = connectTcp(Number(new URL(server.url).port), '127.0.0.1')
   gone.write(post, () => gone.resetAndDestroy())
-  await sleep(50)
+  const [heard] = await connected
+  if (!heard.closed) await once(heard, 'close')
   const steady = await robot(server)
   await isServed(t, server, steady, 1)
   t.equal(server.runtime.calls.length, 2, 'perceive and act of the robot alone')
@@ -241,7 +246,7 @@ t.test('an engine that fails mid-inference fails its batch alone', async t => {
   robots[0]!.send(observe(1))
   await until(() => server.runtime.open.length === 1, 'the first is under way')
   for (const [at, client] of robots.slice(1).entries()) client.send(observe(1, at + 2))
-  await sleep(50)
+  await server.accepted(4)
   server.runtime.open[0]?.fail(new Error('the worker was killed'))
   t.match(await robots[0]!.json(), { type: 'error', seq: 1, error: { code: 'RUNTIME_FAILED' } })
   await finishAll(server.runtime)
@@ -278,7 +283,7 @@ t.test('a server that closes delivers what it has accepted, then says goodbye wi
     body: request(11),
   })
   await until(() => runtime.open.length === 1, 'the engine works')
-  await sleep(100)
+  await server.accepted(5)
   const closing = service.close()
   t.equal((await fetch(`${url}/readyz`)).status, 503, 'not ready at once')
   t.equal((await fetch(`${url}/healthz`)).status, 200, 'but alive')

@@ -25,7 +25,9 @@ t.test('a robot names itself in hello, query or header, and has numbers of its o
   await using client = await TurboPiClient.connect(url, { robot: 'arm-1' })
   await client.infer(observation(1))
   await t.rejects(client.infer(observation(1), { numSteps: 99 }))
+  const asked = performance.now()
   t.equal((await post(`${url}/infer`, 2, { 'x-robot': 'arm-1' })).status, 200)
+  const tookMs = performance.now() - asked
   t.equal((await post(`${url}/infer?robot=arm-2`, 3)).status, 200)
   const openpi = new TestSocket(`${url}/?robot=arm-2`)
   await openpi.frame()
@@ -36,11 +38,12 @@ t.test('a robot names itself in hello, query or header, and has numbers of its o
   t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-2",policy="default"\} 2$/m)
   t.match(metrics, /^turbo_pi_robot_errors_total\{robot="arm-1",policy="default"\} 1$/m)
   t.match(metrics, /^turbo_pi_robot_connections\{robot="arm-1",policy="default"\} 1$/m)
-  t.match(metrics, /^turbo_pi_robot_observation_age_seconds\{robot="arm-1",policy="default"\} 0\.\d+/m)
+  const age = /^turbo_pi_robot_observation_age_seconds\{robot="arm-1",policy="default"\} (\S+)$/m
+  const seconds = Number(age.exec(metrics)?.[1])
+  t.ok(seconds > 0 && seconds <= tookMs / 1000, `${seconds} s of ${tookMs} ms`)
   openpi.socket.terminate()
   const closed = /^turbo_pi_robot_connections\{robot="arm-2",policy="default"\} 0$/m
   let seen = ''
-  void metricsOf(url)
   for (let tries = 0; tries < 100 && !closed.test(seen); tries += 1) seen = await metricsOf(url)
   t.match(seen, closed)
 })
@@ -82,7 +85,7 @@ t.test('a stranger without the key adds no name', async t => {
 })
 
 t.test('two connections of one robot share its turn', async t => {
-  const { url, runtime } = await startServer()
+  const { url, runtime, accepted } = await startServer()
   const connections = await Promise.all(
     ['greedy', 'greedy', 'modest'].map(async robot => {
       const socket = new TestSocket(`${url}/?robot=${robot}`)
@@ -94,13 +97,11 @@ t.test('two connections of one robot share its turn', async t => {
   await until(() => runtime.open.length === 1, 'the engine is busy')
   const [one, two, modest] = connections
   one!.send(encodeMsgpack(observation(1)))
-  await until(() => runtime.calls.length === 1, 'nothing overtakes')
+  await accepted(2)
   two!.send(encodeMsgpack(observation(2)))
   modest!.send(encodeMsgpack(observation(3)))
-  const queued = /^turbo_pi_queue_depth 3$/m
-  let metrics = ''
-  for (let tries = 0; tries < 200 && !queued.test(metrics); tries += 1) metrics = await metricsOf(url)
-  t.match(metrics, queued)
+  await accepted(4)
+  t.match(await metricsOf(url), /^turbo_pi_queue_depth 3$/m)
   await finishAll(runtime)
   await busy
   t.same(

@@ -4,6 +4,7 @@ import type { Observation } from '../../src/contract/observation.js'
 import { TurboPiError } from '../../src/errors.js'
 import type { Wanted } from '../../src/policy/policy.js'
 import { PolicyService } from '../../src/service/service.js'
+import { stoppedClock } from '../support/clock.js'
 import { fakeObservation, fakePolicy } from '../support/fake-policy.js'
 import { FakeRuntime, finishAll, settle } from '../support/fake-runtime.js'
 
@@ -100,6 +101,7 @@ t.test('who leaves, is too late, or loses its place while it waits is not prepar
 
 t.test('preparation under way stops when it is no longer wanted', async t => {
   const { policy, service, begun, finishPreparing } = await setUp(2)
+  const pass = stoppedClock(t)
   const gone = new AbortController()
   const left = codeOf(service.infer(fakeObservation(1), {}, { session: 'a', signal: gone.signal }))
   const late = codeOf(
@@ -109,7 +111,7 @@ t.test('preparation under way stops when it is no longer wanted', async t => {
   for (const { wanted } of begun) t.doesNotThrow(() => wanted.throwIfAborted())
   gone.abort()
   t.throws(() => begun[0]!.wanted.throwIfAborted(), { code: 'REQUEST_CANCELLED' })
-  await new Promise(resolve => setTimeout(resolve, 550))
+  pass(550)
   t.throws(() => begun[1]!.wanted.throwIfAborted(), { code: 'DEADLINE_EXCEEDED' })
   await finishPreparing()
   t.same(await Promise.all([left, late]), ['REQUEST_CANCELLED', 'DEADLINE_EXCEEDED'])

@@ -5,6 +5,7 @@ import { Served } from '../../src/service/served.js'
 import { PolicyService, type ServiceParts } from '../../src/service/service.js'
 import { fakeObservation, fakePolicy } from '../support/fake-policy.js'
 import { FakeRuntime, settle, tinyModel } from '../support/fake-runtime.js'
+import { until } from '../support/server.js'
 
 const asked = { session: 'robot' }
 
@@ -51,8 +52,7 @@ t.test('what the old policy had accepted is still its own to answer, however lon
   const accepted = answerOf(served)
   await settle()
   const swapped = served.swap(parts(2))
-  for (let turn = 0; turn < 20 && served.current.service.metadata().policy !== 'policy 2'; turn += 1)
-    await new Promise(resolve => setTimeout(resolve, 1))
+  await until(() => served.current.service.metadata().policy === 'policy 2', 'the next one serves')
   t.equal(await answerOf(served), 2, 'the next one answers meanwhile')
   t.notOk(first.policy.closed)
   first.engine.open[0]!.finish()

@@ -7,6 +7,7 @@ import type { Policy } from '../../src/policy/policy.js'
 import type { Caller } from '../../src/service/inference.js'
 import { inferenceKey, isSameInference } from '../../src/service/same-inference.js'
 import { PolicyService } from '../../src/service/service.js'
+import { stoppedClock } from '../support/clock.js'
 import { FAKE_MODEL, fakeObservation, fakePolicy } from '../support/fake-policy.js'
 import { FakeRuntime, type FakeRuntimeOptions, finishAll, settle } from '../support/fake-runtime.js'
 
@@ -301,9 +302,10 @@ t.test('deadlines', async t => {
   const line = 'turbo_pi_dropped_total{reason="expired"}'
   t.equal(await metricOf(service, line), `${line} 2`)
 
+  const pass = stoppedClock(t)
   const started = infer(fakeObservation(5), {}, { deadlineMs: 500, acceptsLate: true })
   await settle()
-  await new Promise(resolve => setTimeout(resolve, 520))
+  pass(520)
   await finishAll(runtime)
   t.equal((await started).late, true, 'started in time, answered late, marked so')
 })

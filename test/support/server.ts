@@ -16,6 +16,8 @@ export interface TestServer {
   served: Served
   /** For example `http://127.0.0.1:41234`. */
   url: string
+  /** Waits until so many requests and observations, of all wires together, have a place in the queue or share one. */
+  accepted(count: number): Promise<void>
 }
 
 const closers: (() => Promise<void>)[] = []
@@ -56,7 +58,14 @@ export async function startServer(
   closers.push(async () => {
     await app.close()
   })
-  return { app, runtime, service, served, url }
+  let requests = 0
+  service.events.listen({
+    accepted: () => {
+      requests += 1
+    },
+  })
+  const accepted = (count: number) => until(() => requests >= count, `${count} requests are accepted`)
+  return { app, runtime, service, served, url, accepted }
 }
 
 /** Ends every server that a test file started. */
@@ -129,10 +138,10 @@ export class TestSocket {
   }
 }
 
-/** Waits until something holds; fails after five seconds. */
+/** Waits until something holds; fails after a minute, so that a busy machine does not. */
 export async function until(holds: () => boolean, what: string): Promise<void> {
   for (let waited = 0; !holds(); waited += 5) {
-    if (waited > 5000) throw new Error(`waited in vain until ${what}`)
+    if (waited > 60_000) throw new Error(`waited in vain until ${what}`)
     await sleep(5)
   }
 }

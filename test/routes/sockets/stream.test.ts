@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { decodeMsgpack, encodeMsgpack, NdArray } from '../../../src/contract/msgpack.js'
+import { stoppedClock } from '../../support/clock.js'
 import { finishAll } from '../../support/fake-runtime.js'
 import { startServer, stopServers, type TestServer, TestSocket, until } from '../../support/server.js'
 
@@ -177,6 +177,7 @@ t.test('one robot’s flood is not another’s delay', async t => {
 })
 
 t.test('deadlines', async t => {
+  const pass = stoppedClock(t)
   const server = await startServer()
   const { runtime } = server
   const client = await connect(server)
@@ -184,15 +185,17 @@ t.test('deadlines', async t => {
   t.match(await client.json(), { type: 'skipped', seq: 1, reason: 'expired' }, 'too old on arrival')
   t.equal(runtime.calls.length, 0)
 
-  client.send(observe(2, 2, { captured_at: 1000, sent_at: 1020, deadline_ms: 520 }))
+  // Timers go on: they are not to give up what is late by this clock.
+  client.send(observe(2, 2, { captured_at: 1000, sent_at: 1020, deadline_ms: 600_000 }))
   await until(() => runtime.open.length === 1, 'the engine works')
-  client.send(observe(3, 3, { deadline_ms: 20 }))
-  await sleep(520)
+  client.send(observe(3, 3, { deadline_ms: 600_000 }))
+  await server.accepted(2)
+  pass(600_000)
   await finishAll(runtime)
   t.match(await client.json(), { type: 'skipped', seq: 3, reason: 'expired' }, 'expired work is not started')
   const late = await client.json<Message>()
-  t.match(late, { type: 'actions', seq: 2, late: true, valid_until: 1520 }, 'late, and marked so')
-  t.ok(late.obs_age_ms >= 520, 'its age counts from the capture')
+  t.match(late, { type: 'actions', seq: 2, late: true, valid_until: 601_000 }, 'late, and marked so')
+  t.equal(Math.round(late.obs_age_ms), 600_020, 'its age counts from the capture')
 
   client.send(observe(4, 4, { captured_at: Date.now(), deadline_ms: 60_000 }))
   await until(() => runtime.open.length === 1, 'the engine works')
@@ -223,8 +226,7 @@ t.test('robots that see the same share one inference', async t => {
   const { runtime } = server
   const clients = await Promise.all(Array.from({ length: 8 }, () => connect(server)))
   for (const client of clients) client.send(observe(1, 42))
-  await until(() => runtime.open.length === 1, 'the engine works')
-  await sleep(30)
+  await server.accepted(8)
   await finishAll(runtime)
   const answers = await Promise.all(clients.map(client => client.json<Message>()))
   t.equal(runtime.calls.length, 2)
@@ -235,13 +237,7 @@ t.test('robots that see the same share one inference', async t => {
 
 t.test('32 callers with one observation, over all wires: one inference, bit-identical answers', async t => {
   const server = await startServer()
-  const { runtime, url, service } = server
-  let accepted = 0
-  service.events.listen({
-    accepted: () => {
-      accepted += 1
-    },
-  })
+  const { runtime, url } = server
   const body = encodeMsgpack({
     'observation/image': new NdArray('|u1', [4, 4, 3], new Uint8Array(48)),
     'observation/state': [42, 0],
@@ -263,7 +259,7 @@ t.test('32 callers with one observation, over all wires: one inference, bit-iden
   })
   robot.send({ ...observe(1, 42), options: {} })
   strict.send(body)
-  await until(() => accepted === 32, 'all have come')
+  await server.accepted(32)
   await finishAll(runtime)
   const answers = await Promise.all(posts)
   const bytes = answers.map(answer => Buffer.from(answer.actions.data).toString('hex'))
@@ -285,22 +281,21 @@ t.test('32 callers with one observation, over all wires: one inference, bit-iden
 })
 
 t.test('a full queue answers 503 with Retry-After', async t => {
-  const { url, runtime } = await startServer({ queueLimit: 2 })
+  const { url, runtime, accepted } = await startServer({ queueLimit: 2 })
   const post = (token: number) =>
     fetch(`${url}/infer`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ ...observe(1, token).observation }),
     })
-  const accepted = [post(1), post(2), post(3)]
-  await until(() => runtime.open.length === 1, 'the engine works')
-  await sleep(200)
+  const taken = [post(1), post(2), post(3)]
+  await accepted(3)
   const refused = await post(4)
   t.equal(refused.status, 503)
   t.equal(refused.headers.get('retry-after'), '1')
   t.match(await refused.json(), { code: 'OVERLOADED' })
   await finishAll(runtime)
-  for (const response of await Promise.all(accepted)) t.equal(response.status, 200)
+  for (const response of await Promise.all(taken)) t.equal(response.status, 200)
 })
 
 t.test('errors leave the session usable', async t => {
