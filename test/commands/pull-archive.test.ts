@@ -10,6 +10,7 @@ import { cachedDirectory, parseRemote } from '../../src/storage/downloads.js'
 import { sha256Of, tarEntry, tarOf, zip } from '../support/archives.js'
 import { openpiCheckpoint, scratch } from '../support/checkpoint.js'
 import { cutWhenWritten } from '../support/cut.js'
+import { freePort } from '../support/free-port.js'
 
 interface Behaviour {
   /** Bytes after which every answer is cut. */
@@ -60,15 +61,6 @@ async function fileServer(t: Test, bytes: Buffer, behaviour: Behaviour = {}) {
   t.intercept(console, 'error', { value: () => {} })
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
   return { asked, behaviour, cache, host, printed, url: `http://${host}/models` }
-}
-
-/** A port on which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
 }
 
 /** The files that are left anywhere below a folder. */

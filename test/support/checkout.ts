@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { root, scratch } from './checkpoint.js'
+import { freePort } from './free-port.js'
 
 /** What a copy does without, or shares with this checkout. */
 const LEFT_OUT = new Set(['node_modules', 'dist', '.git', '.tap', 'coverage', 'docs/api', 'test/golden'])
@@ -128,13 +128,4 @@ export class Checkout {
         writeFileSync(path, text.replaceAll('127.0.0.1:8000', `127.0.0.1:${this.port}`))
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
