@@ -18,14 +18,13 @@ const observation: ClientObservation = {
   prompt: 'do it',
 }
 
-/** How far timers of this process lag behind: what the machine takes is not the client's. */
-let lagMs = 0
-let beat = performance.now()
-const lag = setInterval(() => {
-  lagMs = Math.max(lagMs, performance.now() - beat - 20)
-  beat = performance.now()
-}, 20)
-t.teardown(() => clearInterval(lag))
+const BEAT_MS = 20
+/** Milliseconds that this process has lived: while it stands still they do, too. What the machine takes is not the client's. */
+let lived = 0
+const beat = setInterval(() => {
+  lived += BEAT_MS
+}, BEAT_MS)
+t.teardown(() => clearInterval(beat))
 
 const between = (random: Random, low: number, high: number) => low + random.integer(high - low + 1)
 
@@ -66,7 +65,7 @@ async function live(seed: number, port: number): Promise<{ answered: number; wro
     robot: `robot-${seed}`,
   })
   const ask = async (deadlineMs: number) => {
-    const start = performance.now()
+    const start = lived
     try {
       await client.infer(observation, { deadlineMs, seed: 0 })
       answered += 1
@@ -74,8 +73,8 @@ async function live(seed: number, port: number): Promise<{ answered: number; wro
     } catch {
       return false
     } finally {
-      const took = performance.now() - start
-      if (took > deadlineMs + LIMIT_MS + lagMs)
+      const took = lived - start
+      if (took > deadlineMs + LIMIT_MS)
         wrong.push(`seed ${seed}: a call took ${took} ms, its deadline was ${deadlineMs}`)
     }
   }
@@ -115,7 +114,7 @@ t.test(
   },
 )
 
-async function behindProxy(t: Test, heartbeat = 100) {
+async function behindProxy(t: Test, heartbeat = 500) {
   const server = await startServer({ runtime: { milliseconds: 1 }, config: { heartbeat } })
   const proxy = await TcpProxy.before(Number(new URL(server.url).port))
   t.teardown(() => proxy.close())
