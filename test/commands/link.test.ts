@@ -24,15 +24,21 @@ t.test('the report of a link', t => {
   t.end()
 })
 
+/** An exchange that a busy machine holds up is not lost. */
+const patient = ['--timeout', '60000']
+
 t.test('turbo-pi link measures a server, and says when there is none', async t => {
   const { url } = await startServer({ runtime: { milliseconds: 1 } })
   const printed: string[] = []
   t.intercept(console, 'log', { value: (line: string) => printed.push(line) })
-  t.equal(await command.run([url, '--count', '5', '--interval', '1', '--deadline', '60000', '--json']), 0)
+  t.equal(
+    await command.run([url, '--count', '5', '--interval', '1', '--deadline', '60000', ...patient, '--json']),
+    0,
+  )
   const report = JSON.parse(printed[0]!)
   t.match(report, { policy: 'fake', model: FAKE_MODEL, exchanges: 5, lost: 0 })
-  t.ok(Math.abs(report.offsetMs) < 1000)
-  await command.run([url, '--count', '2', '--interval', '0'])
+  t.ok(Math.abs(report.offsetMs) < 1000 + report.offsetErrorMs)
+  await command.run([url, '--count', '2', '--interval', '0', ...patient])
   t.match(printed[1], /clock offset.*\n.*round trip.*\n.*jitter.*\n.*lost +0 of 2\n.*age budget/)
   await t.rejects(command.run([]), { code: 'CONFIG_INVALID', message: /one URL/ })
   await t.rejects(command.run([`${url}/nothing/here`]), {
