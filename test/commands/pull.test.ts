@@ -9,6 +9,7 @@ import { cachedDirectory } from '../../src/storage/downloads.js'
 import { crc32c } from '../../src/storage/orbax/crc32c.js'
 import { scratch } from '../support/checkpoint.js'
 import { cutWhenWritten } from '../support/cut.js'
+import { until } from '../support/server.js'
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567'
 const WEIGHTS = Buffer.from(Uint8Array.from({ length: 200_000 }, (_, i) => (i * i) >> 5))
@@ -156,9 +157,11 @@ t.test('where the link stays dead nothing looks whole, and the next run goes on'
 })
 
 t.test('a server without ranges sends the file anew', async t => {
-  const { behaviour, cache } = await hub(t, { cutAfter: 50_000, ranges: false })
-  setTimeout(() => delete behaviour.cutAfter, 50)
-  await command.run(['owner/name', '--to', join(cache, 'to')])
+  const { asked, behaviour, cache } = await hub(t, { cutAfter: 50_000, ranges: false })
+  const pulled = command.run(['owner/name', '--to', join(cache, 'to')])
+  await until(() => asked.length >= 2, 'it asks again')
+  delete behaviour.cutAfter
+  await pulled
   t.same(readFileSync(join(cache, 'to/model.safetensors')), WEIGHTS)
 })
 
