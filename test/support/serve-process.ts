@@ -8,7 +8,7 @@ export interface ServeProcess {
   url: string
   /** Lines of its log so far. */
   log: string[]
-  /** Exit code and signal. */
+  /** Exit code and signal, once all of its log has been read. */
   exited: Promise<[code: number | null, signal: NodeJS.Signals | null]>
 }
 
@@ -22,7 +22,7 @@ export async function serveProcess(
     ['--import=tsx', ...node, repositoryPath('src/cli.ts'), 'serve', '--port', '0', ...flags],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '', ...env } },
   )
-  const exited = once(child, 'exit') as ServeProcess['exited']
+  const exited = once(child, 'close') as ServeProcess['exited']
   const log: string[] = []
   const url = await new Promise<string>((resolve, reject) => {
     for (const stream of [child.stdout!, child.stderr!])
