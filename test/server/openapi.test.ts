@@ -163,8 +163,7 @@ t.test('answers may get new fields, requests are checked strictly', async t => {
   }
   const answers = reached(operations(document).map(({ responses }) => responses))
   t.ok(answers.has('ActionChunk') && answers.has('Metadata') && answers.has('Problem'))
-  for (const name of answers)
-    t.notMatch(JSON.stringify(schemas[name]), /"additionalProperties":false/, name)
+  for (const name of answers) t.notMatch(JSON.stringify(schemas[name]), /"additionalProperties":false/, name)
 
   const requests = reached(operations(document).map(({ requestBody }) => requestBody ?? null))
   t.ok(requests.has('Observation') && requests.has('InferenceOptions'))
