@@ -1,5 +1,6 @@
 import t from 'tap'
 import { startBrowser, withoutBrowser } from '../support/browser.js'
+import { freePort } from '../support/free-port.js'
 import { startServer, stopServers } from '../support/server.js'
 
 const skip = withoutBrowser
@@ -13,7 +14,8 @@ t.test(
   { skip },
   async t => {
     const visit = await startBrowser(t)
-    const first = await startServer({ config, runtime })
+    const port = await freePort()
+    const first = await startServer({ config, runtime, port })
     await visit(t, first.url, { expected: /401|ERR_|Failed to fetch/ }, async page => {
       await page.goto(first.url)
       const key = page.getByLabel('This server asks for its API key')
@@ -31,7 +33,6 @@ t.test(
       await refused.filter({ hasText: 'The server cannot be reached.' }).waitFor()
       t.equal(await key.getAttribute('aria-invalid'), 'false', 'the key may be right')
 
-      const port = Number(new URL(first.url).port)
       const second = await startServer({ config, runtime, port })
       await page.keyboard.press('Enter')
       await state.filter({ hasText: 'Connected' }).waitFor()

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { startBrowser, withoutBrowser } from '../support/browser.js'
+import { freePort } from '../support/free-port.js'
 import { servePolicy } from '../support/served-policy.js'
 
 const skip = withoutBrowser
@@ -8,7 +9,8 @@ t.test('a policy that does not know the table, and a server that goes away', { s
   const visit = await startBrowser(t)
   const tiny = await servePolicy()
   t.teardown(() => tiny.close())
-  const url = await tiny.app.listen({ port: 0, host: '127.0.0.1' })
+  const port = await freePort()
+  const url = await tiny.app.listen({ port, host: '127.0.0.1' })
   await visit(t, url, { expected: /./ }, async page => {
     await page.goto(url)
     await page.getByText('“tiny-libero” was not trained on this table').waitFor()
@@ -30,13 +32,16 @@ t.test('a policy that does not know the table, and a server that goes away', { s
 
     const again = await servePolicy()
     t.teardown(() => again.close())
-    await again.app.listen({ port: Number(new URL(url).port), host: '127.0.0.1' })
+    await again.app.listen({ port, host: '127.0.0.1' })
     await page.getByText('Connected').waitFor()
     t.equal(await state.getAttribute('data-state'), 'ready')
     t.same(await grey(), [false, false])
     t.equal(await page.locator('#link-notice').isVisible(), false)
+    // Paused, so that its first step is there to be seen.
+    await page.keyboard.press('p')
     await page.getByRole('button', { name: 'Restart' }).click()
     await page.getByText(/^0 of 80/).waitFor()
+    await page.keyboard.press('p')
     await moving.waitFor()
   })
 })
