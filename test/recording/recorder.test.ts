@@ -5,6 +5,7 @@ import t from 'tap'
 import { NdArray } from '../../src/contract/msgpack.js'
 import { type Observation, payloadOf } from '../../src/contract/observation.js'
 import type { Recorded, RecordedObservation } from '../../src/recording/recorded.js'
+import { stoppedClock } from '../support/clock.js'
 import { fakeObservation } from '../support/fake-policy.js'
 import { allOf, fakeRecorder, filesIn } from '../support/recording.js'
 
@@ -143,11 +144,21 @@ t.test('cameras are recorded as files, arrays, JPEG, or not at all', async t => 
 })
 
 t.test('what has no room on its way is dropped, counted and said in the file', async t => {
+  // A line of the log is followed by the next after ten seconds.
+  stoppedClock(t)
   const directory = t.testdir({})
   const { service, recorder, logged } = await fakeRecorder(directory, { ringBytes: 2 ** 13 })
   recorder.start()
-  const ask = (token: number) => service.infer(fakeObservation(token), {}, { session: 'a', robot: 'a' })
-  for (let token = 0; token < 40; token += 1) await ask(token)
+  const ask = (seen: Observation) => service.infer(seen, {}, { session: 'a', robot: 'a' })
+  for (let token = 0; token < 39; token += 1) await ask(fakeObservation(token))
+  // However fast the file is written, this one is larger than all the room.
+  const image = {
+    kind: 'array',
+    dtype: 'uint8',
+    shape: [64, 64, 3],
+    data: new Uint8Array(64 * 64 * 3),
+  } as const
+  await ask({ ...fakeObservation(39), images: { 'observation/image': image } })
   service.events.flush()
   const { dropped, observations: handed } = recorder.status
   t.equal(handed, 40)
