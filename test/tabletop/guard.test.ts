@@ -5,6 +5,7 @@ import type { Observation, ObservationImage } from '../../src/contract/observati
 import { loadPolicy } from '../../src/policy/loading/load.js'
 import { IMAGE_SIZE } from '../../src/tabletop/drawing.js'
 import type { TabletopObservation } from '../../src/tabletop/episode.js'
+import { stoppedClock } from '../support/clock.js'
 import { repositoryPath, servePolicy } from '../support/served-policy.js'
 
 /** Ticks of 100 ms that a chunk is played. */
@@ -119,6 +120,7 @@ t.test('a reading of 1e6 and a frozen camera are named', async t => {
 })
 
 t.test('what is found is in answers and counted', async t => {
+  const pass = stoppedClock(t)
   const fault = swapped(0, 1)
   const kinds = new Set<string>()
   for (let index = 0; index < EPISODES; index += 1) {
@@ -130,6 +132,7 @@ t.test('what is found is in answers and counted', async t => {
         { session: 'swapped' },
       )
       for (const { kind } of guard.findings) kinds.add(kind)
+      pass(EXECUTE * 100)
       return Array.from({ length: horizon }, (_, row) => [
         ...actions.subarray(row * actionSize, (row + 1) * actionSize),
       ])
