@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
-import { finishAll } from '../support/fake-runtime.js'
+import { finishAll, settle } from '../support/fake-runtime.js'
 import { startServer as start, stopServers, type TestServer, TestSocket, until } from '../support/server.js'
 
 t.teardown(stopServers)
@@ -160,6 +160,7 @@ t.test('requests that have not come in whole do not hold up the end', async t =>
   const begun = once(server.app.server, 'request')
   const half = await raw(server, `${head(100)}a`)
   await begun
+  await settle()
   const start = performance.now()
   await server.app.close()
   t.ok(performance.now() - start < 20_000)
