@@ -7,8 +7,6 @@ import { flagOf } from '../../src/settings/kinds.js'
 import { runCli } from '../support/command-line.js'
 import { repositoryPath } from '../support/served-policy.js'
 
-t.setTimeout(300_000)
-
 t.test('help, version and mistakes end with their codes', async t => {
   const { version } = JSON.parse(readFileSync(repositoryPath('package.json'), 'utf8'))
   const cases: [argv: string[], code: number, stdout: RegExp, stderr: RegExp][] = [

@@ -12,8 +12,6 @@ const skip = spawnSync('script', ['--version']).error ? 'needs script(1)' : fals
 const CTRL_C = '\u0003'
 const START_MS = 120_000
 
-t.setTimeout(300_000)
-
 t.test('on a terminal: lines, the address to open, and what was counted after Ctrl-C', { skip }, async t => {
   const folder = t.testdir({ cache: {}, tmp: {} })
   const env = { TURBO_PI_CACHE: join(folder, 'cache'), TMPDIR: join(folder, 'tmp') }
@@ -68,7 +66,11 @@ t.test('elsewhere: JSON, a line an event, with the stages of the start', async t
     .split('\n')
     .map(line => JSON.parse(line) as Record<string, unknown>)
   const stages = lines.filter(({ msg }) => msg === 'starting').map(({ stage }) => stage)
-  t.same(stages, ['reading the checkpoint', 'lowering the weights', 'opening the engine', 'self-test'])
+  t.same(
+    // One that takes longer than ten seconds is told of again.
+    stages.filter((stage, i) => stage !== stages[i - 1]),
+    ['reading the checkpoint', 'lowering the weights', 'opening the engine', 'self-test'],
+  )
   t.match(
     lines.find(({ msg }) => msg === 'ready'),
     { url: /^http:\/\/127\.0\.0\.1:\d+\/$/ },

@@ -6,8 +6,6 @@ import { type Episode, episodesOf } from '../../src/recording/dataset/episodes.j
 import { fakeObservation } from '../support/fake-policy.js'
 import { fakeRecorder, filesIn } from '../support/recording.js'
 
-t.setTimeout(300_000)
-
 /** A recording of one robot: numbers are observations, the rest is what it reports. */
 async function recorded(
   directory: string,

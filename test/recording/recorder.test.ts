@@ -9,8 +9,6 @@ import { stoppedClock } from '../support/clock.js'
 import { fakeObservation } from '../support/fake-policy.js'
 import { allOf, fakeRecorder, filesIn } from '../support/recording.js'
 
-t.setTimeout(300_000)
-
 const observations = (all: readonly Recorded[]) =>
   all.filter((one): one is RecordedObservation => one.kind === 'observation')
 

@@ -11,8 +11,6 @@ import { PolicyService } from '../../src/service/service.js'
 import { filesIn } from '../support/recording.js'
 import { repositoryPath } from '../support/served-policy.js'
 
-t.setTimeout(300_000)
-
 const tabletop = repositoryPath('policies/tabletop')
 
 const runtimeOf = (policy: Awaited<ReturnType<typeof loadPolicy>>, precision: 'fp32' | 'int8') =>

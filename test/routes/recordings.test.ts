@@ -10,7 +10,6 @@ import { FakeRuntime } from '../support/fake-runtime.js'
 import { allOf, filesIn } from '../support/recording.js'
 import { startServer, stopServers, TestSocket } from '../support/server.js'
 
-t.setTimeout(300_000)
 t.teardown(stopServers)
 
 async function recordingServer(directory: string) {
