@@ -140,6 +140,17 @@ t.test(
   },
 )
 
+t.test('a process that stood still does not take its server for lost', async t => {
+  const { url } = await startServer({ runtime: { milliseconds: 1 }, config: { heartbeat: 200 } })
+  await using client = await TurboPiClient.connect(url)
+  const lost: string[] = []
+  client.on('lost', ({ error }) => lost.push(error.message))
+  // The client is due to give up before it reads what has come meanwhile.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+  t.ok(await client.infer(observation))
+  t.same(lost, [])
+})
+
 t.test('a call ends by its signal, whatever the network does', async t => {
   const { proxy, client } = await behindProxy(t, 60_000)
   proxy.become({ kind: 'swallow' })

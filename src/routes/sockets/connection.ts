@@ -49,10 +49,7 @@ export class Sockets {
       // The process stood still: what its clients have answered meanwhile is still to be read.
       const late = now - beatAt > 1.5 * limits.heartbeatMs
       beatAt = now
-      // Timers come before what has arrived meanwhile: one more turn of the event loop hears it.
-      setTimeout(() => {
-        for (const connection of this.#connections) connection.beat(late)
-      }, 0).unref()
+      for (const connection of this.#connections) connection.beat(late)
     }, limits.heartbeatMs).unref()
   }
 
@@ -225,8 +222,12 @@ export class Connection {
   beat(late: boolean): void {
     // What is not read cannot be heard.
     if (this.#socket.isPaused) return
-    if (late) this.#alive = true
-    if (!this.#alive) return this.#socket.terminate()
+    if (late || this.#alive) return this.#ask()
+    // Timers come before what has arrived meanwhile: one more turn of the event loop hears it.
+    setTimeout(() => (this.#alive ? this.#ask() : this.#socket.terminate()), 0).unref()
+  }
+
+  #ask(): void {
     this.#alive = false
     if (this.#socket.readyState !== this.#socket.OPEN) return
     this.#socket.ping()
