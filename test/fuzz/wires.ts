@@ -10,7 +10,7 @@ import { Random } from './random.js'
 import type { Target } from './target.js'
 
 /** Milliseconds in which every message has its answer. */
-const ANSWER_MS = 10_000
+const ANSWER_MS = 60_000
 const MOST_FAULTS = 5
 const BESIDE = 16
 
@@ -166,7 +166,8 @@ export async function fuzzWire({ name, target, open }: Wire, budget: Budget): Pr
   const server = await startServer({
     runtime: { milliseconds: 0 },
     policy: { spec: SPEC },
-    config: { requestTimeout: 1000 },
+    // Bytes that never become a request have their answer when their time is over; for all others a busy machine may take it.
+    config: name === 'HTTP' ? { requestTimeout: 1000 } : {},
   })
   const random = new Random(budget.seed)
   const corpus = seedsOf(target)
