@@ -11,6 +11,7 @@ import { settingsSchema } from '../src/settings/file.js'
 import { byGroup, type Setting } from '../src/settings/kinds.js'
 import { describedPolicy, describedServer } from '../test/support/described-server.js'
 import { GIVEN } from '../test/support/given-directories.js'
+import { chartFiles } from './helm/files.js'
 
 /** The documents show LIBERO: a server generates its own from the policy that it serves. */
 const LIBERO = describedPolicy('libero')
@@ -26,6 +27,7 @@ export async function generatedFiles(): Promise<Record<string, string>> {
     'docs/reference/settings.schema.json': `${JSON.stringify(settingsSchema(SETTINGS), null, 2)}\n`,
     'docs/reference/doctor.md': doctor(),
     ...schemas(),
+    ...chartFiles(),
   }
 }
 

@@ -2,30 +2,20 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { METRIC_NAMES, metricNames } from '../support/metric-names.js'
 import { repositoryPath } from '../support/served-policy.js'
 import { startServer, stopServers } from '../support/server.js'
 
 t.teardown(stopServers)
 
 const read = (path: string) => readFileSync(join(repositoryPath('deploy'), path), 'utf8')
-const NAMES = /\b(?:turbo_pi|nodejs|process)_[a-z0-9_]+/g
-
-/** Names of the numbers of a server, as queries use them. */
-async function names(url: string): Promise<Set<string>> {
-  const text = await (await fetch(`${url}/metrics`)).text()
-  return new Set(
-    [...text.matchAll(/^# TYPE (\S+) (\S+)/gm)].flatMap(([, name, type]) =>
-      type === 'histogram' ? [`${name}_bucket`, `${name}_sum`, `${name}_count`] : [name!],
-    ),
-  )
-}
 
 t.test('alerts and dashboard ask for numbers that a server has', async t => {
   const server = await startServer()
-  const there = await names(server.url)
+  const there = await metricNames(server.url)
   const { groups } = parse(read('prometheus/alerts.yml'))
   for (const { alert, expr } of groups[0].rules) {
-    const asked = String(expr).match(NAMES) ?? []
+    const asked = String(expr).match(METRIC_NAMES) ?? []
     t.strictSame(
       asked.filter(name => !there.has(name)),
       [],
@@ -35,7 +25,7 @@ t.test('alerts and dashboard ask for numbers that a server has', async t => {
   const { panels } = JSON.parse(read('grafana/turbo-pi.json'))
   for (const { title, targets = [] } of panels)
     for (const { expr } of targets) {
-      const asked = String(expr).match(NAMES) ?? []
+      const asked = String(expr).match(METRIC_NAMES) ?? []
       t.not(asked.length, 0, `${title} shows something`)
       t.strictSame(
         asked.filter(name => !there.has(name)),
