@@ -53,7 +53,10 @@ t.test('it runs without root, writes where it may, and has the time that it need
     capabilities: { drop: ['ALL'] },
   })
   for (const path of ['/var/cache/turbo-pi', '/tmp'])
-    t.ok(container.volumeMounts.some(({ mountPath, readOnly }: Manifest) => mountPath === path && !readOnly), path)
+    t.ok(
+      container.volumeMounts.some(({ mountPath, readOnly }: Manifest) => mountPath === path && !readOnly),
+      path,
+    )
   const needed = container.lifecycle.preStop.sleep.seconds + SETTINGS.drainTimeout.default / 1000 + 2
   t.ok(pod.terminationGracePeriodSeconds > needed)
 })

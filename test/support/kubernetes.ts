@@ -28,7 +28,8 @@ function packageOf(apiVersion: string): string {
   if (apiVersion.startsWith('keda.sh/')) return `@kubernetes-models/keda/${apiVersion}`
   if (apiVersion.startsWith('monitoring.coreos.com/'))
     return `@kubernetes-models/prometheus-operator/${apiVersion}`
-  if (apiVersion.startsWith('gateway.networking.k8s.io/')) return `@kubernetes-models/gateway-api/${apiVersion}`
+  if (apiVersion.startsWith('gateway.networking.k8s.io/'))
+    return `@kubernetes-models/gateway-api/${apiVersion}`
   return `kubernetes-models/${apiVersion}`
 }
 

@@ -15,43 +15,43 @@ export const chartFiles = (): Record<string, string> => ({
 })
 
 /** Helm gives every chart `global`. */
-const valuesSchema = () => ({
-  $schema: 'http://json-schema.org/draft-07/schema#',
-  ...allOptional(VALUES),
-  properties: { ...allOptional(VALUES)['properties'], global: { type: 'object' } },
-})
+function valuesSchema(): object {
+  const { properties, ...rest } = allOptional(VALUES) as { properties?: object }
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    ...rest,
+    properties: { ...properties, global: { type: 'object' } },
+  }
+}
 
 /** Values that are left out are those of values.yaml: of what the chart has by default, nothing is required. */
-function allOptional(schema: TSchema): Record<string, never> & TSchema {
-  const copy = structuredClone(schema) as Record<string, never> & TSchema
-  if (!('properties' in copy) || 'default' in copy) return copy
-  const properties = Object.entries(copy['properties'] as Record<string, TSchema>)
-  const { required: _, ...rest } = copy as Record<string, unknown>
-  return {
-    ...rest,
-    properties: Object.fromEntries(properties.map(([name, value]) => [name, allOptional(value)])),
-  } as never
+function allOptional(schema: TSchema): object {
+  if (!isGroup(schema)) return schema
+  const { required: _, ...rest } = schema as TSchema & { required?: string[] }
+  const properties = propertiesOf(schema).map(([name, value]) => [name, allOptional(value)])
+  return { ...rest, properties: Object.fromEntries(properties) }
 }
 
 /** Groups have properties and no default of their own. */
 const isGroup = (schema: TSchema) => 'properties' in schema && !('default' in schema)
-const propertiesOf = (schema: TSchema) => Object.entries((schema as { properties: Record<string, TSchema> }).properties)
+const propertiesOf = (schema: TSchema) =>
+  Object.entries((schema as { properties: Record<string, TSchema> }).properties)
 const descriptionOf = (schema: TSchema) => (schema as { description?: string }).description ?? ''
 
 function valuesYaml(): string {
   const document = new Document(defaultsOf(VALUES))
-  document.commentBefore = ' Written by `npm run generate` of tools/helm/values.ts, with values.schema.json and README.md.'
+  document.commentBefore =
+    ' Written by `npm run generate` of tools/helm/values.ts, with values.schema.json and README.md.'
   comment(document.contents as unknown as YAMLMap, VALUES, true)
   return document.toString({ lineWidth: 0 })
 }
 
 function comment(map: YAMLMap, schema: TSchema, outermost = false): void {
-  for (const [index, [name, value]] of propertiesOf(schema).entries()) {
+  for (const [index, [, value]] of propertiesOf(schema).entries()) {
     const pair = map.items[index] as Pair<Scalar, unknown>
     pair.key.commentBefore = wrapped(descriptionOf(value))
     if (outermost && index > 0) pair.key.spaceBefore = true
     if (isGroup(value)) comment(pair.value as YAMLMap, value)
-    else if (name !== '') (pair.value as { flow?: boolean }).flow = JSON.stringify(defaultsOf(value)).length < 3
   }
 }
 
@@ -68,9 +68,7 @@ ${markdownTable(['value', 'default', 'meaning'], rows)}
 
 ## Settings that are no values
 
-| setting | given by |
-|---|---|
-${owned.map(([name, by]) => `| ${name} | ${by} |`).join('\n')}
+${markdownTable(['setting', 'given by'], owned)}
 `
 }
 

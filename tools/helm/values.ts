@@ -92,8 +92,17 @@ export const VALUES = closed('Values of the Helm chart turbo-pi', {
     pullSecrets: list('Secrets of a private registry, each as name: …', closed('', { name: REQUIRED_TEXT })),
   }),
   replicas: count('pods; not used with autoscaling', 1, 0, 1000),
-  gpus: count('GPUs of a pod. The server computes on one: many GPUs are many replicas. 0 is the CPU', 0, 0, 1),
-  gpuResource: named('name by which the cluster counts GPUs, or slices of them', 'nvidia.com/gpu', '^[^/\\s]+/[^/\\s]+$'),
+  gpus: count(
+    'GPUs of a pod. The server computes on one: many GPUs are many replicas. 0 is the CPU',
+    0,
+    0,
+    1,
+  ),
+  gpuResource: named(
+    'name by which the cluster counts GPUs, or slices of them',
+    'nvidia.com/gpu',
+    '^[^/\\s]+/[^/\\s]+$',
+  ),
   runtimeClassName: text('nvidia, where the container runtime is chosen by class'),
   resources: object('requests and limits of the server; the GPUs are added', {
     requests: { cpu: '2', memory: '4Gi' },
@@ -226,7 +235,12 @@ export const VALUES = closed('Values of the Helm chart turbo-pi', {
       maximum: 1,
     }),
     pollingSeconds: count('between questions', 15, 1, 3600),
-    scaleDownSeconds: count('of calm before a pod is taken away: its robots have to connect anew', 300, 0, 3600),
+    scaleDownSeconds: count(
+      'of calm before a pod is taken away: its robots have to connect anew',
+      300,
+      0,
+      3600,
+    ),
   }),
   monitor: closed('ServiceMonitor of the Prometheus operator', {
     enabled: switched('make one', false),
@@ -238,13 +252,19 @@ export const VALUES = closed('Values of the Helm chart turbo-pi', {
     }),
     tlsConfig: object('how the server’s certificate is checked, with `tls`'),
   }),
-  networkPolicy: closed('NetworkPolicy: in by the server’s port alone; out to nowhere, but for what init containers pull', {
-    enabled: switched('make one', true),
-    from: objects('peers that may come in; everybody without'),
-    egress: objects('further rules for what goes out'),
-  }),
+  networkPolicy: closed(
+    'NetworkPolicy: in by the server’s port alone; out to nowhere, but for what init containers pull',
+    {
+      enabled: switched('make one', true),
+      from: objects('peers that may come in; everybody without'),
+      egress: objects('further rules for what goes out'),
+    },
+  ),
   serviceAccountName: text('of the pods; the namespace’s default without. Its token is not mounted'),
-  supplementalGroups: list('groups of the process, such as the one that may use the GPU of a Jetson', Type.Integer({ minimum: 1 })),
+  supplementalGroups: list(
+    'groups of the process, such as the one that may use the GPU of a Jetson',
+    Type.Integer({ minimum: 1 }),
+  ),
   podAnnotations: labels('of the pods'),
   podLabels: labels('of the pods, beside the chart’s own'),
   nodeSelector: labels('of the pods'),

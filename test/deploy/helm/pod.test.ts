@@ -73,7 +73,13 @@ for (const set of valueSets()) {
     for (const path of ['/var/cache/turbo-pi', '/tmp'])
       t.notOk(mounts.find(({ mountPath }) => mountPath === path)?.readOnly, `${path} is writable`)
     const settings = settingsOf(set)
-    const paths = [settings['api-keys'], settings['tls-cert'], settings['tls-key'], settings.record, settings.policy]
+    const paths = [
+      settings['api-keys'],
+      settings['tls-cert'],
+      settings['tls-key'],
+      settings.record,
+      settings.policy,
+    ]
     for (const path of paths.flat().filter(Boolean)) {
       const directory = String(path).replace(/^[^/]*=/, '')
       t.ok(
@@ -102,7 +108,11 @@ for (const set of valueSets()) {
     const { labels } = of(set, 'Deployment').spec.template.metadata
     const selectors = rendered(set).flatMap(({ kind, spec }) => {
       if (kind === 'Service') return [spec.selector]
-      return kind === 'NetworkPolicy' ? [spec.podSelector.matchLabels] : spec?.selector ? [spec.selector.matchLabels] : []
+      return kind === 'NetworkPolicy'
+        ? [spec.podSelector.matchLabels]
+        : spec?.selector
+          ? [spec.selector.matchLabels]
+          : []
     })
     t.ok(selectors.length >= 2)
     for (const selector of selectors) t.match(labels, selector)
@@ -116,7 +126,10 @@ for (const set of valueSets()) {
 t.test('with service links, the Service of the chart would keep the server from starting', async t => {
   const { metadata, spec } = of('anonymous', 'Service')
   const name = metadata.name.toUpperCase().replaceAll('-', '_')
-  const links = { [`${name}_PORT`]: `tcp://10.0.0.1:${spec.ports[0].port}`, [`${name}_SERVICE_HOST`]: '10.0.0.1' }
+  const links = {
+    [`${name}_PORT`]: `tcp://10.0.0.1:${spec.ports[0].port}`,
+    [`${name}_SERVICE_HOST`]: '10.0.0.1',
+  }
   t.throws(() => requireKnownSettings({ ...environmentOf('anonymous'), ...links }), {
     code: 'CONFIG_INVALID',
     message: /enableServiceLinks: false/,
@@ -174,9 +187,13 @@ t.test('an init container pulls what is not there, and passes the rest on as it 
   const { help } = await loadCommand('pull')
   for (const option of ['--to', '--sha256']) t.match(help(), option)
   const directory = t.testdir({ bin: {}, policies: {} })
-  writeFileSync(join(directory, 'bin/node'), `#!/bin/sh\nprintf '%s\\n' "$@" > ${directory}/called\nmkdir "$4"\n`, {
-    mode: 0o755,
-  })
+  writeFileSync(
+    join(directory, 'bin/node'),
+    `#!/bin/sh\nprintf '%s\\n' "$@" > ${directory}/called\nmkdir "$4"\n`,
+    {
+      mode: 0o755,
+    },
+  )
   const { command } = podOf('gateway').initContainers[1]
   const there = command.map((word: string) => word.replace('/policies', join(directory, 'policies')))
   const env = { PATH: `${join(directory, 'bin')}:${process.env['PATH']}` }

@@ -20,19 +20,22 @@ function digestFor(set: string): string {
   return digest.digest('hex')
 }
 
-t.test('ten value sets are rendered, by the chart as it is now; else bash deploy/helm/check.sh --update', async t => {
-  t.equal(valueSets().length, 10)
-  t.strictSame(
-    readdirSync(repositoryPath(RENDERED)).sort(),
-    valueSets()
-      .map(set => `${set}.yaml`)
-      .sort(),
-  )
-  for (const set of valueSets()) {
-    const [first] = read(`${RENDERED}/${set}.yaml`).toString().split('\n')
-    t.equal(first, `# ${digestFor(set)}`, set)
-  }
-})
+t.test(
+  'ten value sets are rendered, by the chart as it is now; else bash deploy/helm/check.sh --update',
+  async t => {
+    t.equal(valueSets().length, 10)
+    t.strictSame(
+      readdirSync(repositoryPath(RENDERED)).sort(),
+      valueSets()
+        .map(set => `${set}.yaml`)
+        .sort(),
+    )
+    for (const set of valueSets()) {
+      const [first] = read(`${RENDERED}/${set}.yaml`).toString().split('\n')
+      t.equal(first, `# ${digestFor(set)}`, set)
+    }
+  },
+)
 
 for (const set of valueSets()) {
   t.test(`${set}: every object is one that Kubernetes takes`, async t => {
@@ -47,22 +50,19 @@ for (const set of valueSets()) {
 
 t.test('each kind of object is there in some set', async t => {
   const kinds = new Set(valueSets().flatMap(set => rendered(set).map(({ kind }) => kind)))
-  t.strictSame(
-    [...kinds].sort(),
-    [
-      'ConfigMap',
-      'Deployment',
-      'HTTPRoute',
-      'Ingress',
-      'NetworkPolicy',
-      'PersistentVolumeClaim',
-      'PodDisruptionBudget',
-      'ScaledObject',
-      'Secret',
-      'Service',
-      'ServiceMonitor',
-    ],
-  )
+  t.strictSame([...kinds].sort(), [
+    'ConfigMap',
+    'Deployment',
+    'HTTPRoute',
+    'Ingress',
+    'NetworkPolicy',
+    'PersistentVolumeClaim',
+    'PodDisruptionBudget',
+    'ScaledObject',
+    'Secret',
+    'Service',
+    'ServiceMonitor',
+  ])
 })
 
 t.test('the check sees a value that does not fit, and a field that nobody knows', async t => {

@@ -35,20 +35,23 @@ t.test('what scales is the Deployment, which then names no replicas itself', asy
   t.equal(of('gpu', 'Deployment').spec.replicas, 4)
 })
 
-t.test('Prometheus finds the Service by the labels of the job that alerts speak of, and has a key', async t => {
-  for (const set of valueSets()) {
-    const monitor = of(set, 'ServiceMonitor')
-    if (!monitor) continue
-    const service = of(set, 'Service')
-    t.match(service.metadata.labels, monitor.spec.selector.matchLabels)
-    t.equal(service.metadata.labels[monitor.spec.jobLabel], 'turbo-pi')
-    const [{ port, path, scheme, authorization }] = monitor.spec.endpoints
-    t.ok(service.spec.ports.some(({ name }: Manifest) => name === port))
-    t.equal(path, '/metrics')
-    t.equal(scheme, set === 'tls' ? 'https' : 'http')
-    t.equal(authorization.type, 'Api-Key')
-    const secret = of(set, 'Secret')
-    t.equal(authorization.credentials.name, secret?.metadata.name ?? 'turbo-pi-keys')
-    if (secret) t.ok(authorization.credentials.key in secret.data)
-  }
-})
+t.test(
+  'Prometheus finds the Service by the labels of the job that alerts speak of, and has a key',
+  async t => {
+    for (const set of valueSets()) {
+      const monitor = of(set, 'ServiceMonitor')
+      if (!monitor) continue
+      const service = of(set, 'Service')
+      t.match(service.metadata.labels, monitor.spec.selector.matchLabels)
+      t.equal(service.metadata.labels[monitor.spec.jobLabel], 'turbo-pi')
+      const [{ port, path, scheme, authorization }] = monitor.spec.endpoints
+      t.ok(service.spec.ports.some(({ name }: Manifest) => name === port))
+      t.equal(path, '/metrics')
+      t.equal(scheme, set === 'tls' ? 'https' : 'http')
+      t.equal(authorization.type, 'Api-Key')
+      const secret = of(set, 'Secret')
+      t.equal(authorization.credentials.name, secret?.metadata.name ?? 'turbo-pi-keys')
+      if (secret) t.ok(authorization.credentials.key in secret.data)
+    }
+  },
+)

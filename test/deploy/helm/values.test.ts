@@ -41,7 +41,8 @@ t.test('a wrong name or value is refused, wherever it stands', async t => {
     { autoscaling: { utilisation: 70 } },
     { extraEnv: [{ name: 'TURBO_PI_MAX_BATCH', value: '8' }] },
   ]
-  for (const values of mistakes) t.throws(() => check(values), { code: 'CONFIG_INVALID' }, JSON.stringify(values))
+  for (const values of mistakes)
+    t.throws(() => check(values), { code: 'CONFIG_INVALID' }, JSON.stringify(values))
 })
 
 t.test('every group of the schema is closed', async t => {
@@ -72,5 +73,6 @@ t.test('the chart has the version of the server, and names images that a release
   const chart = parse(read('Chart.yaml'))
   t.strictSame([chart.version, chart.appVersion], [version, version])
   const { target } = JSON.parse(readFileSync(repositoryPath('docker/bake.json'), 'utf8'))
-  for (const image of ['cpu', 'nvcr']) t.strictSame(target[image].tags, [`\${REPOSITORY}:\${VERSION}-${image}`])
+  for (const image of ['cpu', 'nvcr'])
+    t.strictSame(target[image].tags, [`\${REPOSITORY}:\${VERSION}-${image}`])
 })
