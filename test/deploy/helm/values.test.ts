@@ -5,6 +5,7 @@ import { parse } from 'yaml'
 import { flagOf, SETTINGS } from '../../../src/config.js'
 import { compileCheck } from '../../../src/contract/validate.js'
 import { SETTINGS_OF_THE_CHART } from '../../../tools/helm/values.js'
+import { readDocument } from '../../support/documents.js'
 import { type Manifest, valueSets } from '../../support/kubernetes.js'
 import { repositoryPath } from '../../support/served-policy.js'
 
@@ -15,6 +16,12 @@ const check = compileCheck(schema as TSchema, 'CONFIG_INVALID')
 t.test('the values of the chart, and those of the value sets, fit its schema', async t => {
   check(parse(read('values.yaml')))
   for (const set of valueSets()) t.doesNotThrow(() => check(parse(read(`ci/${set}.yaml`))), set)
+})
+
+t.test('so do the values that the guide shows', async t => {
+  const shown = readDocument('docs/guides/kubernetes.md').blocks.filter(({ language }) => language === 'yaml')
+  t.ok(shown.length >= 4)
+  for (const { text, heading } of shown) t.doesNotThrow(() => check(parse(text)), heading)
 })
 
 t.test('a wrong name or value is refused, wherever it stands', async t => {
