@@ -2,7 +2,7 @@
 export const README = `# Helm chart of Turbo-Pi
 
 Written by \`npm run generate\`, with values.yaml and values.schema.json, of tools/helm/values.ts. How to use it is in [the guide](../../../docs/guides/kubernetes.md),
-what it makes and promises in [the reference](../../../docs/reference/kubernetes.md). Kubernetes 1.30 or newer, Helm 3.18 or 4.
+what it makes and promises in [the reference](../../../docs/reference/kubernetes.md). Kubernetes 1.30 or newer; tried with Helm 4.2.4.
 
 \`\`\`sh
 kubectl create secret generic turbo-pi-keys --from-file=keys.json
