@@ -42,7 +42,7 @@ const NEEDS: Readonly<Record<string, string>> = {
   'docs/guides/docker.md': 'a Docker engine; npm run docker:check builds and tries the images',
   'docs/guides/gpu.md': 'a GPU',
   'docs/guides/jetson-thor.md': 'a Jetson Thor',
-  'docs/guides/kubernetes.md': 'a cluster; test/deploy/helm tries the chart',
+  'docs/guides/kubernetes.md': 'a cluster; npm run test:kubernetes makes one, without containers',
 }
 
 /** Puts what a document speaks of into the checkout, by the document and the heading before its commands. */

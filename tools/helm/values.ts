@@ -37,6 +37,15 @@ const count = (description: string, value: number, minimum: number, maximum: num
 const quantity = (description: string, value: string) => named(description, value, '^[0-9.]+([KMGTP]i?)?$')
 const choice = <const T extends readonly string[]>(description: string, choices: T) =>
   Type.Unsafe<T[number]>({ type: 'string', description, default: choices[0], enum: [...choices] })
+const pods = (description: string, value: number) =>
+  Type.Unsafe<number | string>({
+    description: `${description}; pods, or a percentage of them`,
+    default: value,
+    anyOf: [
+      { type: 'integer', minimum: 0 },
+      { type: 'string', pattern: '^[0-9]+%$' },
+    ],
+  })
 const closed = <P extends TProperties>(description: string, properties: P) =>
   Type.Object(properties, { ...(description && { description }), additionalProperties: false })
 /** A piece of Kubernetes' own, which the API server checks. */
@@ -195,20 +204,14 @@ export const VALUES = closed('Values of the Helm chart turbo-pi', {
       600,
     ),
   }),
-  strategy: object('of the Deployment; where no GPU is spare, maxSurge 0 and maxUnavailable 1', {
-    type: 'RollingUpdate',
-    rollingUpdate: { maxSurge: 1, maxUnavailable: 0 },
+  strategy: closed('how pods are exchanged; where no GPU is spare, maxSurge 0 and maxUnavailable 1', {
+    type: choice('of the Deployment', ['RollingUpdate', 'Recreate']),
+    maxSurge: pods('of RollingUpdate: more than there shall be meanwhile', 1),
+    maxUnavailable: pods('of RollingUpdate: fewer than there shall be meanwhile', 0),
   }),
   disruptionBudget: closed('PodDisruptionBudget', {
     enabled: switched('make one', true),
-    maxUnavailable: Type.Unsafe<number | string>({
-      description: 'pods, or a percentage of them, that may be evicted at a time',
-      default: 1,
-      anyOf: [
-        { type: 'integer', minimum: 0 },
-        { type: 'string', pattern: '^[0-9]+%$' },
-      ],
-    }),
+    maxUnavailable: pods('that may be evicted at a time', 1),
   }),
   autoscaling: closed('ScaledObject of KEDA, over what Prometheus has of the ServiceMonitor', {
     enabled: switched('make one', false),

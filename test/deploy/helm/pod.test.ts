@@ -123,6 +123,14 @@ for (const set of valueSets()) {
   })
 }
 
+t.test('pods that are all exchanged at once are so without the bounds of a rolling update', async t => {
+  for (const set of valueSets()) {
+    const { strategy } = of(set, 'Deployment').spec
+    if (set === 'jetson') t.strictSame(strategy, { type: 'Recreate' })
+    else t.match(strategy, { type: 'RollingUpdate', rollingUpdate: { maxSurge: set === 'gpu' ? 0 : 1 } })
+  }
+})
+
 t.test('with service links, the Service of the chart would keep the server from starting', async t => {
   const { metadata, spec } = of('anonymous', 'Service')
   const name = metadata.name.toUpperCase().replaceAll('-', '_')
