@@ -89,10 +89,9 @@ const rtcReply = (rtc: RtcReport | null) =>
     },
   }
 
-/** The JSON answer of POST /infer. */
-export function jsonReply(answer: InferenceAnswer) {
+/** What is told of a chunk beside its actions, for JSON. */
+export function reportReply(answer: InferenceAnswer) {
   return {
-    actions: actionRows(answer),
     seed: answer.seed,
     coalesced: answer.coalesced,
     truncated: answer.truncated,
@@ -103,6 +102,12 @@ export function jsonReply(answer: InferenceAnswer) {
     model: answer.model,
   }
 }
+
+/** The JSON answer of POST /infer. */
+export const jsonReply = (answer: InferenceAnswer) => ({
+  actions: actionRows(answer),
+  ...reportReply(answer),
+})
 
 /** The same in msgpack-numpy: `actions` is a float64 array, timings are float64 as in Python. */
 export function msgpackReply(answer: InferenceAnswer) {
