@@ -1,3 +1,4 @@
+import type { Transform } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { CALLER_LEFT } from '../cancellation.js'
 import { decodeJson } from '../contract/json.js'
@@ -49,14 +50,29 @@ export function bodyParsers(app: FastifyInstance, limits: BodyLimits): void {
       }
     })
   }
+  endShares(app)
+}
+
+/** What was read of a request. Without a content type and a body Fastify reads nothing. Throws BODY_MALFORMED. */
+export function bodyOf<Body extends { share: Share }>({ body }: FastifyRequest): Body {
+  if (!body) throw new TurboPiError('BODY_MALFORMED', 'The request has no body, and no content type.')
+  return body as Body
+}
+
+/** Bodies are held until their answers have gone. */
+export function endShares(app: FastifyInstance): void {
   app.addHook('onResponse', (request, _reply, done) => {
-    ;(request.body as WireBody | undefined)?.share.end()
+    ;(request.body as Pick<WireBody, 'share'> | undefined)?.share.end()
     done()
   })
 }
 
-/** The bytes of a body, bounded in number, in pieces and in all bodies together. */
-function received({ raw, headers }: FastifyRequest, { bodyLimit, memory }: BodyLimits) {
+/** The bytes of a body, bounded in number, in pieces and in all bodies together; `inflate` is what they go through first. */
+export function received(
+  { raw, headers }: FastifyRequest,
+  { bodyLimit, memory }: BodyLimits,
+  inflate?: Transform,
+): { share: Share; body: Promise<Buffer> } {
   let fail: (error: unknown) => void = () => {}
   const share = memory.share(error => fail(error))
   const body = new Promise<Buffer>((resolve, reject) => {
@@ -66,15 +82,24 @@ function received({ raw, headers }: FastifyRequest, { bodyLimit, memory }: BodyL
     let block = Buffer.allocUnsafe(Math.min(announced || 2 ** 16, BLOCK_BYTES))
     let filled = 0
     let length = 0
+    let sent = 0
     let pieces = 0
+    const source = inflate ?? raw
     const end = () => {
-      raw.off('data', onData).off('end', onEnd).off('error', fail)
+      raw.off('data', onPiece).off('error', fail)
+      source.off('data', onData).off('end', onEnd).off('error', fail)
+      if (!inflate) return
+      raw.unpipe(inflate)
+      inflate.on('error', () => {}).destroy()
+    }
+    const onPiece = (piece: Buffer) => {
+      pieces += 1
+      sent += piece.length
+      if (pieces > MANY_PIECES && sent < pieces * TINY_PIECE) fail(tooManyPieces(sent / pieces))
     }
     const onData = (piece: Buffer) => {
-      pieces += 1
       length += piece.length
       if (length > bodyLimit) return fail(tooLarge(bodyLimit))
-      if (pieces > MANY_PIECES && length < pieces * TINY_PIECE) return fail(tooManyPieces(length / pieces))
       // Copied: a piece of a few bytes keeps all that was read from the socket with it.
       for (let at = 0; at < piece.length; ) {
         if (filled === block.length) {
@@ -98,7 +123,9 @@ function received({ raw, headers }: FastifyRequest, { bodyLimit, memory }: BodyL
       reject(error)
     }
     if (raw.destroyed) return fail(CALLER_LEFT)
-    raw.on('data', onData).on('end', onEnd).on('error', fail)
+    source.on('data', onData).on('end', onEnd).on('error', fail)
+    raw.on('data', onPiece)
+    if (inflate) raw.on('error', fail).pipe(inflate)
   })
   return { share, body }
 }

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify'
-import { CALLER_LEFT, Cancellation } from '../cancellation.js'
 import { jsonReply, msgpackReply } from '../contract/answer.js'
 import { exampleObservation } from '../contract/example-observation.js'
 import { encodeMsgpack } from '../contract/msgpack.js'
 import { inferReplySchema, inferRequestSchema } from '../contract/schemas.js'
 import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
-import { bodyParsers, type WireBody } from './body.js'
+import { bodyOf, bodyParsers, type WireBody } from './body.js'
+import { callerGone } from './caller-gone.js'
 import type { Connections } from './connections.js'
 import { Turns } from './event-loop-turns.js'
 import { problemReply } from './problems.js'
@@ -75,16 +75,10 @@ export function inferRoute(
     async (request, reply) => {
       const arrived = performance.now()
       const { robot } = request
-      const { wire, value } = request.body as WireBody
+      const { wire, value } = bodyOf<WireBody>(request)
       const { service, parser } = served.current
       const { observation, sampling, deadlineMs } = parser.request(value, wire)
-      const gone = new Cancellation()
-      const onClose = () => {
-        if (!reply.raw.writableFinished) gone.abort(CALLER_LEFT)
-      }
-      // The socket knows a turn before the reply does.
-      if (reply.raw.destroyed || request.raw.socket.destroyed) onClose()
-      reply.raw.once('close', onClose)
+      const gone = callerGone(request, reply)
       const peer = connections.peer(request.raw.socket)
       const finished = request.key?.begin()
       request.reachedService = true

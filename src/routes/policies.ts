@@ -4,7 +4,7 @@ import { shown, shownNames } from '../contract/limits.js'
 import { compileCheck } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { Served } from '../service/served.js'
-import { type BodyLimits, bodyParsers, type WireBody } from './body.js'
+import { type BodyLimits, bodyOf, bodyParsers, type WireBody } from './body.js'
 import { problemReply } from './problems.js'
 
 const ServedPolicy = Type.Object(
@@ -116,7 +116,7 @@ export function policiesRoutes(
           'NOT_FOUND',
           `No policy is served as ${shown(request.params.policy)}; there ${policies.length === 1 ? 'is' : 'are'} ${shownNames(policies.map(({ name }) => name))}.`,
         )
-      const { value } = request.body as WireBody
+      const { value } = bodyOf<WireBody>(request)
       checkSwapBody(value)
       const { directory, any_shape: anyShape = false } = value as { directory: string; any_shape?: boolean }
       try {

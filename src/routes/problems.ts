@@ -1,8 +1,8 @@
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { shown } from '../contract/limits.js'
-import { problemOf } from '../contract/problem.js'
+import { type ProblemDocument, problemOf } from '../contract/problem.js'
 import { Problem } from '../contract/schemas.js'
 import { type ErrorCode, TurboPiError } from '../errors.js'
 import type { Refusals } from './refusals.js'
@@ -43,19 +43,31 @@ interface Counts {
   refused(code: string): void
 }
 
+/** Puts a problem document, or what it says, into a reply that has its status and headers. */
+type SendProblem = (reply: FastifyReply, problem: ProblemDocument) => FastifyReply
+
+// Serialised here, so that a route's response schema cannot turn an error into another one.
+const asDocument: SendProblem = (reply, problem) =>
+  reply.type('application/problem+json').serializer(JSON.stringify).send(problem)
+
 /**
- * Every error leaves as an RFC 9457 problem document and is counted, in `counts` unless a service has done so; what is not ours
- * is logged, and told as INTERNAL.
+ * Every error leaves as an RFC 9457 problem document, or as `send` has it, and is counted, by what `countsOf` gives unless a
+ * service has done so; what is not ours is logged, and told as INTERNAL.
  */
-export function errorReplies(app: FastifyInstance, refusals: Refusals, counts: Counts = refusals): void {
+export function errorReplies(
+  app: FastifyInstance,
+  refusals: Refusals,
+  countsOf: (request: FastifyRequest) => Counts = () => refusals,
+  send: SendProblem = asDocument,
+): void {
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error)
     const problem = problemOf(known)
-    if (!request.reachedService) counts.refused(problem.code)
+    if (!request.reachedService) countsOf(request).refused(problem.code)
     // An overloaded or late server says so to its callers; only faults need somebody to look.
     if (problem.status === 500) request.log.error({ err: error }, problem.title)
     else refusals.log(request.log, problem, request)
-    return sendProblem(reply, known)
+    return sendProblem(reply, known, send)
   })
 }
 
@@ -100,8 +112,8 @@ export function hostRequired(app: FastifyInstance): void {
   })
 }
 
-/** Unknown addresses are answered by a problem document, too. */
-export function notFoundReplies(app: FastifyInstance, refusals: Refusals): void {
+/** Unknown addresses are answered by a problem document, too, or as `send` has it. */
+export function notFoundReplies(app: FastifyInstance, refusals: Refusals, send: SendProblem = asDocument): void {
   app.setNotFoundHandler((request, reply) => {
     const error = new TurboPiError(
       'NOT_FOUND',
@@ -109,16 +121,15 @@ export function notFoundReplies(app: FastifyInstance, refusals: Refusals): void 
     )
     refusals.refused(error.code)
     refusals.log(request.log, problemOf(error), request)
-    return sendProblem(reply, error)
+    return sendProblem(reply, error, send)
   })
 }
 
-function sendProblem(reply: FastifyReply, error: unknown): FastifyReply {
+function sendProblem(reply: FastifyReply, error: unknown, send = asDocument): FastifyReply {
   const problem = problemOf(error)
   if (problem.status === 503 || problem.status === 429) {
     const seconds = (error as { retryAfter?: number }).retryAfter ?? 1
     reply.header('retry-after', Math.max(1, Math.ceil(seconds)))
   }
-  // Serialised here, so that a route's response schema cannot turn an error into another one.
-  return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem)
+  return send(reply.code(problem.status), problem)
 }

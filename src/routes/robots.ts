@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { InferenceAnswer } from '../contract/answer.js'
 import { shown } from '../contract/limits.js'
@@ -37,15 +37,23 @@ declare module 'fastify' {
 }
 
 /**
- * Lets requests for a policy name their robot. To be added after the hook that asks for keys: strangers fill no list.
+ * Lets requests for a policy, which `policyOf` names, name their robot. To be added after the hook that asks for keys:
+ * strangers fill no list.
  */
-export function robotNames(app: FastifyInstance, robots: Robots, policy: string): void {
+export function robotNames(
+  app: FastifyInstance,
+  robots: Robots,
+  policyOf: (request: FastifyRequest) => string | undefined,
+): void {
   app.decorateRequest('robot', undefined)
   app.addHook('onRequest', async request => {
     request.robot = robots.of(request)
     if (request.ws && request.robot) robots.admit(request.robot)
   })
-  app.addHook('onError', async ({ robot }, _reply, error) => robot?.failed(policy, problemOf(error).code))
+  app.addHook('onError', async (request, _reply, error) => {
+    const policy = policyOf(request)
+    if (policy !== undefined) request.robot?.failed(policy, problemOf(error).code)
+  })
 }
 
 /** A robot that has named itself. `policy`: the name under which what it asked is served. */

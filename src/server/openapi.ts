@@ -14,6 +14,7 @@ const TAGS = [
   { name: 'documents', description: 'What describes this server to programs' },
   { name: 'health', description: 'For load balancers, orchestrators and Prometheus' },
   { name: 'inference', description: 'Observations in, action chunks out' },
+  { name: 'open-inference', description: 'The Open Inference Protocol: observations and chunks as tensors' },
   { name: 'policies', description: 'What is served, and its exchange' },
   { name: 'recordings', description: 'What a flight recorder keeps of robots' },
   { name: 'robots', description: 'Robots that a guard has stopped' },

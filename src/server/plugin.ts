@@ -92,10 +92,10 @@ async function plugin(app: FastifyInstance, options: TurboPiOptions): Promise<vo
   const served = policy instanceof Served ? policy : new Served(policy)
   await app.register(
     async routes => {
-      errorReplies(routes, refusals, served.metrics)
+      errorReplies(routes, refusals, () => served.metrics)
       onlyOnSockets(routes)
       knownPages(routes, options.pages ?? OWN_PAGES)
-      robotNames(routes, sockets.robots, served.name)
+      robotNames(routes, sockets.robots, () => served.name)
       nameLogLines(routes, options.logged ? { policy: served.name } : {})
       routes.addHook('onRoute', route => {
         route.schema = documented(route.schema, options)

@@ -8,6 +8,8 @@ import { KeyRing } from '../routes/access/key-ring.js'
 import { securityHeaders } from '../routes/access/security-headers.js'
 import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
+import { Models } from '../routes/open-inference/models.js'
+import { openInferenceRoutes } from '../routes/open-inference/rest.js'
 import { homePage, pageRoutes } from '../routes/page/page.js'
 import { pathOf, policiesRoutes, type Swap } from '../routes/policies.js'
 import { earlyProblems, errorReplies, hostRequired, notFoundReplies } from '../routes/problems.js'
@@ -91,7 +93,7 @@ export async function createServer(
     keys.reload()
     reloadTls(app, config)
   })
-  const { sockets, refusals, connections, memory } = await sharedBy(app, config)
+  const { sockets, turns, refusals, connections, memory } = await sharedBy(app, config)
   connections.bound(app, maxConnections)
   connections.endWith(app, memory)
   errorReplies(app, refusals)
@@ -131,6 +133,19 @@ export async function createServer(
       prefix: pathOf(policy),
       undocumented: policy === policies[0],
     })
+  const models = new Models(policies)
+  await app.register(
+    async routes =>
+      openInferenceRoutes(routes, models, {
+        robots: sockets.robots,
+        turns,
+        refusals,
+        connections,
+        memory,
+        bodyLimit,
+      }),
+    { prefix: '/v2' },
+  )
   if (keyed) await app.register(async routes => sessionRoute(routes, keys, sessions, basePath))
   await app.register(async routes => {
     healthRoute(routes)

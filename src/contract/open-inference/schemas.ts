@@ -75,15 +75,15 @@ export const OpenInferenceReplySchema = Type.Object(
           datatype: Datatype,
           shape: Shape,
           parameters: Type.Optional(
-            Type.Object({ binary_data_size: BinarySize }, { ...closed, title: 'OutputSize' }),
+            Type.Object({ binary_data_size: BinarySize }, { title: 'OutputSize' }),
           ),
           data: Type.Optional(Data),
         },
-        { ...closed, title: 'OutputTensor' },
+        { title: 'OutputTensor' },
       ),
     ),
   },
-  { ...closed, title: 'OpenInferenceReply', description: 'action chunks as tensors' },
+  { title: 'OpenInferenceReply', description: 'action chunks as tensors' },
 )
 
 const Tensors = Type.Array(
@@ -95,7 +95,7 @@ const Tensors = Type.Array(
         description: '-1 where it differs from request to request; first the number of observations',
       }),
     },
-    { ...closed, title: 'TensorMetadata' },
+    { title: 'TensorMetadata' },
   ),
 )
 
@@ -107,15 +107,15 @@ export const ModelMetadataSchema = Type.Object(
     inputs: Tensors,
     outputs: Tensors,
   },
-  { ...closed, title: 'ModelMetadata' },
+  { title: 'ModelMetadata' },
 )
 
 export const ServerMetadataSchema = Type.Object(
   { name: Type.String(), version: Type.String(), extensions: Type.Array(Type.String()) },
-  { ...closed, title: 'ServerMetadata' },
+  { title: 'ServerMetadata' },
 )
 
 export const OpenInferenceErrorSchema = Type.Object(
   { error: Type.String({ description: 'the code of docs/reference/errors.md, and what is wrong' }) },
-  { ...closed, title: 'OpenInferenceError' },
+  { title: 'OpenInferenceError' },
 )

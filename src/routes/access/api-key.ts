@@ -37,8 +37,12 @@ export function apiKeyRequired(app: FastifyInstance, keys: KeyRing, sessions: Br
   })
 }
 
+/** The key in an Authorization header. */
+export const authorizedKey = (header: string | undefined): string | undefined =>
+  /^(?:Api-Key|Bearer) +(\S+)$/i.exec(header ?? '')?.[1]
+
 function keyOf({ headers, ws }: FastifyRequest): string | undefined {
-  const [, key] = /^(?:Api-Key|Bearer) +(\S+)$/i.exec(headers.authorization ?? '') ?? []
+  const key = authorizedKey(headers.authorization)
   if (key !== undefined || !ws) return key
   const [, offered] = /(?:^|[, ])turbo-pi\.key\.([\w-]+)/.exec(headers['sec-websocket-protocol'] ?? '') ?? []
   return offered === undefined ? undefined : Buffer.from(offered, 'base64url').toString()
