@@ -70,6 +70,8 @@ async function serve({ config: given }: Call): Promise<number> {
   if (reloads) process.on('SIGHUP', () => reload(app))
   try {
     await listen(app, config)
+    const grpcPort = await app.listenGrpc()
+    if (grpcPort !== undefined) app.log.info({ grpcPort }, 'gRPC is listened for')
     await Promise.all(policies.map(({ current }) => current.service.start()))
     if (!config.recordOnRequest) for (const recorder of recorders.values()) recorder.start()
   } catch (error) {

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
@@ -6,7 +6,7 @@ import { TurboPiError } from '../errors.js'
 import type { RequestMemory } from './request-memory.js'
 
 /** Milliseconds that the last answers have to be read when the server closes. */
-const LAST_WORDS_MS = 500
+export const LAST_WORDS_MS = 500
 
 /** Who is at the other end of a connection. */
 export class Peer {
@@ -22,12 +22,19 @@ export class Peer {
 export class Connections {
   readonly #peers = new Map<Socket, Peer>()
 
-  constructor(app: FastifyInstance) {
-    const established = app.server instanceof TlsServer ? 'secureConnection' : 'connection'
-    app.server.on(established, (socket: Socket) => {
+  constructor(private readonly server: Server) {
+    server.on(this.#established, (socket: Socket) => {
       this.#peers.set(socket, new Peer(socket.remoteAddress))
       socket.once('close', () => this.#peers.delete(socket))
     })
+  }
+
+  get #established(): string {
+    return this.server instanceof TlsServer ? 'secureConnection' : 'connection'
+  }
+
+  /** Requests of this app tell when their peers were last heard. */
+  hear(app: FastifyInstance): void {
     app.addHook('onRequest', (request, _reply, done) => {
       const peer = this.#peers.get(request.raw.socket)
       if (peer) peer.heardAt = performance.now()
@@ -44,10 +51,10 @@ export class Connections {
    * Keeps their number within `limit`: one more takes the place of that one which has been silent for longest, of the address
    * that has most. Those that wait for an answer keep theirs.
    */
-  bound(app: FastifyInstance, limit: number): void {
+  bound(limit: number): void {
     // Also for what never becomes established.
-    app.server.maxConnections = 2 * limit
-    app.server.on(app.server instanceof TlsServer ? 'secureConnection' : 'connection', () => {
+    this.server.maxConnections = 2 * limit
+    this.server.on(this.#established, () => {
       if (this.#peers.size > limit) this.#longestSilent().destroy()
     })
   }

@@ -113,7 +113,11 @@ export function hostRequired(app: FastifyInstance): void {
 }
 
 /** Unknown addresses are answered by a problem document, too, or as `send` has it. */
-export function notFoundReplies(app: FastifyInstance, refusals: Refusals, send: SendProblem = asDocument): void {
+export function notFoundReplies(
+  app: FastifyInstance,
+  refusals: Refusals,
+  send: SendProblem = asDocument,
+): void {
   app.setNotFoundHandler((request, reply) => {
     const error = new TurboPiError(
       'NOT_FOUND',

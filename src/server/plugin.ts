@@ -143,7 +143,8 @@ export async function sharedBy(app: FastifyInstance, options: Partial<Limits>): 
     const memory = new RequestMemory(asked.requestMemory)
     const carried = new RequestMemory(asked.requestMemory)
     // Before the sockets' own hooks, which see upgrades.
-    const connections = new Connections(app)
+    const connections = new Connections(app.server)
+    connections.hear(app)
     const sockets = await webSockets(app, limits, { connections, memory, carried })
     app.decorateRequest('reachedService', false)
     app.decorateRequest('key', undefined)

@@ -18,6 +18,7 @@ import { echoNames, nameLogLines, requestId } from '../routes/request-names.js'
 import { onlyOnSockets } from '../routes/sockets/only-on-sockets.js'
 import type { Served } from '../service/served.js'
 import { documentation } from './documentation.js'
+import type { GrpcServer } from './grpc.js'
 import { type Limits, sharedBy, turboPi } from './plugin.js'
 import { reloadTls, type TlsFiles, tlsOptions } from './tls.js'
 
@@ -25,7 +26,9 @@ type Access = Pick<Config, 'apiKeys' | 'host' | 'allowedHosts' | 'corsOrigin' | 
 
 export type ServerConfig = Pick<Config, 'apiKey' | 'bodyLimit'> &
   TlsFiles &
-  Partial<Access & Pick<Config, 'watchSessions' | 'requestTimeout' | 'maxConnections' | keyof Limits>>
+  Partial<
+    Access & Pick<Config, 'watchSessions' | 'requestTimeout' | 'maxConnections' | 'grpcPort' | keyof Limits>
+  >
 
 /** Milliseconds between looks for requests that take too long to come in. */
 const CHECK_MS = 1000
@@ -43,6 +46,8 @@ export interface ServerOptions {
 
 declare module 'fastify' {
   interface FastifyInstance {
+    /** Listens for gRPC, where there is a port for it, and gives the port. Throws LISTEN_FAILED. */
+    listenGrpc(): Promise<number | undefined>
     /** Reads the files of keys and certificates again. Throws CONFIG_INVALID; what was not valid stays as it was. */
     reloadAccess(): void
   }
@@ -62,6 +67,7 @@ export async function createServer(
     basePath = '',
     requestTimeout = SETTINGS.requestTimeout.default,
     maxConnections = SETTINGS.maxConnections.default,
+    grpcPort = SETTINGS.grpcPort.default,
   } = config
   const https = tlsOptions(config)
   const keyed = config.apiKey !== undefined || config.apiKeys !== undefined
@@ -89,12 +95,14 @@ export async function createServer(
     // An HTTPS server has another type to Fastify, and nothing here needs to know.
     ...(https ? { https: { ...https, ...incoming } } : { http: incoming }),
   } as FastifyServerOptions) as unknown as FastifyInstance
+  let grpc: GrpcServer | undefined
   app.decorate('reloadAccess', () => {
     keys.reload()
-    reloadTls(app, config)
+    reloadTls(app.server, config)
+    grpc?.reload()
   })
   const { sockets, turns, refusals, connections, memory } = await sharedBy(app, config)
-  connections.bound(app, maxConnections)
+  connections.bound(maxConnections)
   connections.endWith(app, memory)
   errorReplies(app, refusals)
   hostRequired(app)
@@ -109,7 +117,7 @@ export async function createServer(
   await documentation(app, policies, { basePath, keyed }, () =>
     createServer(
       policies,
-      { ...config, watchSessions: false },
+      { ...config, watchSessions: false, grpcPort: SETTINGS.grpcPort.default },
       { ...(swap && { swap }), ...(recorders && { recorders }) },
     ),
   )
@@ -146,6 +154,19 @@ export async function createServer(
       }),
     { prefix: '/v2' },
   )
+  if (grpcPort >= 0) {
+    const { GrpcServer } = await import('./grpc.js')
+    grpc = new GrpcServer(models, {
+      keys: keyed ? keys : undefined,
+      robots: sockets.robots,
+      tls: config,
+      log: app.log,
+      ...{ turns, refusals, memory, bodyLimit, requestTimeout, maxConnections },
+      heartbeat: config.heartbeat ?? SETTINGS.heartbeat.default,
+    })
+    app.addHook('preClose', () => grpc!.close())
+  }
+  app.decorate('listenGrpc', async () => grpc?.listen(config.host ?? '127.0.0.1', grpcPort))
   if (keyed) await app.register(async routes => sessionRoute(routes, keys, sessions, basePath))
   await app.register(async routes => {
     healthRoute(routes)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
-import type { Server, ServerOptions } from 'node:https'
-import { createSecureContext } from 'node:tls'
-import type { FastifyInstance } from 'fastify'
+import type { ServerOptions } from 'node:https'
+import type { Server } from 'node:net'
+import { createSecureContext, type Server as TlsServer } from 'node:tls'
 import type { Config } from '../config.js'
 import { reasonOf, TurboPiError } from '../errors.js'
 
@@ -30,9 +30,9 @@ export function tlsOptions({ tlsCert, tlsKey, tlsClientCa }: TlsFiles): ServerOp
 }
 
 /** Reads certificate and key again; connections that come from now on get them. Throws CONFIG_INVALID, and changes nothing then. */
-export function reloadTls(app: FastifyInstance, files: TlsFiles): void {
+export function reloadTls(server: Server, files: TlsFiles): void {
   const options = tlsOptions(files)
-  if (options) (app.server as unknown as Server).setSecureContext(options)
+  if (options) (server as TlsServer).setSecureContext(options)
 }
 
 function read(flag: string, file: string): Buffer {

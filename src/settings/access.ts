@@ -30,6 +30,12 @@ function proxy(value: string): string {
 export const ACCESS_SETTINGS = settings('Address and access', {
   host: text({ default: '127.0.0.1', takes: 'HOST', meaning: 'address to listen on' }),
   port: integer({ default: 8000, min: 0, max: 65535, meaning: 'port to listen on; 0 takes a free one' }),
+  grpcPort: integer({
+    default: -1,
+    min: -1,
+    max: 65535,
+    meaning: 'port to listen on for the Open Inference Protocol over gRPC; -1: none, 0 takes a free one',
+  }),
   apiKey: text({
     takes: 'KEY',
     meaning:

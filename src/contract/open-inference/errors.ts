@@ -1,4 +1,4 @@
-import { ERRORS, type ErrorCode } from '../../errors.js'
+import type { ERRORS, ErrorCode } from '../../errors.js'
 import type { ProblemDocument } from '../problem.js'
 
 /** An error in the protocol's form: one text, which begins with the code. */
@@ -27,4 +27,5 @@ const GRPC_STATUS: Readonly<Record<Status, number>> = {
   504: 4, // DEADLINE_EXCEEDED
 }
 
-export const grpcStatusOf = (code: ErrorCode): number => GRPC_STATUS[ERRORS[code].status]
+/** Of a problem, by its HTTP status. */
+export const grpcStatusOf = (status: number): number => GRPC_STATUS[status as Status]

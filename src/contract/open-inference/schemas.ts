@@ -74,9 +74,7 @@ export const OpenInferenceReplySchema = Type.Object(
           name: Type.String(),
           datatype: Datatype,
           shape: Shape,
-          parameters: Type.Optional(
-            Type.Object({ binary_data_size: BinarySize }, { title: 'OutputSize' }),
-          ),
+          parameters: Type.Optional(Type.Object({ binary_data_size: BinarySize }, { title: 'OutputSize' })),
           data: Type.Optional(Data),
         },
         { title: 'OutputTensor' },

@@ -6,9 +6,9 @@ import { signatureOf } from '../../contract/open-inference/signature.js'
 import { TurboPiError } from '../../errors.js'
 import type { Served } from '../../service/served.js'
 
-const { version } = JSON.parse(
-  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
-) as { version: string }
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
 
 /** What a server says of itself. */
 export const SERVER_METADATA = { name: 'turbo-pi', version, extensions: ['binary_tensor_data'] }

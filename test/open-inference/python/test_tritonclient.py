@@ -154,7 +154,8 @@ class Wire:
         self.assertEqual((response["id"], response["model_name"], response["model_version"]), ("grasp-1", MODEL, "1"))
 
     def test_errors_say_what_is_wrong(self) -> None:
-        short = [*self.files()[:2], self.tensor("observation/state", STATE[:, :7].copy(), "FP32")]
+        image, wrist, _, prompt = self.files()
+        short = [image, wrist, self.tensor("observation/state", STATE[:, :7].copy(), "FP32"), prompt]
         with self.assertRaises(InferenceServerException) as caught:
             self.infer(short)
         self.assertIn("OBSERVATION_INVALID: /observation~1state must hold 8 numbers, got 7", caught.exception.message())

@@ -38,7 +38,7 @@ function setUp(limit: number) {
     maxConnections: 1,
   }
   const memory = new RequestMemory(1e6)
-  const bounds = { connections: new Connections(fastify()), memory, carried: memory }
+  const bounds = { connections: new Connections(fastify().server), memory, carried: memory }
   const connection = new Connection(socket, new Socket(), new Sockets(limits, bounds), 'fake', undefined)
   return { peer, connection, inbox: new Inbox(socket, connection, new Turns(), limit) }
 }
