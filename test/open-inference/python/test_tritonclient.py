@@ -1,12 +1,10 @@
-"""Triton's own clients, unmodified, ask a policy over both wires and get the actions of POST /infer.
-
-Run by test.sh. SERVER and GRPC_SERVER are addresses, host:port, of a server with the key KEY; EXAMPLES is the folder of examples.
-"""
+"""Triton's own clients, unmodified, ask a policy over both wires and get the actions of POST /infer. Run by test.sh from the root."""
 
 import base64
 import json
 import os
 import struct
+import subprocess
 import unittest
 import urllib.request
 
@@ -16,16 +14,15 @@ import tritonclient.http as triton_http
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-SERVER = os.environ["SERVER"]
-GRPC_SERVER = os.environ["GRPC_SERVER"]
-EXAMPLES = os.environ["EXAMPLES"]
-HEADERS = {"authorization": f"Api-Key {os.environ['KEY']}"}
+KEY = "a-key"
+HEADERS = {"authorization": f"Api-Key {KEY}"}
+SERVE = ["node", "--import=tsx", "src/cli.ts", "serve", "--log-format", "json"]
 MODEL = "tiny-libero"
 SEED = 7
 
 
 def example(name: str) -> bytes:
-    with open(os.path.join(EXAMPLES, name), "rb") as file:
+    with open(os.path.join("examples", name), "rb") as file:
         return file.read()
 
 
@@ -35,8 +32,34 @@ STATE = np.array([[0.5, 0.625, 0.25, 0, 0, 0, 0.03125, -0.03125]], dtype=np.floa
 PROMPT = "pick up the red block"
 
 
+server: subprocess.Popen
+SERVER = GRPC_SERVER = ""
+
+
+def setUpModule() -> None:
+    """Starts a server on free ports, which its log tells."""
+    global server, SERVER, GRPC_SERVER
+    options = ["--policy", f"policies/{MODEL}", "--port", "0", "--grpc-port", "0"]
+    server = subprocess.Popen(SERVE + options, stdout=subprocess.PIPE, env={**os.environ, "TURBO_PI_API_KEY": KEY})
+    for line in server.stdout:
+        told = json.loads(line)
+        if "grpcPort" in told:
+            GRPC_SERVER = f"127.0.0.1:{told['grpcPort']}"
+        if told["msg"] == "ready":
+            SERVER = told["url"].removeprefix("http://").rstrip("/")
+            return
+    raise RuntimeError("the server ended before it was ready")
+
+
+def tearDownModule() -> None:
+    server.terminate()
+    server.stdout.close()
+    if server.wait(30) != 0:
+        raise RuntimeError("the server did not end cleanly")
+
+
 def pixels(file: str) -> np.ndarray:
-    with Image.open(os.path.join(EXAMPLES, file)) as image:
+    with Image.open(os.path.join("examples", file)) as image:
         return np.asarray(image.convert("RGB"))[None]
 
 
