@@ -15,6 +15,7 @@ import { mutateBytes } from './mutate-bytes.js'
 import { mutateTree } from './mutate-tree.js'
 import type { Random } from './random.js'
 import { jsonBytes, mutateJson, type Target } from './target.js'
+import { tensorTargets } from './tensors.js'
 
 const camera = (key: string, required: boolean) => ({
   ...{ key, required, slot: key, description: key },
@@ -169,4 +170,5 @@ export const messageTargets: readonly Target[] = [
     mutate: mutateBytes,
     read: announcedSize,
   },
+  ...tensorTargets(SPEC, SHAPE, parser, sound),
 ]

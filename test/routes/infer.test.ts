@@ -318,3 +318,9 @@ t.test('an API key guards all but health', async t => {
   t.equal(await status('/metadata', 'Api-Key secret'), 200)
   t.equal(await status('/metadata', 'Bearer secret'), 200)
 })
+
+t.test('a request with neither a body nor a content type is refused as such', async t => {
+  const response = await app.inject({ method: 'POST', url: '/infer' })
+  t.equal(response.statusCode, 400)
+  t.match(response.json(), { code: 'BODY_MALFORMED', detail: /no body/ })
+})
