@@ -71,7 +71,8 @@ async function serve({ config: given }: Call): Promise<number> {
   try {
     await listen(app, config)
     const grpcPort = await app.listenGrpc()
-    if (grpcPort !== undefined) app.log.info({ grpcPort }, 'gRPC is listened for')
+    if (grpcPort !== undefined)
+      app.log.info({ grpcPort }, `Server listening for gRPC at ${config.host}:${grpcPort}`)
     await Promise.all(policies.map(({ current }) => current.service.start()))
     if (!config.recordOnRequest) for (const recorder of recorders.values()) recorder.start()
   } catch (error) {

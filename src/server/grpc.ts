@@ -31,11 +31,15 @@ export class GrpcServer {
   readonly #calls: GrpcCalls
   readonly #sockets = new Set<Socket>()
   readonly #close: () => void
+  readonly #failed: (error: unknown) => void
 
   constructor(models: Models, { tls, turns, maxConnections, heartbeat, ...options }: GrpcOptions) {
     const secure = tlsOptions(tls)
+    this.#failed = error => options.log.error({ err: error }, 'A connection for gRPC could not be taken')
     this.#tls = tls
-    this.#listener = secure ? createTlsServer({ ...secure, ALPNProtocols: ['h2'] }) : createServer()
+    this.#listener = secure
+      ? createTlsServer({ ...secure, noDelay: true, ALPNProtocols: ['h2'] })
+      : createServer({ noDelay: true })
     const connections = new Connections(this.#listener)
     connections.bound(maxConnections)
     this.#calls = new GrpcCalls({ ...options, connections })
@@ -64,7 +68,11 @@ export class GrpcServer {
   async listen(host: string, port: number): Promise<number> {
     try {
       await new Promise<void>((resolve, reject) => {
-        this.#listener.once('error', reject).listen({ host, port }, resolve)
+        this.#listener.once('error', reject).listen({ host, port }, () => {
+          // What comes later is of one connection that could not be taken.
+          this.#listener.off('error', reject).on('error', this.#failed)
+          resolve()
+        })
       })
     } catch (error) {
       throw new TurboPiError(

@@ -1,6 +1,7 @@
 import cors from '@fastify/cors'
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import { type Config, isLoopback, SETTINGS } from '../config.js'
+import { HEADER_LENGTH } from '../contract/open-inference/rest.js'
 import { apiKeyRequired } from '../routes/access/api-key.js'
 import { BrowserSessions, sessionRoute } from '../routes/access/browser-sessions.js'
 import { type HostRules, knownCallers } from '../routes/access/hosts.js'
@@ -183,8 +184,8 @@ function hostRules({ host = '127.0.0.1', allowedHosts = [], corsOrigin = [] }: P
 
 const corsOptions = ({ origins }: HostRules) => ({
   origin: [...origins],
-  exposedHeaders: ['x-request-id', 'retry-after'],
-  allowedHeaders: ['authorization', 'content-type', 'x-robot', 'x-request-id', 'traceparent'],
+  exposedHeaders: ['x-request-id', 'retry-after', HEADER_LENGTH],
+  allowedHeaders: ['authorization', 'content-type', 'x-robot', 'x-request-id', 'traceparent', HEADER_LENGTH],
 })
 
 /** The address of a route, whether the proxy leaves the base path in it or not. */

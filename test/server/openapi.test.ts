@@ -123,8 +123,9 @@ t.test('an operation needs a key as its document says, by header or cookie', asy
   t.equal(login.statusCode, 204)
   const cookie = String(login.headers['set-cookie']).split(';')[0]!
   const ways = [key, { authorization: 'Bearer a-key' }, { cookie }]
-  for (const [url, methods] of Object.entries(document.paths)) {
+  for (const [path, methods] of Object.entries(document.paths)) {
     if (!methods['get']) continue
+    const url = path.replace('{model}', 'default').replace('{version}', '1')
     const open = methods['get'].security?.length === 0
     t.equal((await app.inject({ url })).statusCode === 401, !open, `${url} without a key`)
     for (const headers of ways) t.equal((await app.inject({ url, headers })).statusCode, 200, url)
@@ -142,12 +143,12 @@ t.test('a server without keys asks for none and has no session to open', async t
 t.test('every operation tells what its refusals look like', async t => {
   const app = await describedServer(['libero'])
   t.teardown(() => app.close())
-  for (const { operationId, responses } of operations(await documentOf(app, key)))
-    t.same(
-      responses['4XX']?.content?.['application/problem+json']?.schema,
-      { $ref: '#/components/schemas/Problem' },
-      operationId,
-    )
+  for (const { operationId, tags, responses } of operations(await documentOf(app, key))) {
+    const [type, name] = tags.includes('open-inference')
+      ? ['application/json', 'OpenInferenceError']
+      : ['application/problem+json', 'Problem']
+    t.same(responses['4XX']?.content?.[type!]?.schema, { $ref: `#/components/schemas/${name}` }, operationId)
+  }
 })
 
 t.test('answers may get new fields, requests are checked strictly', async t => {

@@ -51,6 +51,13 @@ export interface GrpcCaller {
   reachedService?: boolean
 }
 
+/** What a call holds of the server. */
+interface Held {
+  /** Its message has come. */
+  came(bytes: number): void
+  end(): void
+}
+
 /** What holds for every call, as the hooks of the HTTP server do: keys, robots' names, memory, the time to come in, refusals. */
 export class GrpcCalls {
   readonly arrivals: Arrivals
@@ -66,11 +73,13 @@ export class GrpcCalls {
 
   /** Before a message is read, who calls is known, or the call is refused. */
   readonly interceptor: ServerInterceptor = ({ path }, call) => {
-    const held = this.#hold(call)
+    let held: Held | undefined
     return new ServerInterceptingCall(call, {
       start: next =>
         next({
           onReceiveMetadata: (metadata, proceed) => {
+            // From here on the library tells when the call ends.
+            held = this.#hold(call)
             try {
               this.#callers.set(metadata, this.#admitted(path, call.getPeer(), metadata))
             } catch (error) {
@@ -80,13 +89,13 @@ export class GrpcCalls {
             proceed(metadata)
           },
           onReceiveMessage: (message: Buffer, proceed) => {
-            held.came(message.byteLength)
+            held?.came(message.byteLength)
             proceed(message)
           },
-          onCancel: held.end,
+          onCancel: () => held?.end(),
         }),
       sendStatus: (status, next) => {
-        held.end()
+        held?.end()
         next(status)
       },
     })
@@ -135,7 +144,7 @@ export class GrpcCalls {
   }
 
   /** Holds the memory of a call from its first byte to its status. */
-  #hold(call: ServerInterceptingCallInterface): { came(bytes: number): void; end(): void } {
+  #hold(call: ServerInterceptingCallInterface): Held {
     const { memory, requestTimeout } = this.#options
     let share: Share | undefined
     let ended = false

@@ -162,6 +162,7 @@ function serverRoutes(app: FastifyInstance, models: Models): void {
         description: 'As /healthz, for clients of the Open Inference Protocol.',
         response: {
           200: Type.Object({ live: Type.Boolean() }, { title: 'ServerLive', description: 'It lives.' }),
+          ...REFUSED,
         },
       },
     },
