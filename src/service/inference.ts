@@ -32,7 +32,7 @@ export interface Caller {
 
 /** What computes inferences. */
 export interface Engine {
-  policy: Policy
+  policy: Pick<Policy, 'model' | 'actionSize' | 'pixels' | 'prepare' | 'finish'>
   /** Names the policy with the runtime's weights. */
   model: string
   queue: Dispatcher
@@ -58,7 +58,7 @@ export class Inference {
 
   /**
    * Takes a place in the queue for the first of its callers. `onEnd` is called when it can no longer be joined. Throws
-   * OVERLOADED or SHUTTING_DOWN, and IMAGE_* for pictures that are refused by their size. `deadline` is in performance.now() milliseconds.
+   * OVERLOADED or SHUTTING_DOWN, and IMAGE_* for pictures that are refused by their size. `deadline` is in the queue's time.
    */
   constructor(
     engine: Engine,
@@ -98,7 +98,7 @@ export class Inference {
         const at = this.#callers.indexOf(caller)
         if (at < 0) return false
         this.#callers.splice(at, 1)
-        clearTimeout(timer)
+        callOff?.()
         signal?.removeEventListener('abort', onAbort)
         return true
       }
@@ -112,10 +112,11 @@ export class Inference {
       const onAbort = () => leave(CALLER_LEFT)
       const onDeadline = () =>
         leave(new TurboPiError('DEADLINE_EXCEEDED', 'The deadline passed before an answer was ready.'))
-      const timer =
+      const { clock } = this.#engine.queue
+      const callOff =
         deadline === undefined || acceptsLate
           ? undefined
-          : setTimeout(onDeadline, Math.min(MAX_TIMER_MS, Math.max(0, deadline - performance.now())))
+          : clock.after(Math.min(MAX_TIMER_MS, Math.max(0, deadline - clock.now())), onDeadline)
       signal?.addEventListener('abort', onAbort, { once: true })
       this.#answer.then(
         answer => {

@@ -17,10 +17,10 @@ import { continued, executedRow } from './continuation.js'
 import { engineObserver } from './engine-observer.js'
 import { ServiceEvents } from './events.js'
 import { HeldRobots } from './held-robots.js'
-import { type Caller, type Engine, Inference } from './inference.js'
+import type { Caller, Engine } from './inference.js'
 import { described, type ServiceMetadata } from './metadata.js'
 import { Metrics } from './metrics.js'
-import { type InferenceRequest, inferenceKey } from './same-inference.js'
+import type { InferenceRequest } from './same-inference.js'
 import { syntheticObservation } from './self-test.js'
 import type { ServiceParts } from './service-parts.js'
 import { StartProgress, type StartStage } from './start-progress.js'
@@ -103,10 +103,8 @@ export class PolicyService {
     const { request } = this.#resolved(syntheticObservation(policy), { noise: 0 })
     try {
       const caller = { session: 'self-test' }
-      await this.#begin(this.#engine, request, inferenceKey(request), caller, undefined).wait(
-        caller,
-        undefined,
-      )
+      const { inference } = this.#coalescer.ask(this.#engine, request, caller, undefined, this.#draw)
+      await inference.wait(caller, undefined)
     } catch (error) {
       // What a real policy makes of a grey picture may well leave its bounds; the stages ran all the same.
       if (!(error instanceof GuardRefusal)) throw error
@@ -149,13 +147,11 @@ export class PolicyService {
       if (watch.mode === 'hold') this.held.requireFree(robot)
       const odd = watch.see(request.observation, start)
       const deadline = caller.deadlineMs === undefined ? undefined : start + caller.deadlineMs
-      const key = inferenceKey(request)
-      const shared = this.#coalescer.find(request, key)
-      const inference = shared ?? this.#begin(engine, request, key, caller, deadline)
+      const { inference, shared } = this.#coalescer.ask(engine, request, caller, deadline, this.#draw)
       const { sampling } = inference
       const seen = request.observation
       this.events.emit('accepted', { session, robot, seq, at: start, observation: seen, sampling })
-      const answered = await (shared ? shared.join(caller, deadline) : inference.wait(caller, deadline))
+      const answered = await (shared ? inference.join(caller, deadline) : inference.wait(caller, deadline))
       if (watch.mode === 'hold') this.held.requireFree(robot)
       const end = performance.now()
       const { actionSize } = answered
@@ -167,7 +163,7 @@ export class PolicyService {
         horizon: answered.horizon,
         actionSize,
         seed: answered.seed,
-        coalesced: shared !== undefined,
+        coalesced: shared,
         late: deadline !== undefined && end > deadline,
         truncated: answered.truncated,
         guard,
@@ -262,20 +258,7 @@ export class PolicyService {
     return watch
   }
 
-  #begin(
-    engine: Engine,
-    request: InferenceRequest,
-    key: number,
-    caller: Caller,
-    deadline: number | undefined,
-  ): Inference {
-    const sampling = drawn(request.sampling, this.#parts.drawSeed ?? randomSeed)
-    const inference = new Inference(engine, request, key, sampling, caller, deadline, this.#ended)
-    this.#coalescer.add(inference)
-    return inference
-  }
-
-  readonly #ended = (inference: Inference) => this.#coalescer.remove(inference)
+  readonly #draw = ({ sampling }: InferenceRequest) => drawn(sampling, this.#parts.drawSeed ?? randomSeed)
 
   #warn(message: string, error: unknown): void {
     const { warn = (text: string) => process.emitWarning(text) } = this.#parts

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Cancellation } from '../../cancellation.js'
+import { type Clock, SYSTEM_CLOCK } from '../../clock.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
@@ -22,12 +23,11 @@ export interface DispatcherOptions {
   /** When a call of the engine counts as hung. */
   watch?: EngineWatchOptions
   observer?: RuntimeObserver
+  /** Processor cores, which preparations share; default: this machine's. */
+  cores?: number
+  /** Default: the system's. */
+  clock?: Clock
 }
-
-/** Observations that are prepared at once: more would only take the processor from each other. */
-const PREPARED_AT_ONCE = availableParallelism() + 1
-/** Of them, those with pictures larger than cameras': they leave turns, and cores, to all others. */
-const LARGE_AT_ONCE = Math.max(1, availableParallelism() >> 1)
 
 /**
  * Shares one runtime among many callers. Each inference is admitted, prepared and submitted: a place in the bounded queue
@@ -36,6 +36,8 @@ const LARGE_AT_ONCE = Math.max(1, availableParallelism() >> 1)
  * ticket that leaves frees its place or, as the last live row of its batch, the engine.
  */
 export class Dispatcher {
+  /** What deadlines and waits are told by. */
+  readonly clock: Clock
   readonly #runtime: Runtime
   readonly #pipeline: Pipeline
   readonly #observer: RuntimeObserver
@@ -45,6 +47,10 @@ export class Dispatcher {
   /** Who waits to be prepared, and who for the engine. */
   readonly #unprepared = new FairQueue(ticket => ticket.weight)
   readonly #ready = new FairQueue()
+  /** Observations that are prepared at once: more would only take the processor from each other. */
+  readonly #preparedAtOnce: number
+  /** Of them, those with pictures larger than cameras': they leave turns, and cores, to all others. */
+  readonly #largeAtOnce: number
   #preparing = 0
   #preparingLarge = 0
   #batches = 0
@@ -57,15 +63,21 @@ export class Dispatcher {
 
   constructor(runtime: Runtime, options: DispatcherOptions = {}) {
     this.#runtime = runtime
+    this.clock = options.clock ?? SYSTEM_CLOCK
     this.#observer = options.observer ?? {}
-    this.#health = new EngineHealth(runtime, options.watch ?? {}, this.#observer, {
-      hung: (error, replaced) => this.#giveUp(error, replaced),
+    const { cores = availableParallelism() } = options
+    this.#preparedAtOnce = cores + 1
+    this.#largeAtOnce = Math.max(1, cores >> 1)
+    const healed = {
+      hung: (error: TurboPiError, replaced: boolean) => this.#giveUp(error, replaced),
       recovered: () => this.#pump(),
-    })
+    }
+    this.#health = new EngineHealth(runtime, options.watch ?? {}, this.#observer, healed, this.clock)
     this.#pipeline = new Pipeline(runtime, {
       watch: this.#health.watch,
       overlap: options.overlap ?? true,
       observer: this.#observer,
+      clock: this.clock,
     })
     this.#places = new Places(options.maxWaiting ?? 256)
     this.#drainMs = options.drainMs ?? 5000
@@ -97,7 +109,7 @@ export class Dispatcher {
       }
       this.#drop(loser, this.#overloaded())
     }
-    const ticket = new Ticket(admission)
+    const ticket = new Ticket(admission, this.clock)
     this.#places.add(ticket)
     this.#reportDepth()
     return ticket
@@ -128,7 +140,7 @@ export class Dispatcher {
   }
 
   readonly #mayPrepare = ({ weight }: Ticket): boolean =>
-    this.#preparing < PREPARED_AT_ONCE && (weight === 1 || this.#preparingLarge < LARGE_AT_ONCE)
+    this.#preparing < this.#preparedAtOnce && (weight === 1 || this.#preparingLarge < this.#largeAtOnce)
 
   #begun({ weight }: Ticket): void {
     this.#preparing += 1
@@ -174,9 +186,9 @@ export class Dispatcher {
   async #close(drainMs: number): Promise<void> {
     if (this.#places.size > 0 || this.#running.length > 0) {
       await new Promise<void>(resolve => {
-        const timer = Number.isFinite(drainMs) ? setTimeout(resolve, drainMs) : undefined
+        const callOff = Number.isFinite(drainMs) ? this.clock.after(drainMs, resolve) : undefined
         this.#drained = () => {
-          clearTimeout(timer)
+          callOff?.()
           resolve()
         }
       })
@@ -209,7 +221,7 @@ export class Dispatcher {
   }
 
   #dropExpired(): void {
-    const now = performance.now()
+    const now = this.clock.now()
     for (const ticket of this.#places.expired(now)) this.#drop(ticket, ticket.expiry(now))
   }
 
@@ -224,7 +236,7 @@ export class Dispatcher {
 
   /** Gives out what is free: turns to prepare, and the engine. */
   #pump(): void {
-    if (this.#preparing < PREPARED_AT_ONCE && this.#unprepared.size > 0) this.#giveTurns()
+    if (this.#preparing < this.#preparedAtOnce && this.#unprepared.size > 0) this.#giveTurns()
     while (this.#pipeline.free && this.#ready.size > 0 && !this.#health.fault) {
       this.#dropExpired()
       const first = this.#ready.take()
@@ -249,11 +261,11 @@ export class Dispatcher {
 
   #giveTurns(): void {
     this.#dropExpired()
-    while (this.#preparing < PREPARED_AT_ONCE) {
+    while (this.#preparing < this.#preparedAtOnce) {
       const ticket = this.#unprepared.take(this.#mayPrepare)
       if (!ticket) break
       this.#begun(ticket)
-      ticket.stopWaiting(performance.now())
+      ticket.stopWaiting(this.clock.now())
       ticket.wake()
     }
   }
@@ -261,7 +273,7 @@ export class Dispatcher {
   async #run(tickets: Ticket[]): Promise<void> {
     const batch: RunningBatch = { tickets, cancellation: new Cancellation() }
     const number = this.#batches++
-    const start = performance.now()
+    const start = this.clock.now()
     this.#running.push(batch)
     for (const ticket of tickets) {
       this.#places.remove(ticket)
@@ -279,7 +291,7 @@ export class Dispatcher {
         },
         () => this.#pump(),
       )
-      const rowMs = (performance.now() - start) / tickets.length
+      const rowMs = (this.clock.now() - start) / tickets.length
       this.#rowMs = this.#rowMs === 0 ? rowMs : 0.9 * this.#rowMs + 0.1 * rowMs
       answer(tickets, number, result)
     } catch (error) {

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { LaneSpan, RuntimeObserver } from '../observer.js'
 import type { Runtime } from '../runtime.js'
@@ -18,14 +19,21 @@ export class EngineHealth {
   #fault: TurboPiError | undefined
   #renewing = false
 
-  constructor(runtime: Runtime, options: EngineWatchOptions, observer: RuntimeObserver, listener: Listener) {
+  constructor(
+    runtime: Runtime,
+    options: EngineWatchOptions,
+    observer: RuntimeObserver,
+    listener: Listener,
+    clock: Clock,
+  ) {
     this.#runtime = runtime
     this.#observer = observer
     this.#listener = listener
-    this.watch = new EngineWatch(options, {
-      hung: (lane, error) => this.#hung(lane, error),
-      returned: () => this.#returned(),
-    })
+    this.watch = new EngineWatch(
+      options,
+      { hung: (lane, error) => this.#hung(lane, error), returned: () => this.#returned() },
+      clock,
+    )
   }
 
   /** ENGINE_HUNG from a call that did not return until the engine works again. */

@@ -1,3 +1,4 @@
+import { type Clock, SYSTEM_CLOCK } from '../../clock.js'
 import { TurboPiError } from '../../errors.js'
 import type { LaneSpan } from '../observer.js'
 
@@ -27,12 +28,18 @@ export class EngineWatch {
   readonly #partMs: number
   readonly #firstMs: number
   readonly #listener: Listener
+  readonly #clock: Clock
   /** Milliseconds of the slowest recent call of a lane, for a unit of work. */
   readonly #slowest: Partial<Record<LaneSpan['lane'], number>> = {}
   /** Calls that have hung and not returned. */
   #hung = 0
 
-  constructor({ atLeastMs = 5000, firstMs = 600_000 }: EngineWatchOptions, listener: Listener) {
+  constructor(
+    { atLeastMs = 5000, firstMs = 600_000 }: EngineWatchOptions,
+    listener: Listener,
+    clock: Clock = SYSTEM_CLOCK,
+  ) {
+    this.#clock = clock
     this.#partMs = atLeastMs / PARTS
     this.#firstMs = firstMs
     this.#listener = listener
@@ -48,25 +55,25 @@ export class EngineWatch {
    * do: rows, times denoise steps.
    */
   call<T>(lane: LaneSpan['lane'], work: number, run: () => Promise<T>): Promise<T> {
-    const start = performance.now()
+    const start = this.#clock.now()
     let parts = Math.ceil(this.#allowedMs(lane, work) / this.#partMs)
     return new Promise<T>((resolve, reject) => {
       let hung = false
       const passed = () => {
         parts -= 1
         if (parts > 0) {
-          timer = setTimeout(passed, this.#partMs)
+          callOff = this.#clock.after(this.#partMs, passed)
           return
         }
         hung = true
         this.#hung += 1
-        const error = hangs(lane, performance.now() - start)
+        const error = hangs(lane, this.#clock.now() - start)
         this.#listener.hung(lane, error)
         reject(error)
       }
-      let timer = setTimeout(passed, this.#partMs)
+      let callOff = this.#clock.after(this.#partMs, passed)
       const ended = () => {
-        clearTimeout(timer)
+        callOff()
         if (!hung) return
         this.#hung -= 1
         this.#listener.returned()
@@ -74,7 +81,7 @@ export class EngineWatch {
       run().then(
         result => {
           ended()
-          if (!hung) this.#learn(lane, (performance.now() - start) / work)
+          if (!hung) this.#learn(lane, (this.#clock.now() - start) / work)
           resolve(result)
         },
         error => {

@@ -1,3 +1,4 @@
+import { type Clock, SYSTEM_CLOCK } from '../../clock.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
@@ -26,6 +27,7 @@ export interface PipelineOptions {
   overlap: boolean
   watch?: EngineWatch
   observer?: RuntimeObserver
+  clock?: Clock
 }
 
 /**
@@ -38,6 +40,7 @@ export class Pipeline {
   readonly #observer: RuntimeObserver
   readonly #watch: EngineWatch | undefined
   readonly #slots: number
+  readonly #clock: Clock
   #started = 0
   #inFlight = 0
   #perceiving = false
@@ -47,6 +50,7 @@ export class Pipeline {
     this.#runtime = runtime
     this.#observer = options.observer ?? {}
     this.#watch = options.watch
+    this.#clock = options.clock ?? SYSTEM_CLOCK
     this.#slots = options.overlap && runtime.info.lanes === 2 ? Math.min(2, runtime.info.prefixSlots) : 1
   }
 
@@ -70,12 +74,12 @@ export class Pipeline {
       ).finally(() => {
         this.#perceiving = false
       })
-      const perceived = performance.now()
+      const perceived = this.#clock.now()
       if (prefix.images) this.#observer.images?.(prefix.images.encoded, prefix.images.reused)
       let actStart = perceived
       const act = this.#acting.then(() => {
         signal.throwIfAborted()
-        actStart = performance.now()
+        actStart = this.#clock.now()
         const work = rows.length * sampling[0]!.steps
         return this.#lane('act', number, work, () => this.#runtime.act(prefix, sampling, { signal }))
       })
@@ -99,11 +103,11 @@ export class Pipeline {
   }
 
   async #lane<T>(lane: 'perceive' | 'act', batch: number, work: number, call: () => Promise<T>): Promise<T> {
-    const start = performance.now()
+    const start = this.#clock.now()
     try {
       return await (this.#watch?.call(lane, work, call) ?? call())
     } finally {
-      this.#observer.lane?.({ lane, batch, start, end: performance.now() })
+      this.#observer.lane?.({ lane, batch, start, end: this.#clock.now() })
     }
   }
 }

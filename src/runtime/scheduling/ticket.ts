@@ -1,4 +1,5 @@
 import type { Cancellation } from '../../cancellation.js'
+import type { Clock } from '../../clock.js'
 import { TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { PerceiveRow } from '../runtime.js'
@@ -8,7 +9,7 @@ import type { BatchResult } from './pipeline.js'
 export interface Admission {
   /** Whose work it is; the queue is fair between sessions. */
   session: string
-  /** Latest useful completion, in performance.now() milliseconds; work past it is not started. */
+  /** Latest useful completion, in the dispatcher's time; work past it is not started. */
   deadline?: number | undefined
   /**
    * Its caller will put a newer observation in its place if it waits long enough. Of such the freshest goes first: those
@@ -62,7 +63,7 @@ export class Ticket {
   readonly onStart: (() => void) | undefined
   /** How many observations its preparation counts for. */
   readonly weight: number
-  readonly admitted = performance.now()
+  readonly admitted: number
   /** What the engine is given; set by `submit`. */
   row!: PerceiveRow
   sampling!: Sampling
@@ -71,11 +72,14 @@ export class Ticket {
   /** It has its answer or its error. */
   settled = false
   waitedMs = 0
+  readonly #clock: Clock
   #waitsSince = 0
   #error: unknown
   #waiter: Waiter | undefined
 
-  constructor({ session, deadline, replaceable, pixels = 0, onStart }: Admission) {
+  constructor({ session, deadline, replaceable, pixels = 0, onStart }: Admission, clock: Clock) {
+    this.#clock = clock
+    this.admitted = clock.now()
     this.session = session
     this.deadline = deadline
     this.replaceable = replaceable ?? false
@@ -100,14 +104,14 @@ export class Ticket {
   throwIfAborted(): void {
     if (this.settled) throw this.#error
     if (this.deadline === undefined) return
-    const now = performance.now()
+    const now = this.#clock.now()
     if (this.expiredAt(now)) throw this.expiry(now)
   }
 
   /** Resolves with what `wake` gives; rejects once it has failed. One may wait at a time. */
   wait<T>(): Promise<T> {
     if (this.settled) return Promise.reject(this.#error)
-    this.#waitsSince = performance.now()
+    this.#waitsSince = this.#clock.now()
     return new Promise<T>((resolve, reject) => {
       this.#waiter = { resolve: resolve as Waiter['resolve'], reject }
     })
