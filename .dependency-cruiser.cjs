@@ -45,6 +45,7 @@ module.exports = {
     only('verification', 'contract', 'policy', 'runtime', 'families', 'onnx', 'storage'),
     only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling', 'families/pi0/rtc'),
     only('recording', 'contract', 'service', 'policy', 'families/pi0', 'runtime', 'storage'),
+    only('capacity', 'contract', 'service', 'policy', 'runtime', 'families/pi0', 'tabletop/random'),
     only('client', 'contract'),
     only('tabletop'),
     only('page', 'tabletop', 'contract', 'client'),

@@ -78,6 +78,11 @@ export const COMMANDS: Readonly<Record<string, CommandRow>> = {
     summary: 'time every stage of an inference',
     load: () => import('./bench/bench.js'),
   },
+  capacity: {
+    group: 'How exact, good and fast',
+    summary: 'tell how many replicas robots need, by simulation',
+    load: () => import('./capacity/capacity.js'),
+  },
   completion: {
     group: 'This program',
     summary: 'print what completes commands and options in a shell',

@@ -11,6 +11,7 @@ import { machineLine } from '../kit/machine.js'
 import { progressBar } from '../kit/progress.js'
 import { stageDisplay } from '../kit/stage-display.js'
 import { alignedTable } from '../kit/table.js'
+import { type Batches, batchTable, measureBatches } from './batches.js'
 import { runFull } from './full.js'
 import { measurePipelined, measureSequential, type Quantiles, STAGES, type Stage } from './measure.js'
 
@@ -31,6 +32,10 @@ const OPTIONS = {
     min: 1,
     max: MAX_STEPS,
     meaning: 'numbers of denoise steps, each timed by itself',
+  }),
+  batches: flag({
+    meaning:
+      'times batches of 1, 2, 4 … --max-batch observations, too, with the last of --steps; with --json that is the profile that turbo-pi capacity takes',
   }),
   full: flag({ meaning: 'the full-size model with random weights instead: 20 GB of disk, and minutes' }),
   json: flag({ meaning: 'print JSON' }),
@@ -79,7 +84,7 @@ async function bench({ own, config, given }: Call<typeof OPTIONS>): Promise<numb
   const { rounds } = own
   if (own.full) {
     const ofPolicies = Object.keys(POLICY_SETTINGS).filter(name => name !== 'randomWeights')
-    refuse('bench', 'bench --full', given, ['steps', ...ofPolicies])
+    refuse('bench', 'bench --full', given, ['steps', 'batches', ...ofPolicies])
     const count = given.has('rounds') ? rounds : FULL_ROUNDS
     return interruptible(signal => runFull(config, { rounds: count, json: own.json, signal }))
   }
@@ -93,27 +98,32 @@ async function bench({ own, config, given }: Call<typeof OPTIONS>): Promise<numb
       const runtime = await createRuntime(policy, { ...config, visionCache: 0, onStage, signal })
       display.stop()
       try {
+        const onRound = (done: number, steps = own.steps.at(-1)!) => {
+          signal.throwIfAborted()
+          bar.update(done, rounds, { steps })
+        }
         const measured: Measured[] = []
         for (const steps of own.steps) {
-          const onRound = (done: number) => {
-            signal.throwIfAborted()
-            bar.update(done, rounds, { steps })
-          }
-          const stages = await measureSequential(policy, runtime, { steps, rounds, onRound })
+          const measuring = { steps, rounds, onRound: (done: number) => onRound(done, steps) }
+          const stages = await measureSequential(policy, runtime, measuring)
           bar.stop()
-          const pipelinedMs =
-            runtime.info.lanes === 2 && (await measurePipelined(policy, runtime, { steps, rounds, onRound }))
+          const pipelinedMs = runtime.info.lanes === 2 && (await measurePipelined(policy, runtime, measuring))
           bar.stop()
           measured.push({ steps, stages, ...(pipelinedMs && { pipelinedMs }) })
         }
+        const batches: Batches | undefined = own.batches
+          ? await measureBatches(policy, runtime, { steps: own.steps.at(-1)!, rounds, onRound })
+          : undefined
+        bar.stop()
         const { backend, precision, device } = runtime.info
         const machine = machineLine()
         const setting = { policy: policy.name, backend, precision, device, machine, rounds }
-        if (own.json) console.log(JSON.stringify({ ...setting, measured }))
+        if (own.json) console.log(JSON.stringify({ ...setting, measured, ...batches }))
         else {
           console.log(`${policy.name}, ${backend} ${precision}, ${rounds} rounds; p50 (p99) in ms`)
           console.log(`${machine}; ${device}\n`)
           console.log(table(measured))
+          if (batches) console.log(`\n${batchTable(batches)}`)
         }
         return 0
       } finally {

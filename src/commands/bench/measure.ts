@@ -24,7 +24,7 @@ export interface Measuring {
 }
 
 /** Rounds that warm up and are not counted. */
-const WARM_UP = 5
+export const WARM_UP = 5
 
 const seedOf = (round: number) => round + WARM_UP
 
@@ -99,7 +99,7 @@ const record = (histogram: Histogram, ms: number) => histogram.recordValue(Math.
 const quantile = (histogram: Histogram, percent: number) => histogram.getValueAtPercentile(percent) / 1000
 
 /** An observation as cameras give it: JPEG files that must be decoded and resized. */
-async function photographed(policy: Policy): Promise<Observation> {
+export async function photographed(policy: Policy): Promise<Observation> {
   const [width, height] = [640, 480]
   const images: Record<string, ObservationImage> = {}
   for (const [index, camera] of policy.spec.cameras.entries()) {

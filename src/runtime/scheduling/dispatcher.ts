@@ -5,7 +5,7 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { dropReasonOf, shuttingDown } from './drops.js'
+import { dropReasonOf, overloaded, shuttingDown } from './drops.js'
 import { EngineHealth } from './engine-health.js'
 import type { EngineWatchOptions } from './engine-watch.js'
 import { Pipeline } from './pipeline.js'
@@ -105,9 +105,9 @@ export class Dispatcher {
       const loser = this.#places.givesWayTo(admission.session)
       if (!loser) {
         this.#observer.dropped?.('overloaded')
-        throw this.#overloaded()
+        throw overloaded(this.#places.limit, this.#rowMs)
       }
-      this.#drop(loser, this.#overloaded())
+      this.#drop(loser, overloaded(this.#places.limit, this.#rowMs))
     }
     const ticket = new Ticket(admission, this.clock)
     this.#places.add(ticket)
@@ -208,16 +208,6 @@ export class Dispatcher {
       for (const ticket of batch.tickets) this.#drop(ticket, error, 'failed')
       batch.cancellation.abort(error)
     }
-  }
-
-  #overloaded(): TurboPiError {
-    const { limit } = this.#places
-    const retryAfter = Math.max(1, Math.ceil((this.#rowMs * limit) / 1000))
-    return new TurboPiError(
-      'OVERLOADED',
-      `All ${limit} places of the queue are taken; try again in ${retryAfter} s, or send fewer requests at once.`,
-      { retryAfter },
-    )
   }
 
   #dropExpired(): void {

@@ -9,6 +9,16 @@ const DROPPED: Partial<Record<ErrorCode, DropReason>> = {
   SHUTTING_DOWN: 'cancelled',
 }
 
+/** All places of a queue are taken, whose rows take `rowMs` each. */
+export function overloaded(places: number, rowMs: number): TurboPiError {
+  const retryAfter = Math.max(1, Math.ceil((rowMs * places) / 1000))
+  return new TurboPiError(
+    'OVERLOADED',
+    `All ${places} places of the queue are taken; try again in ${retryAfter} s, or send fewer requests at once.`,
+    { retryAfter },
+  )
+}
+
 export const shuttingDown = () =>
   new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
 
