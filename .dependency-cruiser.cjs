@@ -1,8 +1,8 @@
 /**
  * The import rules of the house: data goes routes → service → policy and runtime → families → onnx → storage, and no
- * room knows one further left. `errors.ts`, `cancellation.ts`, `clock.ts` and `worker-thread.ts` belong to everybody.
+ * room knows one further left. `errors.ts`, `cancellation.ts`, `clock.ts`, `version.ts` and `worker-thread.ts` belong to everybody.
  */
-const SHARED = '^src/(errors|cancellation|clock|worker-thread)\\.ts$'
+const SHARED = '^src/(errors|cancellation|clock|version|worker-thread)\\.ts$'
 /** A folder, or one file without its ending. */
 const room = name => `^src/${name}[/.]`
 const only = (from, ...allowed) => ({
@@ -46,6 +46,7 @@ module.exports = {
     only('service', 'contract', 'policy', 'runtime', 'families/pi0/sampling', 'families/pi0/rtc'),
     only('recording', 'contract', 'service', 'policy', 'families/pi0', 'runtime', 'storage'),
     only('capacity', 'contract', 'service', 'policy', 'runtime', 'families/pi0', 'tabletop/random'),
+    only('tracing', 'contract', 'service'),
     only('client', 'contract'),
     only('tabletop'),
     only('page', 'tabletop', 'contract', 'client'),
@@ -118,6 +119,14 @@ module.exports = {
       comment: 'Only src/runtime/gpu/addon.ts makes a `require` for the native addon.',
       from: { path: '^src/', pathNot: ['^src/runtime/gpu/addon\\.ts$', '^src/routes/page/page\\.ts$'] },
       to: { path: '^(node:)?module$' },
+    },
+    {
+      name: 'opentelemetry-is-loaded-in-one-file',
+      severity: 'error',
+      comment:
+        'It takes a second to load: src/tracing/otlp.ts alone imports it, and is imported when it is wanted.',
+      from: { path: '^src/', pathNot: '^src/tracing/otlp\\.ts$' },
+      to: { path: 'node_modules/@opentelemetry/' },
     },
     {
       name: 'settings-stand-alone',

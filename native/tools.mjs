@@ -46,10 +46,10 @@ export function compileAddon(out, definitions) {
     runQuietly(process.execPath, [cmakeJs, command, '--directory', nativeRoot, '--out', out, ...flags])
 }
 
-/** As run, but its output is printed only when it fails. */
+/** As run, but its output is printed only when it fails, and returned when it does not. */
 export function runQuietly(command, args) {
   const result = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 2 ** 28 })
-  if (result.status === 0) return
+  if (result.status === 0) return result.stdout
   console.error(`${result.stdout ?? ''}${result.stderr ?? ''}`)
   console.error(`${[command, ...args].join(' ')} failed${result.error ? `: ${result.error.message}` : ''}`)
   process.exit(result.status ?? 1)

@@ -8,6 +8,7 @@ import { LIMIT_SETTINGS } from './settings/limits.js'
 import { GUARD_SETTINGS, POLICY_SETTINGS } from './settings/policy.js'
 import { readOptions } from './settings/read.js'
 import { RECORD_SETTINGS } from './settings/record.js'
+import { TRACE_SETTINGS } from './settings/traces.js'
 
 export { flagOf } from './settings/kinds.js'
 export { type NamedDirectory, servedName } from './settings/policy.js'
@@ -20,6 +21,7 @@ export const SETTINGS = {
   ...ACCESS_SETTINGS,
   ...LIMIT_SETTINGS,
   ...RECORD_SETTINGS,
+  ...TRACE_SETTINGS,
   ...GENERAL_SETTINGS,
 } as const
 

@@ -1,17 +1,21 @@
 /**
  * npm run bench:gpu: times of the CUDA runtime's kernels on this machine, full size, random weights, medians and 99th
- * percentiles of 200 calls. `--reference python3` runs the PyTorch reference (tools/gpu-reference) in turns with it.
+ * percentiles of 200 calls. `--reference python3` runs the PyTorch reference (tools/gpu-reference) in turns with it; `--json`
+ * prints the profile that `turbo-pi capacity` takes, with `--prepare-ms` for decoding, which is not measured here.
  */
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { compileKernels, findNvcc } from '../native/kernels.mjs'
 import { nativeRoot, requireCompiler, run, runQuietly } from '../native/tools.mjs'
+import { gpuProfile as profile } from './gpu-profile.mjs'
 
 const { values } = parseArgs({
   options: {
     reference: { type: 'string' },
     rounds: { type: 'string', default: '200' },
     compare: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    'prepare-ms': { type: 'string', default: '0' },
   },
 })
 requireCompiler('npm run bench:gpu')
@@ -21,11 +25,17 @@ runQuietly('cmake', ['--build', build, '--target', 'network_check', '--parallel'
 const kernels = process.env.TURBO_PI_KERNELS ?? path.join(build, 'kernels.fatbin')
 const nvcc = findNvcc()
 if (nvcc) compileKernels(nvcc, kernels)
-const ours = (...options) =>
-  run(path.join(build, 'check/network_check'), [kernels, '--rounds', values.rounds, ...options])
+const ours = (...options) => {
+  const call = values.json ? runQuietly : run
+  return call(path.join(build, 'check/network_check'), [kernels, '--rounds', values.rounds, ...options])
+}
 const reference = (...sizes) => {
   if (values.reference)
     run(values.reference, [path.join(nativeRoot, '../tools/gpu-reference/pi05_reference.py'), ...sizes])
+}
+if (values.json) {
+  console.log(JSON.stringify(profile(ours('--time', '--batch'), Number(values['prepare-ms']))))
+  process.exit()
 }
 if (values.compare) ours('--compare')
 ours('--time', '--batch')

@@ -328,7 +328,11 @@ int run(int argc, char** argv) {
     time(*tuned, model, "1 row, 3 cameras, 200 tokens, 10 steps", 1, 3, 200, 10, rounds);
     time(*tuned, model, "1 row, 1 camera, 32 tokens, 3 steps", 1, 1, 32, 3, rounds);
   }
-  if (has("--batch")) time(*tuned, model, "8 rows, 2 cameras, 64 tokens, 10 steps", 8, 2, 64, 10, rounds / 4);
+  if (has("--batch")) {
+    time(*tuned, model, "2 rows, 2 cameras, 64 tokens, 10 steps", 2, 2, 64, 10, rounds / 4);
+    time(*tuned, model, "4 rows, 2 cameras, 64 tokens, 10 steps", 4, 2, 64, 10, rounds / 4);
+    time(*tuned, model, "8 rows, 2 cameras, 64 tokens, 10 steps", 8, 2, 64, 10, rounds / 4);
+  }
   return failed;
 }
 

@@ -10,6 +10,7 @@ import { PolicyService } from '../service/service.js'
 import { type Call, command as define } from './kit/command.js'
 import { configuredRecorders } from './kit/configured-recorders.js'
 import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
+import { configuredTraces } from './kit/configured-traces.js'
 import { endOfProcess, endWith } from './serve-end.js'
 import { endWithParent, tuneProcess } from './serve-process.js'
 import { counted, pageAddress, Reports } from './serve-reports.js'
@@ -27,6 +28,9 @@ once; /readyz turns 200 when the engine is warm, and tells until then what the s
   serve,
 )
 
+/** Milliseconds that the last spans have to leave. */
+const LAST_TRACES_MS = 2000
+
 /** Listens at once, so that /healthz answers while the engine loads. */
 async function serve({ config: given }: Call): Promise<number> {
   const config = checkedConfig(given)
@@ -43,6 +47,7 @@ async function serve({ config: given }: Call): Promise<number> {
   }
   const policies = await servedPolicies(config, hooks, reports)
   const recorders = configuredRecorders(config, policies, () => app.log)
+  const traces = await configuredTraces(config, policies, message => reports.say(log => log.warn(message)))
   const app = await createServer(policies, config, {
     logger: reports.logger,
     recorders,
@@ -57,6 +62,7 @@ async function serve({ config: given }: Call): Promise<number> {
     reports.endStages()
     const closed = await Promise.allSettled(policies.map(served => served.close()))
     for (const recorder of recorders.values()) await recorder.close()
+    await traces?.close(LAST_TRACES_MS)
     await app.close()
     for (const end of closed) if (end.status === 'rejected') throw end.reason
   }

@@ -18,6 +18,11 @@ export const COMMANDS: Readonly<Record<string, CommandRow>> = {
     load: () => import('./clear.js'),
   },
   link: { group: 'A server', summary: 'measure the way to a server', load: () => import('./link.js') },
+  top: {
+    group: 'A server',
+    summary: 'watch a running server in the terminal',
+    load: () => import('./top/top.js'),
+  },
   pull: {
     group: 'Policies and checkpoints',
     summary: 'download a checkpoint or the tokenizer',

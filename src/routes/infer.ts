@@ -11,6 +11,7 @@ import type { Connections } from './connections.js'
 import { Turns } from './event-loop-turns.js'
 import { problemReply } from './problems.js'
 import type { RequestMemory } from './request-memory.js'
+import { traceOf } from './request-names.js'
 
 const MSGPACK = 'application/msgpack'
 
@@ -87,6 +88,7 @@ export function inferRoute(
         .infer(observation, sampling, {
           session: robot?.name ?? `${request.ip}:${request.socket.remotePort}`,
           robot: robot?.name,
+          trace: { traceparent: traceOf(request), receivedAt: arrived - reply.elapsedTime },
           signal: gone,
           deadlineMs,
         })

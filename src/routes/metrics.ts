@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { Type } from 'typebox'
 import type { Served } from '../service/served.js'
+import { VERSION } from '../version.js'
 
 /** GET /metrics: counters, queue and stage times of all policies, those of `others` and the process's, in Prometheus' text format. */
 export function metricsRoute(
@@ -14,6 +15,12 @@ export function metricsRoute(
   // Gauges that are named as counters are, which Prometheus' own check refuses.
   for (const kind of ['handles', 'requests', 'resources'])
     processMetrics.removeSingleMetric(`nodejs_active_${kind}_total`)
+  new Gauge({
+    name: 'turbo_pi_build_info',
+    help: 'The version of the server and of Node.js; always 1.',
+    labelNames: ['version', 'node'],
+    registers: [processMetrics],
+  }).set({ version: VERSION, node: process.version }, 1)
   new Gauge({
     name: 'turbo_pi_ready',
     help: 'Whether the policy can answer: 1, or 0 while it starts, stops or hangs.',

@@ -16,7 +16,8 @@ export const requestId: NonNullable<FastifyServerOptions['genReqId']> = ({ heade
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : `${RUN}-${(requests++).toString(36)}`
 }
 
-const traceOf = ({ headers }: Pick<IncomingMessage, 'headers'>): string | undefined => {
+/** The W3C Trace Context of a request, as it came. */
+export const traceOf = ({ headers }: Pick<IncomingMessage, 'headers'>): string | undefined => {
   const given = headers['traceparent']
   return typeof given === 'string' && TRACEPARENT.test(given) ? given : undefined
 }

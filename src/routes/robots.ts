@@ -84,6 +84,8 @@ export class Robots {
   readonly #answers: Counter<'robot' | 'policy'>
   readonly #errors: Counter<'robot' | 'policy'>
   readonly #skipped: Counter<'robot' | 'policy' | 'reason'>
+  readonly #late: Counter<'robot' | 'policy'>
+  readonly #findings: Counter<'robot' | 'policy'>
   readonly #connections: Gauge<'robot' | 'policy'>
   readonly #age: Gauge<'robot' | 'policy'>
   readonly #ages: Histogram<'policy'>
@@ -109,6 +111,18 @@ export class Robots {
       name: name('skipped_total'),
       help: 'Observations skipped, by robot, policy and reason.',
       labelNames: [...labelNames, 'reason'],
+      registers,
+    })
+    this.#late = new Counter({
+      name: name('late_total'),
+      help: 'Answers given after their deadline, by robot and policy.',
+      labelNames,
+      registers,
+    })
+    this.#findings = new Counter({
+      name: name('guard_findings_total'),
+      help: 'What guards found in the answers of a robot, by robot and policy.',
+      labelNames,
       registers,
     })
     this.#connections = new Gauge({
@@ -204,6 +218,8 @@ export class Robots {
       answered: (policy, ageMs, answer) => {
         const labels = this.#labels(name, policy)
         this.#answers.inc(labels)
+        if (answer.late) this.#late.inc(labels)
+        if (answer.guard.findings.length > 0) this.#findings.inc(labels, answer.guard.findings.length)
         this.#age.set(labels, ageMs / 1000)
         this.#ages.observe({ policy }, ageMs / 1000)
         figures.answered(policy, ageMs, answer)
@@ -228,7 +244,14 @@ export class Robots {
       this.#known.delete(name)
       for (const policy of this.#policies) {
         const labels = { robot: name, policy }
-        for (const metric of [this.#answers, this.#errors, this.#connections, this.#age])
+        for (const metric of [
+          this.#answers,
+          this.#errors,
+          this.#late,
+          this.#findings,
+          this.#connections,
+          this.#age,
+        ])
           metric.remove(labels)
         for (const reason of ['superseded', 'expired', 'reset']) this.#skipped.remove({ ...labels, reason })
       }

@@ -2,6 +2,7 @@ import type { InferenceAnswer } from '../contract/answer.js'
 import type { Observation } from '../contract/observation.js'
 import type { ExecutedAction, MarkKind } from '../contract/report.js'
 import type { Sampling } from '../families/pi0/sampling.js'
+import type { RequestTrace } from './request-trace.js'
 
 interface ServiceEvent {
   readonly session: string
@@ -22,6 +23,7 @@ export interface Accepted extends ServiceEvent {
 }
 
 export interface Answered extends Accepted {
+  readonly trace?: RequestTrace | undefined
   readonly answer: InferenceAnswer
 }
 
@@ -31,6 +33,7 @@ export interface Failed extends ServiceEvent {
   /** As it came. */
   readonly observation: Observation
   readonly error: unknown
+  readonly trace?: RequestTrace | undefined
 }
 
 /** A newer observation of its session took the place of one that waited. */

@@ -6,6 +6,7 @@ import type { Policy } from '../policy/policy.js'
 import type { RuntimeInfo } from '../runtime/runtime.js'
 import type { Dispatcher } from '../runtime/scheduling/dispatcher.js'
 import type { Ticket } from '../runtime/scheduling/ticket.js'
+import type { RequestTrace } from './request-trace.js'
 import type { InferenceRequest } from './same-inference.js'
 
 const MAX_TIMER_MS = 2 ** 31 - 1
@@ -18,6 +19,8 @@ export interface Caller {
   robot?: string | undefined
   /** The caller's number of the observation, for those who hear of it. */
   seq?: number
+  /** For those who draw traces. */
+  trace?: RequestTrace
   /** Aborted when the caller goes away. */
   signal?: AbortSignal
   /** Milliseconds from now after which an answer is of no use; work past it is not started. */

@@ -65,6 +65,11 @@ export class Metrics implements ServiceListener {
     labelNames: ['model'],
     registers: [this.registry],
   })
+  readonly #modelBytes = new Gauge({
+    name: 'turbo_pi_model_bytes',
+    help: 'Memory that the weights of the policy that acts take in the engine, by its sizes and precision.',
+    registers: [this.registry],
+  })
   readonly #connections = new Gauge({
     name: 'turbo_pi_connections',
     help: 'Open WebSocket connections.',
@@ -150,8 +155,9 @@ export class Metrics implements ServiceListener {
     for (const from of ['encoder', 'cache']) this.#images.inc({ from }, 0)
   }
 
-  /** The policy that acts from now on. */
-  serves(model: string): void {
+  /** The policy that acts from now on, and the bytes of its weights. */
+  serves(model: string, bytes: number): void {
+    this.#modelBytes.set(bytes)
     this.#model.reset()
     this.#model.set({ model }, 1)
   }

@@ -10,6 +10,7 @@ import { GuardRefusal } from '../policy/guard/refusal.js'
 import type { RobotWatch } from '../policy/guard/robot-watch.js'
 import { modelIdentity } from '../policy/identity.js'
 import type { RgbImage } from '../policy/images/resize.js'
+import { weightBytes } from '../runtime/memory.js'
 import { randomSeed } from '../runtime/noise.js'
 import { Dispatcher } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
@@ -97,7 +98,8 @@ export class PolicyService {
     const queue = new Dispatcher(runtime, { ...this.#parts.queue, observer })
     const model = modelIdentity(policy.identity, runtime.info.weights)
     this.#engine = { policy, model, queue, runtime: runtime.info }
-    this.metrics.serves(model)
+    const { config, precision } = runtime.info
+    this.metrics.serves(model, weightBytes(config, precision))
     if (this.#phase === 'closed') return queue.close()
     this.#progress.report({ name: 'self-test' })
     const { request } = this.#resolved(syntheticObservation(policy), { noise: 0 })
@@ -138,7 +140,7 @@ export class PolicyService {
    */
   async infer(observation: Observation, options: SamplingOptions, caller: Caller): Promise<InferenceAnswer> {
     const start = performance.now()
-    const { session, robot, seq } = caller
+    const { session, robot, seq, trace } = caller
     const watch = this.#watchOf(session)
     try {
       const engine = this.#readyEngine()
@@ -173,10 +175,19 @@ export class PolicyService {
         model: answered.model,
         timing: { decodeMs, queueMs, visionMs, prefixMs, denoiseMs, totalMs: end - start },
       }
-      this.events.emit('answered', { session, robot, seq, at: end, observation: seen, sampling, answer })
+      this.events.emit('answered', {
+        session,
+        robot,
+        seq,
+        at: end,
+        observation: seen,
+        sampling,
+        answer,
+        trace,
+      })
       return answer
     } catch (error) {
-      this.events.emit('failed', { session, robot, seq, at: performance.now(), observation, error })
+      this.events.emit('failed', { session, robot, seq, at: performance.now(), observation, error, trace })
       if (watch.mode !== 'hold' || robot === undefined || !(error instanceof GuardRefusal)) throw error
       // What the robot does next is no continuation of what was seen before.
       this.#watches.delete(session)

@@ -3,11 +3,13 @@ import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
+import type { RequestTrace } from '../../service/request-trace.js'
 import type { Served } from '../../service/served.js'
 import type { Key } from '../access/key.js'
 import type { Connections, Peer } from '../connections.js'
 import { LogLimit } from '../log-limit.js'
 import type { RequestMemory, Share } from '../request-memory.js'
+import { traceOf } from '../request-names.js'
 import { type Robot, type RobotLimits, Robots } from '../robots.js'
 
 export interface SocketLimits {
@@ -58,6 +60,7 @@ export class Sockets {
     const { metrics } = served
     const { raw, robot, key } = request
     const connection = new Connection(socket, raw.socket, this, served.name, key)
+    connection.trace = { traceparent: traceOf(request), connection: true }
     if (robot) connection.belongTo(robot)
     this.#connections.add(connection)
     metrics.connected(protocol)
@@ -105,6 +108,8 @@ export class Connection {
   #waiting = 0
   #robot: Robot | undefined
   #leave: (() => void) | undefined
+  /** Of its upgrade. */
+  trace: Pick<RequestTrace, 'traceparent' | 'connection'> = {}
   /** Called with every ping. */
   onBeat: (() => void) | undefined
 

@@ -5,6 +5,7 @@ import { shown } from '../../contract/limits.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../../contract/msgpack.js'
 import { type ProblemDocument, problemOf } from '../../contract/problem.js'
 import { TurboPiError } from '../../errors.js'
+import type { RequestTrace } from '../../service/request-trace.js'
 import { type Served, type Serving, sameShape } from '../../service/served.js'
 import type { Turns } from '../event-loop-turns.js'
 import type { Refusals } from '../refusals.js'
@@ -118,13 +119,19 @@ class OpenpiSession {
       this.#toldKeys = true
       this.log.passedOver(passedOver.slice(0, MOST_KEYS).map(shown))
     }
+    const trace: RequestTrace = { ...this.connection.trace, receivedAt: start }
     const finished = this.connection.key?.begin()
     this.#asked = true
     const answer = await service
       .infer(
         observation,
         {},
-        { session: this.connection.caller, robot: this.connection.robot?.name, signal: this.#request },
+        {
+          session: this.connection.caller,
+          robot: this.connection.robot?.name,
+          signal: this.#request,
+          trace,
+        },
       )
       .finally(finished)
     const { visionMs, prefixMs, denoiseMs } = answer.timing
@@ -139,6 +146,7 @@ class OpenpiSession {
       }),
     )
     const end = performance.now()
+    trace.sentAt = end
     this.connection.robot?.answered(this.served.name, end - start, answer)
     this.#previousMs = end - this.#roundStart
     this.#roundStart = end

@@ -10,6 +10,7 @@ import {
   STREAM_FEATURES,
 } from '../../contract/stream-messages.js'
 import { TurboPiError } from '../../errors.js'
+import type { RequestTrace } from '../../service/request-trace.js'
 import type { Served, Serving } from '../../service/served.js'
 import type { Refusals } from '../refusals.js'
 import type { RequestMemory, Share } from '../request-memory.js'
@@ -134,6 +135,7 @@ export class StreamSession {
       return this.#connection.close(1003, `This subprotocol takes ${expected}.`)
     }
     const receivedAt = Date.now()
+    const began = performance.now()
     let decoded: unknown
     try {
       decoded = this.#reader.decode(frame)
@@ -147,7 +149,7 @@ export class StreamSession {
       const message = this.#reader.message(decoded)
       switch (message.type) {
         case 'observation':
-          return this.#observe(message)
+          return this.#observe(message, began)
         case 'reset':
           return this.#reset()
         case 'clear':
@@ -167,7 +169,7 @@ export class StreamSession {
     }
   }
 
-  #observe(message: ObservationMessage): void {
+  #observe(message: ObservationMessage, began: number): void {
     const arrived = performance.now()
     const { key } = this.#connection
     key?.take()
@@ -190,10 +192,12 @@ export class StreamSession {
     this.#waiting = pending
     this.#pending.push(pending)
     const serving = this.#serving
+    const trace: RequestTrace = { ...this.#connection.trace, receivedAt: began }
     const inference = serving.service.infer(observation, sampling, {
       session: this.#connection.caller,
       robot: this.#connection.robot?.name,
       seq,
+      trace,
       signal: pending.cancellation,
       deadlineMs: deadlineMs === undefined ? undefined : deadlineMs - age,
       acceptsLate: true,
@@ -225,6 +229,8 @@ export class StreamSession {
           this.#connection.robot?.answered(this.#served.name, envelope.obs_age_ms, answer)
           if (serving === this.#serving) this.#recent.keep(envelope.chunk_id, answer.served)
           this.#connection.send(encodeActions(envelope, answer, this.#wire))
+          trace.chunkId = envelope.chunk_id
+          trace.sentAt = performance.now()
         })
         .catch(error => {
           if (error instanceof TurboPiError && error.code.startsWith('IMAGE_')) carried.refused()
