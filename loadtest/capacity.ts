@@ -89,7 +89,7 @@ async function measuredWire(server: ServerProcess, frames: RobotFrames[], profil
 async function main(): Promise<void> {
   const { hertz, seconds, robots, pairs, seed } = options
   const engine = options.engine === 'bundled' ? 'bundled' : Number(options.engine)
-  const settings: Engine = { engine, maxBatch: options['max-batch'], lanes: 1, threads: 2 }
+  const settings: Engine = { engine, maxBatch: options['max-batch'], lanes: 1, threads: 1 }
   process.stderr.write('measuring the engine …\n')
   const profile = await measured(settings)
   const { policy } = await createEngine({ ...settings, engine: 0 })

@@ -46,7 +46,7 @@ export function described(
   )
   return [
     ...lines,
-    `${replicas} replicas, ${robotsPerReplica} robots each\n`,
+    `${replicas === 1 ? '1 replica' : `${replicas} replicas`}, ${robotsPerReplica} robots each\n`,
     table,
     '',
     lostLine(lost, demand),
