@@ -22,8 +22,8 @@ const { decodeMsgpack } = await built<typeof import('../src/contract/msgpack.js'
 
 const HELP = `npm run loadtest:capacity -- [options]: compares what turbo-pi capacity simulates with what robots see
 
-Measures the service times of an engine and of the server around it, then, in pairs, lets robots ask that server for a while and
-simulates the same. Prints p50 and p99 of the answers' ages in both, and the medians of their ratios.
+In pairs, whose order changes, lets robots ask a server for a while, and measures the service times of its engine and of the server
+around it and simulates the same. Prints p50 and p99 of the answers' ages in both, and the medians of their ratios.
 
   --engine NAME    bundled: the bundled policy on the CPU; else milliseconds of a pretended inference  [bundled]
   --max-batch N    rows that share one inference                                                     [8]
@@ -31,7 +31,7 @@ simulates the same. Prints p50 and p99 of the answers' ages in both, and the med
   --hertz N        observations a second of each robot                                               [5]
   --seconds N      of each load                                                                      [10]
   --pairs N        [9]
-  --profile FILE   writes the profile that was measured
+  --profile FILE   writes the profile that was measured last
   --seed N         of the first simulation                                                           [0]`
 
 const OPTIONS = {
@@ -45,7 +45,7 @@ const OPTIONS = {
   seed: integer(0, 0, 2 ** 31 - 1),
   help: flag(),
 }
-const ROUNDS = 50
+const ROUNDS = 40
 const NETWORK = { p50: 0, p99: 0 }
 
 const { own: options } = readOptions(process.argv.slice(2), OPTIONS, HELP)
@@ -56,28 +56,33 @@ const median = (values: readonly number[]) =>
     50,
   )
 
-/** The service times of `engine`, of observations as the load has them. */
-async function measured(engine: Engine): Promise<Profile> {
+/** Measures the service times of `engine` anew each time, of observations as the load has them. */
+async function measuredEngine(engine: Engine) {
   const { policy, runtime } = await createEngine(engine)
-  try {
-    const { msgpack } = await framesFor(policy.spec, 0)
-    const { actionHorizon: horizon, actionDim } = policy.model
-    const shape = { horizon, actionDim, actionSize: policy.actionSize }
-    const parser = new RequestParser(policy.spec, shape, { maxImages: 8 })
-    const { observation } = parser.request(decodeMsgpack(msgpack), 'msgpack')
-    const measuring = { steps: policy.defaultSteps, rounds: ROUNDS, onRound: () => {} }
-    const times = await measureBatches(policy, runtime, measuring, observation)
-    const { backend, precision, device } = runtime.info
-    return { policy: policy.name, backend, precision, device, machine: machineLine(), ...times }
-  } finally {
-    await runtime.close()
-    await policy.close()
+  const { msgpack } = await framesFor(policy.spec, 0)
+  const { actionHorizon: horizon, actionDim } = policy.model
+  const shape = { horizon, actionDim, actionSize: policy.actionSize }
+  const parser = new RequestParser(policy.spec, shape, { maxImages: 8 })
+  const { observation } = parser.request(decodeMsgpack(msgpack), 'msgpack')
+  const measuring = { steps: policy.defaultSteps, rounds: ROUNDS, onRound: () => {} }
+  const { backend, precision, device } = runtime.info
+  const named = { policy: policy.name, backend, precision, device, machine: machineLine() }
+  return {
+    spec: policy.spec,
+    measure: async (): Promise<Profile> => ({
+      ...named,
+      ...(await measureBatches(policy, runtime, measuring, observation)),
+    }),
+    close: async () => {
+      await runtime.close()
+      await policy.close()
+    },
   }
 }
 
 /** What the server does beside preparing and inferring: of one robot, whose observations never meet another. */
 async function measuredWire(server: ServerProcess, frames: RobotFrames[], profile: Profile) {
-  const load = { seconds: 10, hertz: 10, staleAfterMs: Number.POSITIVE_INFINITY }
+  const load = { seconds: 5, hertz: 20, staleAfterMs: Number.POSITIVE_INFINITY }
   const before = await server.cpuMs()
   const tally = await streamLoad({ url: server.url, apiKey: undefined }, frames.slice(0, 1), load)
   const prepareMs = quantile(profile.prepare, 0.5)
@@ -90,28 +95,23 @@ async function main(): Promise<void> {
   const { hertz, seconds, robots, pairs, seed } = options
   const engine = options.engine === 'bundled' ? 'bundled' : Number(options.engine)
   const settings: Engine = { engine, maxBatch: options['max-batch'], lanes: 1, threads: 1 }
-  process.stderr.write('measuring the engine …\n')
-  const profile = await measured(settings)
-  const { policy } = await createEngine({ ...settings, engine: 0 })
+  const measured = await measuredEngine(settings)
   const frames: RobotFrames[] = []
-  for (let robot = 0; robot < robots; robot += 1) frames.push(await framesFor(policy.spec, robot))
-  await policy.close()
-  process.stderr.write('measuring the server around it …\n')
+  for (let robot = 0; robot < robots; robot += 1) frames.push(await framesFor(measured.spec, robot))
   const idle = await ServerProcess.start({ ...settings, engine: 0 }, [])
-  profile.wire = await measuredWire(idle, frames, profile)
-  idle.stop()
-  if (options.profile) writeFileSync(options.profile, `${JSON.stringify(profile)}\n`)
-
   const server = await ServerProcess.start(settings, [])
+  let profile!: Profile
   const rows: number[][] = []
   for (let pair = 0; pair < pairs; pair += 1) {
     process.stderr.write(`pair ${pair + 1} of ${pairs} …\n`)
-    const load = { seconds, hertz, staleAfterMs: Number.POSITIVE_INFINITY }
     const seen = async () => {
+      const load = { seconds, hertz, staleAfterMs: Number.POSITIVE_INFINITY }
       const tally = await streamLoad({ url: server.url, apiKey: undefined }, frames, load)
       return [tally.percentile(50), tally.percentile(99)]
     }
     const told = async () => {
+      profile = await measured.measure()
+      profile.wire = await measuredWire(idle, frames, profile)
       const served = Array.from({ length: robots }, (_, robot) => ({ robot, from: 0 }))
       const asked = { hertz, delay: NETWORK, deadlineMs: undefined, seconds, seed: seed + pair, places: 256 }
       const figures = await simulateReplica(profile, served, { ...asked, phases: 'even' })
@@ -124,6 +124,9 @@ async function main(): Promise<void> {
     const [real, simulated] = swapped ? [second, first] : [first, second]
     rows.push([...real, ...simulated, simulated[0]! / real[0]!, simulated[1]! / real[1]!])
   }
+  idle.stop()
+  await measured.close()
+  if (options.profile) writeFileSync(options.profile, `${JSON.stringify(profile)}\n`)
   server.stop()
   const medians = rows[0]!.map((_, at) => median(rows.map(row => row[at]!)))
   const load = loadavg()[0]!.toFixed(1)

@@ -1,6 +1,8 @@
 import t from 'tap'
 import { rgbImage, TurboPiClient } from '../../src/client/index.js'
+import type { GuardFinding } from '../../src/contract/guard.js'
 import { encodeMsgpack } from '../../src/contract/msgpack.js'
+import { Robots } from '../../src/routes/robots.js'
 import { finishAll } from '../support/fake-runtime.js'
 import { startServer, stopServers, TestSocket, until } from '../support/server.js'
 
@@ -20,6 +22,22 @@ const post = (url: string, token: number, headers: Record<string, string> = {}) 
 
 const metricsOf = async (url: string) => (await fetch(`${url}/metrics`)).text()
 
+t.test('late answers and what guards find are counted by robot, and forgotten with it', async t => {
+  const robots = new Robots({ maxRobots: 1, maxConnections: 1 })
+  const finding = { kind: 'stuck' } as unknown as GuardFinding
+  const guard = { outOfBounds: 0, clamped: false, bounds: null, findings: [finding, finding] }
+  const robot = robots.named('arm-1')
+  robot.answered('p', 20, { late: true, guard })
+  robot.answered('p', 20, { late: false, guard: { ...guard, findings: [] } })
+  const metrics = await robots.registry.metrics()
+  t.match(metrics, /^turbo_pi_robot_late_total\{robot="arm-1",policy="p"\} 1$/m)
+  t.match(metrics, /^turbo_pi_robot_guard_findings_total\{robot="arm-1",policy="p"\} 2$/m)
+  const later = performance.now() + 3_600_000
+  t.intercept(performance, 'now', { value: () => later })
+  robots.named('arm-2')
+  t.notMatch(await robots.registry.metrics(), /arm-1/)
+})
+
 t.test('a robot names itself in hello, query or header, and has numbers of its own', async t => {
   const { url } = await startServer({ runtime: { milliseconds: 1 } })
   await using client = await TurboPiClient.connect(url, { robot: 'arm-1' })
@@ -37,6 +55,8 @@ t.test('a robot names itself in hello, query or header, and has numbers of its o
   t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-1",policy="default"\} 2$/m)
   t.match(metrics, /^turbo_pi_robot_answers_total\{robot="arm-2",policy="default"\} 2$/m)
   t.match(metrics, /^turbo_pi_robot_errors_total\{robot="arm-1",policy="default"\} 1$/m)
+  t.match(metrics, /^turbo_pi_build_info\{version="\d[^"]*",node="v\d[^"]*"\} 1$/m)
+  t.match(metrics, /^turbo_pi_model_bytes [1-9]\d*$/m)
   t.match(metrics, /^turbo_pi_robot_connections\{robot="arm-1",policy="default"\} 1$/m)
   const age = /^turbo_pi_robot_observation_age_seconds\{robot="arm-1",policy="default"\} (\S+)$/m
   const seconds = Number(age.exec(metrics)?.[1])
