@@ -85,7 +85,9 @@ t.test('more spans than can be sent are dropped, not kept', async t => {
   for (let span = 0; span < 10_000; span += 1)
     sink.add({ name: 'infer', context, parent: undefined, start: 0, end: 1, attributes: {} })
   await sink.close(60_000)
-  t.equal(collector.spans.length, 4096)
+  // The queue, and one batch that was on its way.
+  const most = 4096 + 512
+  t.ok(collector.spans.length >= 4096 && collector.spans.length <= most, `${collector.spans.length}`)
   await collector.close()
 })
 
