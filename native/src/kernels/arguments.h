@@ -54,6 +54,9 @@ struct Linear {
   int group, groupStride, groupOffset, outStride;
 };
 
+/// Most parts that a norm adds.
+constexpr int kMostPartials = 8;
+
 /// x += gate ⊙ (Σ partials + bias); out = norm(x), row by row. Without partials x is only read.
 struct Norm {
   float* x;
@@ -68,6 +71,7 @@ struct Norm {
   float scaleOffset;
   /// Element type, or null when only x is wanted.
   void* out;
+  /// Width: a multiple of 4, at most 4096; a block has a thread for each four columns.
   int rows, width;
   float epsilon;
   /// 1: layer norm (mean and biased variance). 0: RMS norm.

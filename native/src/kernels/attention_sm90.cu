@@ -2,12 +2,14 @@
 
 /// Attention of eight query heads on one shared key/value head of 256, for the prefix and for batches of suffixes.
 ///
-/// The heads of a token are rows of one query block: 64 rows are 8 tokens. Two consumer warpgroups take every other tile
-/// of 64 keys, each with a running softmax of its own, and join their results at the end in a fixed order; one producer
-/// thread keeps a ring of three tiles filled by the copy engine. Keys are in two parts, the prefix and the suffix; those
-/// past a row's length count for exactly zero.
+/// The heads of a token are rows of one query block: 64 rows are 8 tokens. A cluster of C multiprocessors shares a query
+/// block where there are too few of them to fill the card: each has two consumer warpgroups, and the 2·C of the cluster
+/// take the tiles of 64 keys in turns, each with a running softmax of its own; one producer thread keeps a ring of three
+/// tiles filled by the copy engine. At the end every multiprocessor joins the parts of its share of the columns, in a
+/// fixed order, out of the others' shared memory. Keys are in two parts, the prefix and the suffix; those past a row's
+/// length count for exactly zero.
 ///
-/// Reads q once and all valid keys and values once a block, writes q's size. Floor 4·queries·keys·256 flops.
+/// Reads q and all valid keys and values once a cluster, writes q's size. Floor 4·queries·keys·256 flops.
 /// The reference is attention.cu.
 namespace turbopi::kernels {
 
@@ -34,16 +36,35 @@ __device__ __forceinline__ float quadSum(float v) {
   return v + __shfl_xor_sync(~0u, v, 2);
 }
 
+/// The key tile that comes i-th to the two warpgroups of a cluster's multiprocessor: even ones to the first.
+template <int C>
+__device__ __forceinline__ int tileOf(int rank, int i) {
+  return (i >> 1) * 2 * C + rank * 2 + (i & 1);
+}
+
+/// Among the consumer warps.
+__device__ __forceinline__ void consumersTogether() { asm volatile("bar.sync 1, 256;" ::: "memory"); }
+
+/// What stands at this place of the shared memory of the cluster's multiprocessor `rank`.
+template <int C, typename T>
+__device__ __forceinline__ T peer(const T* place, int rank) {
+  if constexpr (C == 1) return *place;
+  else return peerValue(place, rank);
+}
+
+template <int C>
 __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, const void* v0, const void* k1,
                                            const void* v1, const SharedHeadAttention& p) {
   extern __shared__ __align__(1024) unsigned char ring[];
   unsigned char* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(ring) + 1023) & ~uintptr_t{1023});
   unsigned char* stages = memory + kTileBytes;
   __shared__ __align__(8) uint64_t full[kRing], empty[kRing], ready;
-  __shared__ float merge[2][2][64];
+  // Largest logit and sum of each row of each warpgroup.
+  __shared__ float2 found[2][64];
   const int group = threadIdx.x >> 7;
   const int b = blockIdx.y;
-  const int query0 = blockIdx.x * 64;
+  const int rank = C > 1 ? static_cast<int>(blockIdx.x) % C : 0;
+  const int query0 = static_cast<int>(blockIdx.x) / C * 64;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kRing; ++i) {
       barrierInit(full + i, 1);
@@ -63,9 +84,11 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
     if (threadIdx.x == 256) {
       barrierExpect(&ready, kTileBytes);
       copyTile(memory, qMap, b * p.queries + query0, &ready);
-      for (int t = 0; t < total; ++t) {
-        const int stage = t % kRing;
-        barrierWait(empty + stage, (t / kRing & 1) ^ 1);
+      for (int i = 0;; ++i) {
+        const int t = tileOf<C>(rank, i);
+        if (t >= total) break;
+        const int stage = i % kRing;
+        barrierWait(empty + stage, (i / kRing & 1) ^ 1);
         barrierExpect(full + stage, 2 * kTileBytes);
         unsigned char* at = stages + stage * 2 * kTileBytes;
         const bool first = t < tiles0;
@@ -73,6 +96,10 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
         copyTile(at, first ? k0 : k1, row, full + stage);
         copyTile(at + kTileBytes, first ? v0 : v1, row, full + stage);
       }
+    }
+    if constexpr (C > 1) {
+      clusterBarrier();
+      clusterBarrier();
     }
   } else {
     moreRegisters<240>();
@@ -86,10 +113,12 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
     float largest[2] = {-INFINITY, -INFINITY};
     float sum[2] = {0, 0};
     barrierWait(&ready, 0);
-    for (int t = group; t < total; t += 2) {
-      const int stage = t % kRing;
+    for (int i = group;; i += 2) {
+      const int t = tileOf<C>(rank, i);
+      if (t >= total) break;
+      const int stage = i % kRing;
       unsigned char* at = stages + stage * 2 * kTileBytes;
-      barrierWait(full + stage, t / kRing & 1);
+      barrierWait(full + stage, i / kRing & 1);
       float s[32];
 #pragma unroll
       for (int i = 0; i < 32; ++i) s[i] = 0;
@@ -154,42 +183,57 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) sum[h] = quadSum(sum[h]);
-    // The second group hands over what it has in the stage that it used last; the first adds and writes.
-    const int last = total % 2 == 0 ? total - 1 : max(total - 2, 1);
-    float* handed = reinterpret_cast<float*>(stages + last % kRing * 2 * kTileBytes) + (threadIdx.x & 127);
-    if (group == 1) {
+    // The ring has been read: its room takes what each warpgroup has, four values of a thread side by side.
+    consumersTogether();
+    float4* parts = reinterpret_cast<float4*>(stages);
+    const int thread = threadIdx.x & 127;
 #pragma unroll
-      for (int i = 0; i < 128; ++i) handed[i * 128] = o[i];
-      if (quad == 0) {
+    for (int j = 0; j < 32; ++j)
+      parts[(group * 32 + j) * 128 + thread] = make_float4(o[4 * j], o[4 * j + 1], o[4 * j + 2], o[4 * j + 3]);
+    if (quad == 0)
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          merge[0][0][row + 8 * h] = largest[h];
-          merge[0][1][row + 8 * h] = sum[h];
-        }
+      for (int h = 0; h < 2; ++h) found[group][row + 8 * h] = make_float2(largest[h], sum[h]);
+    if constexpr (C > 1) clusterBarrier();
+    else consumersTogether();
+    float weight[2][2 * C];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float2 of[2 * C];
+      float most = -INFINITY;
+#pragma unroll
+      for (int i = 0; i < 2 * C; ++i) {
+        of[i] = peer<C>(&found[i & 1][row + 8 * h], i >> 1);
+        most = fmaxf(most, of[i].x);
       }
-    }
-    asm volatile("bar.sync 1, 256;" ::: "memory");
-    if (group == 0) {
+      const float base = most == -INFINITY ? 0.0f : most;
+      float all = 0;
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const float otherLargest = merge[0][0][row + 8 * h];
-        const float most = fmaxf(largest[h], otherLargest);
-        const float base = most == -INFINITY ? 0.0f : most;
-        const float mine = exp2f(largest[h] - base);
-        const float other = exp2f(otherLargest - base);
-        const float all = sum[h] * mine + merge[0][1][row + 8 * h] * other;
-        const float factor = all > 0 ? 1.0f / all : 0.0f;
-        const int query = query0 + row + 8 * h;
-        if (query >= p.queries) continue;
-        bf16* out = static_cast<bf16*>(p.out) + (static_cast<long long>(b) * p.queries + query) * kHead + 2 * quad;
-#pragma unroll
-        for (int j = 0; j < 32; ++j) {
-          const float x = (o[4 * j + 2 * h] * mine + handed[(4 * j + 2 * h) * 128] * other) * factor;
-          const float y = (o[4 * j + 2 * h + 1] * mine + handed[(4 * j + 2 * h + 1) * 128] * other) * factor;
-          *reinterpret_cast<__nv_bfloat162*>(out + 8 * j) = __floats2bfloat162_rn(x, y);
-        }
+      for (int i = 0; i < 2 * C; ++i) {
+        weight[h][i] = exp2f(of[i].x - base);
+        all += of[i].y * weight[h][i];
       }
+      const float factor = all > 0 ? 1.0f / all : 0.0f;
+#pragma unroll
+      for (int i = 0; i < 2 * C; ++i) weight[h][i] *= factor;
     }
+    const int query = query0 + row;
+    bf16* out = static_cast<bf16*>(p.out) + (static_cast<long long>(b) * p.queries + query) * kHead + 2 * quad;
+#pragma unroll
+    for (int n = 0; n < 16 / C; ++n) {
+      const int j = rank * (32 / C) + 2 * n + group;
+      float4 v = make_float4(0, 0, 0, 0);
+#pragma unroll
+      for (int i = 0; i < 2 * C; ++i) {
+        const float4 of = peer<C>(parts + ((i & 1) * 32 + j) * 128 + thread, i >> 1);
+        v.x += of.x * weight[0][i], v.y += of.y * weight[0][i];
+        v.z += of.z * weight[1][i], v.w += of.w * weight[1][i];
+      }
+      if (query < p.queries) *reinterpret_cast<__nv_bfloat162*>(out + 8 * j) = __floats2bfloat162_rn(v.x, v.y);
+      if (query + 8 < p.queries)
+        *reinterpret_cast<__nv_bfloat162*>(out + 8 * kHead + 8 * j) = __floats2bfloat162_rn(v.z, v.w);
+    }
+    // The others read this multiprocessor's memory until here.
+    if constexpr (C > 1) clusterBarrier();
   }
 }
 #endif
@@ -198,11 +242,20 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
 
 using namespace turbopi::kernels;
 
-extern "C" __global__ void __launch_bounds__(384, 1)
-    attention_shared_head(const __grid_constant__ Map q, const __grid_constant__ Map k0, const __grid_constant__ Map v0,
-                          const __grid_constant__ Map k1, const __grid_constant__ Map v1,
-                          const __grid_constant__ SharedHeadAttention p) {
 #ifdef TURBO_PI_SM90
-  sharedHead(&q, &k0, &v0, &k1, &v1, p);
+#define TURBO_PI_CLUSTER(C) __cluster_dims__(C, 1, 1)
+#define TURBO_PI_SHARED_HEAD_BODY(C) sharedHead<C>(&q, &k0, &v0, &k1, &v1, p);
+#else
+#define TURBO_PI_CLUSTER(C)
+#define TURBO_PI_SHARED_HEAD_BODY(C)
 #endif
-}
+/// attention_shared_head_<multiprocessors a query block>.
+#define TURBO_PI_SHARED_HEAD(C)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(384, 1) TURBO_PI_CLUSTER(C) attention_shared_head_##C(               \
+      const __grid_constant__ Map q, const __grid_constant__ Map k0, const __grid_constant__ Map v0,                 \
+      const __grid_constant__ Map k1, const __grid_constant__ Map v1, const __grid_constant__ SharedHeadAttention p) { \
+    TURBO_PI_SHARED_HEAD_BODY(C)                                                                                    \
+  }
+TURBO_PI_SHARED_HEAD(1)
+TURBO_PI_SHARED_HEAD(2)
+TURBO_PI_SHARED_HEAD(4)

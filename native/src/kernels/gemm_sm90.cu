@@ -1,12 +1,12 @@
 #include "hopper.cuh"
 
-/// The large products on Hopper: tiles of 128 or 192 × up to 256, fed by the copy engine, multiplied by warpgroups.
+/// The large products on Hopper: tiles of 64 to 320 rows × up to 256, fed by the copy engine, multiplied by warpgroups.
 ///
-/// One producer thread keeps a ring of stages (64 values of the contraction each) filled from two tensor maps; two or
-/// three consumer warpgroups own 64 rows each. Blocks walk over tiles, rows first, so that those at work share weights;
-/// the producer runs ahead into the next tile while the epilogue writes. The rows of a weight matrix are interleaved
-/// when a model is opened (see kInterleave* in tuned_weights.cu), so that the sums a thread holds are neighbours in the
-/// output: four columns, or four gate|up pairs, or four RoPE pairs.
+/// One producer thread keeps a ring of stages (64 values of the contraction each) filled from two tensor maps; up to five
+/// consumer warpgroups own 64 rows each. Blocks walk over tiles, rows first, so that those at work share weights;
+/// the producer runs ahead into the next tile while the epilogue writes, and fetches the first weights before the kernel
+/// before this one has ended. The rows of a weight matrix are interleaved when a model is opened (interleave.cu), so that
+/// the sums a thread holds are neighbours in the output: four columns, or four gate|up pairs, or four RoPE pairs.
 ///
 /// Reads (m·k + n·k) bf16 at least once, writes m·n; floor 2·m·n·k flops at the card's tensor rate.
 /// The reference is linear.cu (with gated, rope and norm of their own).
@@ -31,10 +31,10 @@ __device__ __forceinline__ void store4(const Tiles& g, int split, int row, int c
     float* out = static_cast<float*>(g.out) + static_cast<long long>(split) * g.m * g.n;
     *reinterpret_cast<float4*>(out + at) = make_float4(v0, v1, v2, v3);
   } else {
-    const float4 b = *reinterpret_cast<const float4*>(g.bias + column);
+    const float4 b = __ldg(reinterpret_cast<const float4*>(g.bias + column));
     if constexpr (E == kTilePositions) {
       const float4 t =
-          *reinterpret_cast<const float4*>(g.table + static_cast<long long>(row % g.tableRows) * g.n + column);
+          __ldg(reinterpret_cast<const float4*>(g.table + static_cast<long long>(row % g.tableRows) * g.n + column));
       *reinterpret_cast<float4*>(static_cast<float*>(g.out) + at) =
           make_float4(v0 * g.scale + b.x + t.x, v1 * g.scale + b.y + t.y, v2 * g.scale + b.z + t.z,
                       v3 * g.scale + b.w + t.w);
@@ -80,15 +80,24 @@ __device__ __forceinline__ void storeRope(const Tiles& g, int row, int group, in
     return;
   }
   const int i = inside / 2 + quad * 4;
-  const long long position = s + (r.lengths ? r.lengths[b] : 0);
+  const long long position = s + (r.lengths ? __ldg(r.lengths + b) : 0);
   const float4* table = reinterpret_cast<const float4*>(r.table + position * half + i);
-  const float4 t0 = table[0], t1 = table[1];
+  const float4 t0 = __ldg(table), t1 = __ldg(table + 1);
   *reinterpret_cast<uint2*>(to + i) =
       make_uint2(pair(v[0] * t0.x - v[4] * t0.y, v[1] * t0.z - v[5] * t0.w),
                  pair(v[2] * t1.x - v[6] * t1.y, v[3] * t1.z - v[7] * t1.w));
   *reinterpret_cast<uint2*>(to + half + i) =
       make_uint2(pair(v[4] * t0.x + v[0] * t0.y, v[5] * t0.z + v[1] * t0.w),
                  pair(v[6] * t1.x + v[2] * t1.y, v[7] * t1.z + v[3] * t1.w));
+}
+
+/// Where tile `i` begins in m and n, and its part of k.
+struct TilePlace {
+  int m, n, split;
+};
+template <int TM, int TN>
+__device__ __forceinline__ TilePlace placeOf(const Tiles& g, int i) {
+  return {i % g.mTiles * TM, i / g.mTiles % g.nTiles * TN, i / g.mTiles / g.nTiles};
 }
 
 template <int WGS, int TN, int STAGES, int E>
@@ -111,26 +120,44 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
   letLaterStart();
   const int total = g.mTiles * g.nTiles * g.splits;
   const int blocks = (g.k + 63) / 64;
+  const auto start = static_cast<int>(blockIdx.x);
+  const auto stride = static_cast<int>(gridDim.x);
   if (group == WGS) {
-    if constexpr (WGS == 3) fewerRegisters<24>();
+    if constexpr (WGS == 3) fewerRegisters<32>();
     if constexpr (WGS == 2) fewerRegisters<40>();
+    if constexpr (WGS == 5) fewerRegisters<24>();
     if (threadIdx.x == WGS * 128) {
+      const auto copyA = [&](unsigned char* at, int kb, int m, uint64_t* barrier) {
+        copyBox(at, aMap, kb * 64, m, barrier);
+        // A box has at most 256 rows.
+        if constexpr (TM > 256) copyBox(at + kA / 2, aMap, kb * 64, m + TM / 2, barrier);
+      };
+      // Weights were there before any kernel of this graph ran; activations were not.
+      int early = 0;
+      if (start < total) {
+        const TilePlace place = placeOf<TM, TN>(g, start);
+        const int first = place.split * g.splitBlocks;
+        for (; early < min(STAGES, min(g.splitBlocks, blocks - first)); ++early) {
+          barrierExpect(full + early, kA + kW);
+          copyBox(memory + early * (kA + kW) + kA, wMap, (first + early) * 64, place.n, full + early);
+        }
+      }
+      awaitEarlier();
       int stage = 0, parity = 1;
-      bool waited = false;
-      for (int tile = blockIdx.x; tile < total; tile += gridDim.x) {
-        const int m = tile % g.mTiles * TM;
-        const int n = tile / g.mTiles % g.nTiles * TN;
-        const int first = tile / g.mTiles / g.nTiles * g.splitBlocks;
+      for (int tile = start; tile < total; tile += stride) {
+        const TilePlace place = placeOf<TM, TN>(g, tile);
+        const int first = place.split * g.splitBlocks;
         const int last = min(first + g.splitBlocks, blocks);
         for (int kb = first; kb < last; ++kb) {
-          barrierWait(empty + stage, parity);
-          barrierExpect(full + stage, kA + kW);
           unsigned char* at = memory + stage * (kA + kW);
-          copyBox(at + kA, wMap, kb * 64, n, full + stage);
-          // Weights were there before any kernel of this graph ran; activations were not.
-          if (!waited) awaitEarlier();
-          waited = true;
-          copyBox(at, aMap, kb * 64, m, full + stage);
+          if (early > 0) {
+            --early;
+          } else {
+            barrierWait(empty + stage, parity);
+            barrierExpect(full + stage, kA + kW);
+            copyBox(at + kA, wMap, kb * 64, place.n, full + stage);
+          }
+          copyA(at, kb, place.m, full + stage);
           if (++stage == STAGES) stage = 0, parity ^= 1;
         }
       }
@@ -138,14 +165,16 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
   } else {
     if constexpr (WGS == 3) moreRegisters<160>();
     if constexpr (WGS == 2) moreRegisters<232>();
+    if constexpr (WGS == 5) moreRegisters<88>();
     awaitEarlier();
     const int lane = threadIdx.x & 31;
     const int quad = lane & 3;
     int stage = 0, parity = 0;
-    for (int tile = blockIdx.x; tile < total; tile += gridDim.x) {
-      const int m = tile % g.mTiles * TM;
-      const int n = tile / g.mTiles % g.nTiles * TN;
-      const int split = tile / g.mTiles / g.nTiles;
+    const auto release = [&](int used) {
+      if ((threadIdx.x & 127) == 0) barrierArrive(empty + used);
+    };
+    for (int tile = start; tile < total; tile += stride) {
+      const auto [m, n, split] = placeOf<TM, TN>(g, tile);
       const int first = split * g.splitBlocks;
       const int last = min(first + g.splitBlocks, blocks);
       float d[TN / 2];
@@ -162,12 +191,12 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
         for (int k = 0; k < 4; ++k) Product<TN>::run(d, a + 2 * k, w + 2 * k, 1);
         productCommit();
         productWait<1>();
-        if (previous >= 0 && (threadIdx.x & 127) == 0) barrierArrive(empty + previous);
+        if (previous >= 0) release(previous);
         previous = stage;
         if (++stage == STAGES) stage = 0, parity ^= 1;
       }
       productWait<0>();
-      if (previous >= 0 && (threadIdx.x & 127) == 0) barrierArrive(empty + previous);
+      if (previous >= 0) release(previous);
       const int row = m + group * 64 + ((threadIdx.x >> 5) & 3) * 16 + (lane >> 2);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -200,27 +229,35 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
 
 using namespace turbopi::kernels;
 
-/// tiles_<epilogue>_<rows>x<columns>; ring stages as shared memory allows (the host counts the same, tile_plan.cc).
-#define TURBO_PI_TILES(name, WGS, TN, STAGES, E)                                                            \
-  extern "C" __global__ void __launch_bounds__(WGS * 128 + 128, 1)                                          \
+/// tiles_<epilogue>_<rows>x<columns>; ring stages as shared memory allows (the host counts the same, cuda_tiles.cc).
+#define TURBO_PI_TILES(name, WGS, TN, STAGES, E)                                                                  \
+  extern "C" __global__ void __launch_bounds__(WGS * 128 + 128, 1)                                                \
       name(const __grid_constant__ Map aMap, const __grid_constant__ Map wMap, const __grid_constant__ Tiles g) { \
-    TURBO_PI_TILES_BODY(WGS, TN, STAGES, E)                                                                 \
+    TURBO_PI_TILES_BODY(WGS, TN, STAGES, E)                                                                       \
   }
 
 TURBO_PI_TILES(tiles_partial_64x64, 1, 64, 8, kTilePartial)
+TURBO_PI_TILES(tiles_partial_128x64, 2, 64, 8, kTilePartial)
 TURBO_PI_TILES(tiles_partial_128x128, 2, 128, 6, kTilePartial)
 TURBO_PI_TILES(tiles_partial_192x128, 3, 128, 5, kTilePartial)
+TURBO_PI_TILES(tiles_partial_320x96, 5, 96, 4, kTilePartial)
 TURBO_PI_TILES(tiles_partial_128x256, 2, 256, 4, kTilePartial)
 TURBO_PI_TILES(tiles_partial_192x192, 3, 192, 4, kTilePartial)
+TURBO_PI_TILES(tiles_store_128x64, 2, 64, 8, kTileStore)
 TURBO_PI_TILES(tiles_store_128x128, 2, 128, 6, kTileStore)
 TURBO_PI_TILES(tiles_store_192x128, 3, 128, 5, kTileStore)
+TURBO_PI_TILES(tiles_gelu_128x80, 2, 80, 8, kTileGelu)
 TURBO_PI_TILES(tiles_gelu_128x128, 2, 128, 6, kTileGelu)
 TURBO_PI_TILES(tiles_gelu_128x144, 2, 144, 6, kTileGelu)
 TURBO_PI_TILES(tiles_gelu_192x144, 3, 144, 5, kTileGelu)
-TURBO_PI_TILES(tiles_gated_64x64, 1, 64, 8, kTileGated)
+TURBO_PI_TILES(tiles_gated_64x64, 1, 64, 13, kTileGated)
+TURBO_PI_TILES(tiles_gated_128x64, 2, 64, 9, kTileGated)
+TURBO_PI_TILES(tiles_gated_320x96, 5, 96, 4, kTileGated)
 TURBO_PI_TILES(tiles_gated_128x256, 2, 256, 4, kTileGated)
 TURBO_PI_TILES(tiles_gated_192x192, 3, 192, 4, kTileGated)
-TURBO_PI_TILES(tiles_rope_64x32, 1, 32, 8, kTileRope)
+TURBO_PI_TILES(tiles_rope_64x32, 1, 32, 16, kTileRope)
+TURBO_PI_TILES(tiles_rope_128x32, 2, 32, 10, kTileRope)
+TURBO_PI_TILES(tiles_rope_128x64, 2, 64, 8, kTileRope)
 TURBO_PI_TILES(tiles_rope_128x128, 2, 128, 6, kTileRope)
 TURBO_PI_TILES(tiles_rope_192x128, 3, 128, 5, kTileRope)
 TURBO_PI_TILES(tiles_positions_128x128, 2, 128, 6, kTilePositions)

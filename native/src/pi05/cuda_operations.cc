@@ -33,9 +33,16 @@ void Operations::linearThin(const cuda::Stream& stream, const kernels::Linear& p
 }
 
 void Operations::norm(const cuda::Stream& stream, const kernels::Norm& p) const {
+  norm(stream, p, suffix_);
+}
+
+void Operations::normWide(const cuda::Stream& stream, const kernels::Norm& p) const { norm(stream, p, "_f32"); }
+
+void Operations::norm(const cuda::Stream& stream, const kernels::Norm& p, const std::string& suffix) const {
   cuda::LaunchShape shape;
   shape.gridX = static_cast<unsigned>(p.rows);
-  kernels_->launch(stream, ("norm" + suffix_).c_str(), shape, p);
+  shape.block = blocksFor(p.width, 128) * 32;
+  kernels_->launch(stream, ("norm" + suffix).c_str(), shape, p);
 }
 
 void Operations::rope(const cuda::Stream& stream, const kernels::Rope& p) const {

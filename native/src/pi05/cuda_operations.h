@@ -43,6 +43,8 @@ class Operations {
   /// Between float32, for the small layers around the expert: no table, no residual.
   void linearThin(const cuda::Stream& stream, const kernels::Linear& p) const;
   void norm(const cuda::Stream& stream, const kernels::Norm& p) const;
+  /// The same to float32.
+  void normWide(const cuda::Stream& stream, const kernels::Norm& p) const;
   void rope(const cuda::Stream& stream, const kernels::Rope& p) const;
   void attention(const cuda::Stream& stream, const kernels::Attention& p) const;
   void patches(const cuda::Stream& stream, const kernels::Patches& p) const;
@@ -55,6 +57,7 @@ class Operations {
 
  private:
   void product(const cuda::Stream& stream, const std::string& name, const kernels::Linear& p) const;
+  void norm(const cuda::Stream& stream, const kernels::Norm& p, const std::string& suffix) const;
 
   std::shared_ptr<const cuda::Kernels> kernels_;
   std::string suffix_;

@@ -288,9 +288,7 @@ class DenoiseStage final : public Stage {
     suffixTokens(*s_, stream, call_, step, memory_.gemma.x, memory_.tokens);
     for (int l = 0; l < t.depth; ++l) layer(stream, step, l, rows);
     const NormConstants final = expertNorm(*s_, call_, step, 2 * t.depth);
-    cuda::LaunchShape shape;
-    shape.gridX = static_cast<unsigned>(rows);
-    s_->kernels->launch(stream, "norm_f32", shape, normOf(memory_.normed, final, rows));
+    s_->operations.normWide(stream, normOf(memory_.normed, final, rows));
     s_->operations.linearThin(
         stream, product(memory_.normed, s_->weight("action_out.weight", int64_t{m.actionDim} * t.width),
                         memory_.velocity, rows, m.actionDim, t.width, Epilogue::kStoreFloat,

@@ -16,30 +16,40 @@ struct TileKernel {
 
 constexpr TileKernel kKernels[] = {
     {TileEpilogue::kPartial, "tiles_partial_64x64", 64, 64, 8},
+    {TileEpilogue::kPartial, "tiles_partial_128x64", 128, 64, 8},
     {TileEpilogue::kPartial, "tiles_partial_128x128", 128, 128, 6},
     {TileEpilogue::kPartial, "tiles_partial_192x128", 192, 128, 5},
+    {TileEpilogue::kPartial, "tiles_partial_320x96", 320, 96, 4},
     {TileEpilogue::kPartial, "tiles_partial_128x256", 128, 256, 4},
     {TileEpilogue::kPartial, "tiles_partial_192x192", 192, 192, 4},
+    {TileEpilogue::kStore, "tiles_store_128x64", 128, 64, 8},
     {TileEpilogue::kStore, "tiles_store_128x128", 128, 128, 6},
     {TileEpilogue::kStore, "tiles_store_192x128", 192, 128, 5},
+    {TileEpilogue::kGelu, "tiles_gelu_128x80", 128, 80, 8},
     {TileEpilogue::kGelu, "tiles_gelu_128x128", 128, 128, 6},
     {TileEpilogue::kGelu, "tiles_gelu_128x144", 128, 144, 6},
     {TileEpilogue::kGelu, "tiles_gelu_192x144", 192, 144, 5},
-    {TileEpilogue::kGated, "tiles_gated_64x64", 64, 64, 8},
+    {TileEpilogue::kGated, "tiles_gated_64x64", 64, 64, 13},
+    {TileEpilogue::kGated, "tiles_gated_128x64", 128, 64, 9},
+    {TileEpilogue::kGated, "tiles_gated_320x96", 320, 96, 4},
     {TileEpilogue::kGated, "tiles_gated_128x256", 128, 256, 4},
     {TileEpilogue::kGated, "tiles_gated_192x192", 192, 192, 4},
-    {TileEpilogue::kRope, "tiles_rope_64x32", 64, 32, 8},
+    {TileEpilogue::kRope, "tiles_rope_64x32", 64, 32, 16},
+    {TileEpilogue::kRope, "tiles_rope_128x32", 128, 32, 10},
+    {TileEpilogue::kRope, "tiles_rope_128x64", 128, 64, 8},
     {TileEpilogue::kRope, "tiles_rope_128x128", 128, 128, 6},
     {TileEpilogue::kRope, "tiles_rope_192x128", 192, 128, 5},
     {TileEpilogue::kPositions, "tiles_positions_128x128", 128, 128, 6},
 };
 
-// Of an H100, in microseconds: only their proportions matter to the choice.
+// Of an H100, in microseconds: only their proportions matter to the choice. `network_check --products` prints them beside
+// what was measured.
 constexpr double kFlopsPerMultiprocessor = 6.3e6;
-constexpr double kBytesPerMultiprocessor = 5.5e4;
+constexpr double kBytesPerMultiprocessor = 8e4;
 constexpr double kBytesOfMemory = 2.7e6;
-constexpr double kBytesOfCache = 6.5e6;
-constexpr double kBytesOfPartials = 3.5e6;
+constexpr double kBytesOfCache = 8.5e6;
+/// Written here and read by the norm.
+constexpr double kBytesOfPartials = 1.75e6;
 constexpr double kTile = 2.0;
 
 /// Narrow tiles are bound by shared memory.
@@ -48,42 +58,58 @@ double efficiency(int rows, int columns) {
   return std::min(1.0, 0.0125 / perFlop);
 }
 
-}  // namespace
+int64_t tilesAlong(int64_t size, int tile) { return (size + tile - 1) / tile; }
 
-TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k) {
-  const auto blocks = static_cast<int>((k + 63) / 64);
-  TilePlan best;
-  double least = INFINITY;
-  for (const TileKernel& kernel : kKernels) {
-    if (kernel.epilogue != epilogue) continue;
-    const int most = epilogue == TileEpilogue::kPartial ? kMostSplits : 1;
-    for (int parts = 1; parts <= std::min(most, blocks); ++parts) {
-      const int splitBlocks = (blocks + parts - 1) / parts;
-      const int splits = (blocks + splitBlocks - 1) / splitBlocks;
-      const int64_t tiles = ((m + kernel.rows - 1) / kernel.rows) * ((n + kernel.columns - 1) / kernel.columns) * splits;
-      const double waves = std::ceil(static_cast<double>(tiles) / multiprocessors);
-      const double depth = splitBlocks * 64.0;
-      const double flops = 2.0 * kernel.rows * kernel.columns * depth / kFlopsPerMultiprocessor /
-                           efficiency(kernel.rows, kernel.columns);
-      const double bytes =
-          2.0 * (static_cast<double>(std::min<int64_t>(m, kernel.rows)) + kernel.columns) * depth / kBytesPerMultiprocessor;
-      double cost = waves * (std::max(flops, bytes) + kTile);
-      cost = std::max(cost, 2.0 * static_cast<double>(n * k) / kBytesOfMemory);
-      cost = std::max(cost, 128.0 * static_cast<double>(tiles) * splitBlocks * (kernel.rows + kernel.columns) / kBytesOfCache);
-      if (epilogue == TileEpilogue::kPartial) cost += 8.0 * splits * static_cast<double>(m * n) / kBytesOfPartials;
-      if (cost >= least) continue;
-      least = cost;
-      best = {kernel.name, kernel.rows, kernel.columns, kernel.stages, splits, splitBlocks};
-    }
-  }
-  return best;
+TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_t m, int64_t n, int64_t k) {
+  TilePlan plan;
+  plan.kernel = kernel.name;
+  plan.rows = kernel.rows;
+  plan.columns = kernel.columns;
+  plan.stages = kernel.stages;
+  const auto blocks = static_cast<int>(tilesAlong(k, 64));
+  plan.splitBlocks = (blocks + parts - 1) / parts;
+  plan.splits = (blocks + plan.splitBlocks - 1) / plan.splitBlocks;
+  const int64_t rowTiles = tilesAlong(m, kernel.rows);
+  const auto tiles = static_cast<double>(rowTiles * tilesAlong(n, kernel.columns) * plan.splits);
+  const double depth = plan.splitBlocks * 64.0;
+  const double flops = 2.0 * kernel.rows * kernel.columns * depth / kFlopsPerMultiprocessor /
+                       efficiency(kernel.rows, kernel.columns);
+  const double fetched = static_cast<double>(std::min<int64_t>(m, kernel.rows)) + kernel.columns;
+  const double work = std::ceil(tiles / multiprocessors) *
+                      (std::max(flops, 2.0 * fetched * depth / kBytesPerMultiprocessor) + kTile);
+  const double memory = 2.0 * static_cast<double>(n * k) / kBytesOfMemory;
+  // Several rows of tiles ask for the same weights at about the same time, and wait for them together.
+  plan.cost = rowTiles > 1 ? std::hypot(work, memory) : std::max(work, memory);
+  plan.cost = std::max(plan.cost, 2.0 * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
+  if (kernel.epilogue == TileEpilogue::kPartial)
+    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) / kBytesOfPartials;
+  return plan;
 }
 
-TiledProduct::TiledProduct(const cuda::Kernels& kernels, TileEpilogue epilogue, cuda::DevicePtr a, cuda::DevicePtr w,
+}  // namespace
+
+std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k) {
+  std::vector<TilePlan> plans;
+  const auto blocks = static_cast<int>((k + 63) / 64);
+  for (const TileKernel& kernel : kKernels) {
+    if (kernel.epilogue != epilogue) continue;
+    const int most = epilogue == TileEpilogue::kPartial ? std::min(kMostSplits, blocks) : 1;
+    for (int split = 1; split <= most; ++split) plans.push_back(planOf(kernel, split, multiprocessors, m, n, k));
+  }
+  return plans;
+}
+
+TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k) {
+  const std::vector<TilePlan> plans = tilePlans(epilogue, multiprocessors, m, n, k);
+  return *std::min_element(plans.begin(), plans.end(),
+                           [](const TilePlan& a, const TilePlan& b) { return a.cost < b.cost; });
+}
+
+TiledProduct::TiledProduct(const cuda::Kernels& kernels, const TilePlan& plan, cuda::DevicePtr a, cuda::DevicePtr w,
                            cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride)
-    : plan_(planTiles(epilogue, kernels.device().multiprocessors, m, n, k)),
+    : plan_(plan),
       a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k), static_cast<uint64_t>(aStride) * 2,
-                       static_cast<unsigned>(plan_.rows))),
+                       static_cast<unsigned>(plan_.rows > 256 ? plan_.rows / 2 : plan_.rows))),
       w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k), static_cast<uint64_t>(wStride) * 2,
                        static_cast<unsigned>(plan_.columns))) {
   tiles_.m = static_cast<int>(m);

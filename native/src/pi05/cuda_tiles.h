@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "cuda/kernels.h"
 #include "kernels/arguments.h"
 
@@ -16,21 +18,27 @@ struct TilePlan {
   int stages = 0;
   int splits = 1;
   int splitBlocks = 0;
+  /// By the model, in microseconds of an H100.
+  double cost = 0;
 
   size_t sharedBytes() const { return static_cast<size_t>(stages * (rows + columns) * 128 + 1024); }
 };
 
-/// The cheapest plan by a model of the card: whole waves of tiles, the memory that they move, a fixed cost a tile.
+/// All plans of a product, with their costs by a model of the card: whole waves of tiles, the memory that they move, a
+/// fixed cost a tile.
+std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k);
+
+/// The cheapest of them.
 TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k);
 
 /// Most parts that a plan of kPartial has.
-constexpr int kMostSplits = 8;
+constexpr int kMostSplits = kernels::kMostPartials;
 
 /// One tuned product, ready to be put into a stream any number of times.
 class TiledProduct {
  public:
   /// a [m, k] with rows of `aStride` elements, w [n, k] with rows of `wStride`, both bf16.
-  TiledProduct(const cuda::Kernels& kernels, TileEpilogue epilogue, cuda::DevicePtr a, cuda::DevicePtr w,
+  TiledProduct(const cuda::Kernels& kernels, const TilePlan& plan, cuda::DevicePtr a, cuda::DevicePtr w,
                cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride);
 
   kernels::Tiles& arguments() noexcept { return tiles_; }

@@ -126,7 +126,8 @@ class VisionStage final : public Stage {
  private:
   int64_t rows() const { return call_.images * s_->model.imageTokens(); }
   TiledProduct make(TileEpilogue epilogue, DevicePtr a, DevicePtr w, DevicePtr out, int64_t n, int64_t k) const {
-    return TiledProduct(*s_->kernels, epilogue, a, w, out, rows(), n, k, k, k);
+    const TilePlan plan = planTiles(epilogue, s_->kernels->device().multiprocessors, rows(), n, k);
+    return TiledProduct(*s_->kernels, plan, a, w, out, rows(), n, k, k, k);
   }
   void dense(TileEpilogue epilogue, int l, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k) {
     const std::string layer = layerName("vision", l, name);
@@ -198,7 +199,8 @@ class GemmaLayer {
     };
     const int64_t m = where.batch * where.rows;
     const auto add = [&](TileEpilogue epilogue, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k) {
-      products_.emplace_back(*s.kernels, epilogue, a, weight(name, n, k), out, m, n, k, k, k);
+      const TilePlan plan = planTiles(epilogue, s.kernels->device().multiprocessors, m, n, k);
+      products_.emplace_back(*s.kernels, plan, a, weight(name, n, k), out, m, n, k, k, k);
     };
     const int64_t mixed = int64_t{t.heads} * t.headDim;
     add(TileEpilogue::kRope, "qkv", memory.h, 0, packedRows(t, where.keysAndValuesOnly), t.width);
@@ -246,14 +248,20 @@ class SharedHead {
     p_.tiles1 = static_cast<int>((rows1 + 63) / 64);
     p_.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
     p_.stateRow = rows1 > 0 && !s.model.pi05 ? 1 : 0;
+    // As many multiprocessors a query block as the card has, while each gets a tile of keys.
+    blocks_ = (p_.queries + 63) / 64;
+    while (cluster_ < 4 && blocks_ * p_.batch * cluster_ * 2 <= s.kernels->device().multiprocessors &&
+           cluster_ * 2 <= p_.tiles0 + p_.tiles1)
+      cluster_ *= 2;
   }
   void enqueue(const cuda::Kernels& kernels, const cuda::Stream& stream) const {
     cuda::LaunchShape shape;
-    shape.gridX = static_cast<unsigned>((p_.queries + 63) / 64);
+    shape.gridX = static_cast<unsigned>(blocks_ * cluster_);
     shape.gridY = static_cast<unsigned>(p_.batch);
     shape.block = 384;
     shape.sharedBytes = 7 * 64 * kHeadDim * 2 + 1024;
-    kernels.launch(stream, "attention_shared_head", shape, maps_[0], maps_[1], maps_[2], maps_[3], maps_[4], p_);
+    const std::string name = "attention_shared_head_" + std::to_string(cluster_);
+    kernels.launch(stream, name.c_str(), shape, maps_[0], maps_[1], maps_[2], maps_[3], maps_[4], p_);
   }
 
  private:
@@ -262,6 +270,8 @@ class SharedHead {
   }
   cuda::TensorMap maps_[5];
   kernels::SharedHeadAttention p_ = {};
+  int blocks_ = 0;
+  int cluster_ = 1;
 };
 
 class PrefixStage final : public Stage {
@@ -378,9 +388,7 @@ class DenoiseStage final : public Stage {
       layer.down().enqueue(kernels, stream);
       pending = {memory.partial, layer.down().splits(), 0, after.gate};
     }
-    cuda::LaunchShape shape;
-    shape.gridX = static_cast<unsigned>(call_.batch * m.suffix());
-    kernels.launch(stream, "norm_f32", shape, normOf(pending, expertNorm(*s_, call_, step, 2 * t.depth), memory_.normed));
+    s_->operations.normWide(stream, normOf(pending, expertNorm(*s_, call_, step, 2 * t.depth), memory_.normed));
     s_->operations.linearThin(
         stream, product(memory_.normed, s_->weight("action_out.weight", int64_t{m.actionDim} * t.width),
                         memory_.velocity, call_.batch * m.suffix(), m.actionDim, t.width, kernels::Epilogue::kStoreFloat,
