@@ -14,6 +14,7 @@ import { seededNoise } from '../../src/runtime/noise.js'
 import { layOut } from '../../src/runtime/prefix-layout.js'
 import type { PerceiveRow } from '../../src/runtime/runtime.js'
 import { buildEngines } from '../../src/runtime/tensorrt/build.js'
+import { buildFailure } from '../../src/runtime/tensorrt/build-failure.js'
 import { createTensorRtRuntime } from '../../src/runtime/tensorrt/create.js'
 import { settingsFor } from '../../src/runtime/tensorrt/settings.js'
 import { compareToGolden, openGoldenCase } from '../../src/verification/golden-case.js'
@@ -191,7 +192,7 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   })
   t.match(notices, [
     /no engine has passed/,
-    /building the vision engine: the plan is not there/,
+    /^building the vision engine$/,
     /prefix/,
     /denoise/,
     /optimization level 3: agrees/,
@@ -309,6 +310,43 @@ t.test('the gate tries settings in turn, and nothing that disagrees is served', 
   t.ok(settingsFor('11.0').every(setting => setting.flags.includes('fc_h_fusion=off')))
 })
 
+t.test('a TensorRT that is not installed whole is said once, with where its library comes from', async t => {
+  const folder = t.testdir()
+  const weightsPath = writeModelDirectory(join(folder, 'model'), config)
+  const addon = new OnnxAddon(config)
+  const said =
+    'TensorRT could not build vision: IBuilder::buildSerializedNetwork: Error Code 6: API Usage Error (Unable to load library: libnvinfer_builder_resource_sm90.so.10.15.1: libnvinfer_builder_resource_sm90.so.10.15.1: cannot open shared object file: No such file or directory)'
+  let builds = 0
+  await t.rejects(
+    createTensorRtRuntime({
+      ...optionsFor(weightsPath, folder),
+      addon,
+      cases: quick,
+      builder: async request => {
+        builds += 1
+        throw buildFailure(request.graph, said)
+      },
+    }),
+    {
+      code: 'RUNTIME_UNAVAILABLE',
+      message:
+        /^TensorRT is not installed whole: libnvinfer_builder_resource_sm90\.so\.10\.15\.1, .* libnvinfer10 of/,
+    },
+  )
+  t.equal(builds, 1, 'no other setting is tried')
+})
+
+t.test('what TensorRT says of a failed build is passed on once, on one line, and bounded', t => {
+  const { code, message } = buildFailure(
+    'prefix',
+    `TensorRT could not build prefix: TensorRT could not build prefix: Error Code 10\n  no implementation for node ${'x'.repeat(2000)}`,
+  )
+  t.equal(code, 'RUNTIME_FAILED')
+  t.match(message, /^TensorRT could not build prefix: Error Code 10 no implementation for node x+…$/)
+  t.ok(message.length < 500)
+  t.end()
+})
+
 const enginesOf = (folder: string) => readdirSync(join(folder, 'engines'))[0]!
 
 t.test('buildEngines keeps plans that fit and tells why others do not', async t => {
@@ -327,9 +365,14 @@ t.test('buildEngines keeps plans that fit and tells why others do not', async t 
       output: join(folder, 'plans'),
       setting: { optimizationLevel: level, flags: '' },
       builder: addon.builder,
-      onRebuild: (engine, reason) => reasons.push(`${engine} ${reason}`),
+      onBuild: (engine, reason) => reasons.push(`${engine} ${reason}`),
     })
   const plans = await build(3)
+  t.same(
+    reasons,
+    ['vision undefined', 'prefix undefined', 'denoise undefined'],
+    'a first build has no reason',
+  )
   await build(3)
   t.equal(addon.built.length, 3)
   t.match(plans.prefix.key, {

@@ -1,4 +1,4 @@
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import type { Arithmetic } from '../../onnx/arithmetic.js'
 import type { Runtime } from '../runtime.js'
@@ -72,7 +72,8 @@ export interface Gate<Setting> {
 
 /**
  * The first setting whose runtime agrees with the reference. A build that fails or crashes counts as not agreeing. Throws
- * RUNTIME_UNAVAILABLE with all attempts when none agrees, and REQUEST_CANCELLED when the build is called off.
+ * RUNTIME_UNAVAILABLE with all attempts when none agrees, or at once where no setting could be built, and REQUEST_CANCELLED when
+ * the build is called off.
  */
 export async function passingSetting<Setting>(
   gate: Gate<Setting>,
@@ -94,6 +95,9 @@ export async function passingSetting<Setting>(
   )
 }
 
+/** What another setting would not change. */
+const ENDS_IT: readonly ErrorCode[] = ['REQUEST_CANCELLED', 'RUNTIME_UNAVAILABLE']
+
 async function tried<Setting>(
   { open, tolerance }: Gate<Setting>,
   expected: readonly ExpectedCase[],
@@ -103,7 +107,7 @@ async function tried<Setting>(
   try {
     runtime = await open(setting)
   } catch (error) {
-    if (error instanceof TurboPiError && error.code === 'REQUEST_CANCELLED') throw error
+    if (error instanceof TurboPiError && ENDS_IT.includes(error.code)) throw error
     return { refused: reasonOf(error) }
   }
   try {

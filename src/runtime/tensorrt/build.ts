@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { calledOff } from '../../cancellation.js'
@@ -9,6 +9,7 @@ import { type LoweredModel, readModel } from '../../families/lowered-model.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { makeDirectory } from '../../storage/make-directory.js'
 import type { BuildRequest, EngineName, NativeAddon, PlanReference } from '../gpu/addon.js'
+import { buildFailure } from './build-failure.js'
 import type { BuildMessage } from './build-process.js'
 import { profilesOf, shapesDigest } from './optimization-profiles.js'
 import type { BuildSetting } from './settings.js'
@@ -22,8 +23,8 @@ export interface BuildOptions {
   output: string
   setting: BuildSetting
   device?: number
-  /** Hears why a plan that is there is not used. */
-  onRebuild?: (engine: EngineName, reason: string) => void
+  /** Hears what is built, and why a plan that is there is not used; no reason where there is none yet. */
+  onBuild?: (engine: EngineName, reason: string | undefined) => void
   /** Builds one engine; a child process by default. */
   builder?: Builder
 }
@@ -87,7 +88,8 @@ const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(
 
 /**
  * Builds the engines of an exported model directory, those whose plans do not fit this machine, model and setting; the
- * others are kept. Throws RUNTIME_FAILED with TensorRT's reason, or REQUEST_CANCELLED soon after `signal` aborts.
+ * others are kept. Throws RUNTIME_FAILED with TensorRT's reason, RUNTIME_UNAVAILABLE where TensorRT is not installed whole, or
+ * REQUEST_CANCELLED soon after `signal` aborts.
  */
 export async function buildEngines(
   directory: string,
@@ -103,7 +105,7 @@ export async function buildEngines(
   for (const engine of ENGINES) {
     const mismatch = await addon.planMismatch({ ...plans[engine], device })
     if (mismatch === '') continue
-    options.onRebuild?.(engine, mismatch)
+    options.onBuild?.(engine, existsSync(plans[engine].path) ? mismatch : undefined)
     await builder(
       {
         graph: engine,
@@ -151,12 +153,7 @@ const buildInChild: Builder = (request, flags, onProgress, signal) => {
       if (signal?.aborted) reject(cancelled())
       else if (done) resolve()
       else
-        reject(
-          new TurboPiError(
-            'RUNTIME_FAILED',
-            `TensorRT could not build ${request.graph}: ${failure || `its process ended with ${killer ?? `code ${code}`}`}`,
-          ),
-        )
+        reject(buildFailure(request.graph, failure || `its process ended with ${killer ?? `code ${code}`}`))
     })
     child.send(request)
   })

@@ -71,7 +71,8 @@ export async function buildGated(
         maxBatch,
         output,
         setting,
-        onRebuild: (engine, reason) => onNotice?.(`building the ${engine} engine: the plan ${reason}`),
+        onBuild: (engine, reason) =>
+          onNotice?.(`building the ${engine} engine${reason ? `: the plan ${reason}` : ''}`),
         ...(builder && { builder }),
       },
       ({ part, phase, done, total }) =>
