@@ -1,7 +1,13 @@
-import { type HrTime, SpanKind, SpanStatusCode } from '@opentelemetry/api'
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'
-import { resourceFromAttributes } from '@opentelemetry/resources'
-import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from '@opentelemetry/sdk-trace-base'
+import {
+  BatchSpanProcessor,
+  type HrTime,
+  OTLPTraceExporter,
+  type ReadableSpan,
+  resourceFromAttributes,
+  type SpanExporter,
+  SpanKind,
+  SpanStatusCode,
+} from './opentelemetry.js'
 import type { StageSpan } from './spans.js'
 import type { TraceContext } from './traceparent.js'
 import type { SpanSink } from './tracer.js'
