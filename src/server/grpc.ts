@@ -1,11 +1,11 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls'
-import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { reasonOf, TurboPiError } from '../errors.js'
 import { Connections, LAST_WORDS_MS } from '../routes/connections.js'
 import type { Turns } from '../routes/event-loop-turns.js'
 import { openInferenceService } from '../routes/open-inference/grpc.js'
 import { GrpcCalls, type GrpcCallsOptions } from '../routes/open-inference/grpc-calls.js'
+import { Server, ServerCredentials } from '../routes/open-inference/grpc-js.js'
 import type { Models } from '../routes/open-inference/models.js'
 import { reloadTls, type TlsFiles, tlsOptions } from './tls.js'
 

@@ -1,10 +1,3 @@
-import {
-  Metadata,
-  ServerInterceptingCall,
-  type ServerInterceptingCallInterface,
-  type ServerInterceptor,
-  type StatusObject,
-} from '@grpc/grpc-js'
 import type { FastifyBaseLogger } from 'fastify'
 import { errorText, grpcStatusOf } from '../../contract/open-inference/errors.js'
 import { problemOf } from '../../contract/problem.js'
@@ -19,6 +12,13 @@ import type { Refusals } from '../refusals.js'
 import type { RequestMemory, Share } from '../request-memory.js'
 import type { Robot, Robots } from '../robots.js'
 import { Arrivals } from './grpc-arrivals.js'
+import {
+  Metadata,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  type StatusObject,
+} from './grpc-js.js'
 
 /** Methods that are answered without a key. */
 const OPEN = /\/(?:ServerLive|ServerReady|ModelReady)$/

@@ -1,4 +1,3 @@
-import type { handleUnaryCall, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { CALLER_LEFT, Cancellation } from '../../cancellation.js'
 import {
   GRPC_SERVICE,
@@ -12,6 +11,7 @@ import {
 import type { Connections } from '../connections.js'
 import type { Turns } from '../event-loop-turns.js'
 import type { GrpcCaller, GrpcCalls } from './grpc-calls.js'
+import type { handleUnaryCall, ServiceDefinition, UntypedServiceImplementation } from './grpc-js.js'
 import { inferTensors } from './infer.js'
 import { type Models, modelMetadata, SERVER_METADATA } from './models.js'
 
