@@ -30,12 +30,15 @@ export function startCli(argv: readonly string[], env: NodeJS.ProcessEnv = {}) {
 export const runCli = (argv: readonly string[], env?: NodeJS.ProcessEnv): Promise<Ended> =>
   startCli(argv, env).ended
 
-/** The same on a terminal of its own, by script(1). What is typed goes to `stdin`. */
+/**
+ * The same on a terminal of its own, by script(1). What is typed goes to `stdin`. The shell of script(1) gives way to the command:
+ * one that stays ends with 130 at Ctrl-C, whatever the command answers.
+ */
 export function onTerminal(argv: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const command = [process.execPath, ...cli, ...argv]
     .map(word => `'${word.replaceAll("'", "'\\''")}'`)
     .join(' ')
-  const child = spawn('script', ['-qefc', command, '/dev/null'], {
+  const child = spawn('script', ['-qefc', `exec ${command}`, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...withoutSettings(), NODE_OPTIONS: '', TERM: 'xterm', ...env },
   })
