@@ -116,7 +116,7 @@ const mutations: Mutation[] = [
   },
   {
     name: 'tuned: the suffix attends to padding',
-    file: 'denoise_sm90.cu',
+    file: 'expert_attention_sm90.cuh',
     edits: [['const int limit = prefix ? length :', 'const int limit = prefix ? p.cacheChunks * 16 :']],
     noticedBy: TUNED,
   },
@@ -128,7 +128,7 @@ const mutations: Mutation[] = [
   },
   {
     name: "tuned: the expert's shift dropped",
-    file: 'denoise_sm90.cu',
+    file: 'expert_projections_sm90.cuh',
     edits: [['return root[r] * at(r) + at(kShiftRow);', 'return root[r] * at(r);']],
     noticedBy: TUNED,
   },

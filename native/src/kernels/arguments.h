@@ -205,7 +205,7 @@ struct VisionAttention {
 
 namespace turbopi::kernels {
 
-/// Sizes of the persistent expert (denoise_sm90.cu): the released expert alone.
+/// Sizes of the persistent expert (expert_sm90.cuh): the released expert alone.
 constexpr int kExpertBlocks = 128;
 constexpr int kExpertWidth = 1024;
 constexpr int kExpertMlp = 4096;

@@ -3,6 +3,7 @@
 #include "attention_sm90.cu"
 #include "attention_vision.cu"
 #include "denoise_sm90.cu"
+#include "expert_pack.cu"
 #include "gemm_sm90.cu"
 #include "interleave.cu"
 #include "linear.cu"

@@ -6,7 +6,7 @@
 
 namespace turbopi::pi05 {
 
-/// The persistent expert (kernels/denoise_sm90.cu): a denoise step of one row as one kernel.
+/// The persistent expert (kernels/expert_sm90.cuh): a denoise step of one row as one kernel.
 class PersistentExpert {
  public:
   /// Whether the kernel takes this model on this card.
