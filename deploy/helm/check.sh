@@ -42,6 +42,7 @@ anonymous=(--set settings.allow-anonymous=true)
 refused 'give keys.existingSecret or keys.list, or settings.allow-anonymous=true'
 refused "max-bach" "${anonymous[@]}" --set settings.max-bach=8
 refused "settings/max-batch" "${anonymous[@]}" --set settings.max-batch=0
+refused 'settings.grpc-port: 0 takes a free port' "${anonymous[@]}" --set settings.grpc-port=0
 refused "repicas" "${anonymous[@]}" --set repicas=2
 refused 'extraEnv/0/name' "${anonymous[@]}" --set 'extraEnv[0].name=TURBO_PI_PORT'
 refused 'exclude each other' --set keys.existingSecret=a --set 'keys.list[0].name=b,keys.list[0].key=c'

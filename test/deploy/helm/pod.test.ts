@@ -44,6 +44,20 @@ for (const set of valueSets()) {
     t.equal(config.maxBatch, settings['max-batch'] ?? 8)
   })
 
+  t.test(
+    `${set}: gRPC has a port of the pod, of the Service and through the NetworkPolicy where the settings name one`,
+    async t => {
+      const port: number | undefined = settingsOf(set)['grpc-port']
+      const grpc = (ports: Manifest[]) => ports.find(({ name }) => name === 'grpc')
+      t.equal(grpc(serverOf(set).ports)?.containerPort, port)
+      t.equal(grpc(of(set, 'Service').spec.ports)?.port, port)
+      const policy = of(set, 'NetworkPolicy')
+      if (!policy) return
+      const open = policy.spec.ingress[0].ports.map((one: Manifest) => one.port)
+      t.strictSame(open, port === undefined ? ['http'] : ['http', 'grpc'])
+    },
+  )
+
   t.test(`${set}: the pod gets no variables of Services, no root and no writable root`, async t => {
     const pod = podOf(set)
     t.equal(pod.enableServiceLinks, false)
@@ -119,7 +133,10 @@ for (const set of valueSets()) {
     const ports = rendered(set).flatMap(({ kind, spec }) =>
       kind === 'Service' ? spec.ports.map(({ targetPort }: Manifest) => targetPort) : [],
     )
-    t.strictSame(ports, [serverOf(set).ports[0].name])
+    t.strictSame(
+      ports,
+      serverOf(set).ports.map(({ name }: Manifest) => name),
+    )
   })
 }
 

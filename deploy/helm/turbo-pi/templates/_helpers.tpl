@@ -59,6 +59,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- divf $milliseconds 1000 | ceil | int }}
 {{- end }}
 
+{{- /* The port of the Open Inference Protocol over gRPC; nothing where the settings name none. */}}
+{{- define "turbo-pi.grpcPort" -}}
+{{- if hasKey .Values.settings "grpc-port" }}
+{{- $port := int (index .Values.settings "grpc-port") }}
+{{- if eq $port 0 }}{{ fail "settings.grpc-port: 0 takes a free port, which no Service finds; name one, such as 8001." }}{{ end }}
+{{- if gt $port 0 }}{{ $port }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "turbo-pi.scheme" -}}
 {{- ternary "HTTPS" "HTTP" (not (empty .Values.tls.secret)) }}
 {{- end }}
