@@ -20,6 +20,8 @@ export interface Tensor {
 
 const floats = (numbers: readonly number[]) => new Uint8Array(Float32Array.from(numbers).buffer)
 
+export const floatsOf = (bytes: Buffer) => [...new Float32Array(Uint8Array.from(bytes).buffer)]
+
 /** Elements of BYTES, each after its length. */
 export const elements = (...parts: (string | Uint8Array)[]): Uint8Array =>
   Buffer.concat(
@@ -29,6 +31,22 @@ export const elements = (...parts: (string | Uint8Array)[]): Uint8Array =>
       return [length, Buffer.from(part)]
     }),
   )
+
+/** How the fake policy, served as `default`, describes itself. */
+export const FAKE_DESCRIPTION = {
+  name: 'default',
+  versions: ['1'],
+  platform: 'turbo-pi',
+  inputs: [
+    { name: 'observation/image', datatype: 'UINT8', shape: [-1, -1, -1, 3] },
+    { name: 'observation/state', datatype: 'FP32', shape: [-1, 2] },
+    { name: 'prompt', datatype: 'BYTES', shape: [-1] },
+  ],
+  outputs: [
+    { name: 'actions', datatype: 'FP32', shape: [-1, 2, 2] },
+    { name: 'report', datatype: 'BYTES', shape: [-1] },
+  ],
+}
 
 /** Observations of the fake policy as tensors: pictures, states whose first number an answer shows, prompts. */
 export function fakeTensors(...tokens: number[]): [image: Tensor, state: Tensor, prompt: Tensor] {

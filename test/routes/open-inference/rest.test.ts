@@ -1,7 +1,13 @@
 import { deflateSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import { FAKE_MODEL } from '../../support/fake-policy.js'
-import { binaryBody, elements, fakeTensors } from '../../support/open-inference.js'
+import {
+  binaryBody,
+  elements,
+  FAKE_DESCRIPTION,
+  fakeTensors,
+  floatsOf,
+} from '../../support/open-inference.js'
 import { startServer, stopServers, until } from '../../support/server.js'
 
 t.teardown(stopServers)
@@ -32,7 +38,6 @@ const answersOf = async ({ metrics, events }: typeof service) => {
   events.flush()
   return (await metrics.registry.getSingleMetric('turbo_pi_answers_total')!.get()).values[0]!.value
 }
-const floatsOf = (bytes: Buffer) => [...new Float32Array(Uint8Array.from(bytes).buffer)]
 
 const jsonInputs = [
   { name: 'observation/image', datatype: 'UINT8', shape: [1, 4, 4, 3], data: new Array(48).fill(0) },
@@ -47,22 +52,8 @@ t.test('the server and its policy describe themselves', async t => {
   })
   t.strictSame(await get('/v2/health/live'), { status: 200, body: { live: true } })
   t.strictSame(await get('/v2/health/ready'), { status: 200, body: { ready: true } })
-  const model = {
-    name: 'default',
-    versions: ['1'],
-    platform: 'turbo-pi',
-    inputs: [
-      { name: 'observation/image', datatype: 'UINT8', shape: [-1, -1, -1, 3] },
-      { name: 'observation/state', datatype: 'FP32', shape: [-1, 2] },
-      { name: 'prompt', datatype: 'BYTES', shape: [-1] },
-    ],
-    outputs: [
-      { name: 'actions', datatype: 'FP32', shape: [-1, 2, 2] },
-      { name: 'report', datatype: 'BYTES', shape: [-1] },
-    ],
-  }
   for (const path of ['/v2/models/default', '/v2/models/default/versions/1']) {
-    t.strictSame(await get(path), { status: 200, body: model })
+    t.strictSame(await get(path), { status: 200, body: FAKE_DESCRIPTION })
     t.strictSame(await get(`${path}/ready`), { status: 200, body: { name: 'default', ready: true } })
   }
 })
