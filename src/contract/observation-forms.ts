@@ -8,16 +8,14 @@ export class ObservationForms {
   readonly #fields: readonly Field[]
   readonly #optional: readonly Field[]
   readonly #prompt: ObservationSpec['prompt']
+  /** The first names of the policy's keys. */
+  readonly roots: ReadonlySet<string>
 
   constructor({ cameras, state, prompt }: ObservationSpec) {
     this.#fields = [...cameras, ...state, prompt].map(({ key }) => fieldOf(key))
     this.#optional = cameras.filter(camera => !camera.required).map(({ key }) => fieldOf(key))
     this.#prompt = prompt
-  }
-
-  /** The first names of the policy's keys. */
-  get roots(): ReadonlySet<string> {
-    return new Set(this.#fields.map(({ path }) => path[0] as string))
+    this.roots = new Set(this.#fields.map(({ path }) => path[0] as string))
   }
 
   /** `observation.images.front` as one key stands in `images` of `observation`; the forms of LeRobot's batches. */

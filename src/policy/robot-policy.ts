@@ -3,6 +3,7 @@ import type { CameraSpec, Observation, ObservationSpec } from '../contract/obser
 import { pointerTo } from '../contract/validate.js'
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
+import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 import { variantOf } from '../families/pi0/variant.js'
 import { observationSpec } from './embodiment.js'
 import { blackCamera } from './guard/cameras.js'
@@ -110,11 +111,9 @@ export class RobotPolicy implements Policy {
     }
     requirePassed(findings, this.#parts.guard.mode)
     const timing = { decodeMs: performance.now() - prepared, prepareMs: prepared - start }
-    const row = {
-      images,
-      tokens,
-      ...(variantOf(this.model).stateToken && { state: Float32Array.from(normalisedState) }),
-    }
+    const row: PerceiveRow = variantOf(this.model).stateToken
+      ? { images, tokens, state: Float32Array.from(normalisedState) }
+      : { images, tokens }
     return { row, truncated, normalisedState, state, timing, findings }
   }
 

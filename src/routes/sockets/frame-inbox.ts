@@ -40,7 +40,7 @@ export class Inbox {
     if (!next) return
     if (this.#socket.isPaused) this.#socket.resume()
     this.#busy = true
-    this.#connection.track(this.#take(this.#handle, ...next))
+    this.#connection.track(this.#take(this.#handle, next[0], next[1]))
   }
 
   async #take(handle: Handle, frame: Buffer, isBinary: boolean): Promise<void> {

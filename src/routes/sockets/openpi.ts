@@ -1,6 +1,6 @@
 import type { FastifyInstance, RouteHandlerMethod } from 'fastify'
 import { Cancellation } from '../../cancellation.js'
-import { actionArray } from '../../contract/answer.js'
+import { actionArray, type InferenceAnswer } from '../../contract/answer.js'
 import { shown } from '../../contract/limits.js'
 import { decodeMsgpack, encodeMsgpack, Float, type MsgpackValue } from '../../contract/msgpack.js'
 import { type ProblemDocument, problemOf } from '../../contract/problem.js'
@@ -119,21 +119,18 @@ class OpenpiSession {
       this.#toldKeys = true
       this.log.passedOver(passedOver.slice(0, MOST_KEYS).map(shown))
     }
-    const trace: RequestTrace = { ...this.connection.trace, receivedAt: start }
-    const finished = this.connection.key?.begin()
+    const { key, robot, caller } = this.connection
+    const { traceparent } = this.connection.trace
+    const trace: RequestTrace = { traceparent, connection: true, receivedAt: start }
+    const asked = { session: caller, robot: robot?.name, signal: this.#request, trace }
     this.#asked = true
-    const answer = await service
-      .infer(
-        observation,
-        {},
-        {
-          session: this.connection.caller,
-          robot: this.connection.robot?.name,
-          signal: this.#request,
-          trace,
-        },
-      )
-      .finally(finished)
+    const finished = key?.begin()
+    let answer: InferenceAnswer
+    try {
+      answer = await service.infer(observation, {}, asked)
+    } finally {
+      finished?.()
+    }
     const { visionMs, prefixMs, denoiseMs } = answer.timing
     this.connection.send(
       encodeMsgpack({

@@ -87,9 +87,11 @@ export class Pipeline {
       onFree()
       try {
         const { actions, stepMs } = await act
+        const { visionMs, prefixMs } = prefix.timing
         return {
           actions,
-          ...prefix.timing,
+          visionMs,
+          prefixMs,
           denoiseMs: stepMs.reduce((sum, ms) => sum + ms, 0),
           waitMs: actStart - perceived,
         }
