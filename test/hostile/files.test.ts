@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parseModelConfig } from '../../src/families/pi0/config.js'
 import { readNormStats } from '../../src/policy/norm-stats.js'
-import { TokenizerJsonTokenizer } from '../../src/policy/tokenizer/tokenizer-json.js'
+import { readTokenizerJson, TokenizerJsonTokenizer } from '../../src/policy/tokenizer/tokenizer-json.js'
 import { OrbaxCheckpoint } from '../../src/storage/orbax/checkpoint.js'
 import { Safetensors } from '../../src/storage/safetensors.js'
 import { readJson } from '../support/checkpoint.js'
@@ -20,7 +20,8 @@ const sound = () => ({
   added_tokens: [{ id: 0, content: '<bos>', special: true }] as unknown,
 })
 type File = ReturnType<typeof sound>
-const load = (file: unknown) => new TokenizerJsonTokenizer(JSON.stringify(file), 'tokenizer.json')
+const load = (file: unknown) =>
+  new TokenizerJsonTokenizer(readTokenizerJson(JSON.stringify(file), 'tokenizer.json'))
 const step = (pattern: string, content: string) => ({
   type: 'Replace',
   pattern: { String: pattern },

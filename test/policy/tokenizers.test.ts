@@ -3,9 +3,14 @@ import { join } from 'node:path'
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import t from 'tap'
 import { loadTokenizer } from '../../src/policy/tokenizer/load.js'
-import { SentencePieceTokenizer } from '../../src/policy/tokenizer/sentencepiece.js'
-import { TokenizerJsonTokenizer } from '../../src/policy/tokenizer/tokenizer-json.js'
+import { readSentencePiece, SentencePieceTokenizer } from '../../src/policy/tokenizer/sentencepiece.js'
+import { readTokenizerJson, TokenizerJsonTokenizer } from '../../src/policy/tokenizer/tokenizer-json.js'
 import { golden, scratch } from '../support/checkpoint.js'
+
+const sentencePiece = (...file: Parameters<typeof readSentencePiece>) =>
+  new SentencePieceTokenizer(readSentencePiece(...file))
+const tokenizerJson = (...file: Parameters<typeof readTokenizerJson>) =>
+  new TokenizerJsonTokenizer(readTokenizerJson(...file))
 
 interface Piece {
   text: string
@@ -170,7 +175,7 @@ t.test('byte-pair merging: best score first, then leftmost', async t => {
     piece('aba', -3),
     piece('aa', -1),
   ])
-  const tokenizer = new SentencePieceTokenizer(bytes, 'x')
+  const tokenizer = sentencePiece(bytes, 'x')
   const pieces = ['<unk>', '<bos>', 'a', 'b', 'ab', 'ba', 'aba', 'aa']
   const split = (text: string) => tokenizer.encode(text).map(id => pieces[id])
   t.same(split('abab'), ['ab', 'ab'])
@@ -184,22 +189,22 @@ t.test('byte-pair merging: best score first, then leftmost', async t => {
 
 t.test('words are encoded apart only where no piece reaches from one into the next', async t => {
   const letters = [...SPECIAL, piece('▁', -9), piece('a', -9), piece('b', -9)]
-  const apart = new SentencePieceTokenizer(model([...letters, piece('▁a', -2), piece('ab', -1)]), 'x')
+  const apart = sentencePiece(model([...letters, piece('▁a', -2), piece('ab', -1)]), 'x')
   // ▁a of the first word is kept, but a merges with b first in the second.
   const once = apart.encode(' a ab a')
   t.same(once, [5, 2, 6, 5])
   t.same(apart.encode(' a ab a'), once, 'words seen before give the same ids')
   t.same(apart.encode('?? ??'), [0, 2, 0], 'unknown characters are one token in each word')
-  const across = new SentencePieceTokenizer(model([...letters, piece('▁a', -2), piece('b▁', -1)]), 'x')
+  const across = sentencePiece(model([...letters, piece('▁a', -2), piece('b▁', -1)]), 'x')
   t.same(across.encode('b a'), [6, 3], 'a piece that ends in a space takes it from the next word')
-  const spaceless = new SentencePieceTokenizer(model([...SPECIAL, piece('a')]), 'x')
+  const spaceless = sentencePiece(model([...SPECIAL, piece('a')]), 'x')
   t.same(spaceless.encode('a? ?a'), [2, 0, 2], 'an unknown space is one token with what is around it')
   const long = `${'ab'.repeat(2000)} a`
   t.same(apart.encode(long).length, 2001)
 })
 
 t.test('unused and user-defined pieces, spaces, byte fallback', async t => {
-  const unused = new SentencePieceTokenizer(
+  const unused = sentencePiece(
     model([
       ...SPECIAL,
       piece('a'),
@@ -214,7 +219,7 @@ t.test('unused and user-defined pieces, spaces, byte fallback', async t => {
   t.same(unused.encode('ab'), [2, 3], 'an unused piece is taken apart again')
   t.same(unused.encode('abc'), [6], 'and is a step towards a larger one')
   t.same(unused.encode('ab<x>c'), [2, 3, 7, 4], 'a user-defined piece never merges')
-  const spaces = new SentencePieceTokenizer(
+  const spaces = sentencePiece(
     model([...SPECIAL, piece('▁', -3), piece('a', -3), piece('▁a', -1)], {
       dummyPrefix: true,
       collapseSpaces: true,
@@ -226,13 +231,13 @@ t.test('unused and user-defined pieces, spaces, byte fallback', async t => {
   const tokens = Array.from({ length: 256 }, (_, byte) =>
     piece(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`, 0, BYTE),
   )
-  const fallback = new SentencePieceTokenizer(model([...SPECIAL, ...tokens], { byteFallback: true }), 'x')
+  const fallback = sentencePiece(model([...SPECIAL, ...tokens], { byteFallback: true }), 'x')
   t.same(fallback.encode('é\n'), [0xc3 + 2, 0xa9 + 2, 0x0a + 2])
 })
 
 t.test('what is not known is refused by name', async t => {
   const spm = (pieces: Piece[], spec: Spec, message: RegExp) =>
-    t.throws(() => new SentencePieceTokenizer(model(pieces, spec), 'a.model'), {
+    t.throws(() => sentencePiece(model(pieces, spec), 'a.model'), {
       code: 'TOKENIZER_INVALID',
       message,
     })
@@ -245,13 +250,10 @@ t.test('what is not known is refused by name', async t => {
   spm(SPECIAL, { byteFallback: true }, /<0x00> is missing/)
   const base = { type: 'BPE', vocab: { '<unk>': 0, '<bos>': 1, a: 2 }, merges: [], unk_token: '<unk>' }
   const json = (change: object, message: RegExp, more: object = {}) =>
-    t.throws(
-      () => new TokenizerJsonTokenizer(JSON.stringify({ model: { ...base, ...change }, ...more }), 'a.json'),
-      {
-        code: 'TOKENIZER_INVALID',
-        message,
-      },
-    )
+    t.throws(() => tokenizerJson(JSON.stringify({ model: { ...base, ...change }, ...more }), 'a.json'), {
+      code: 'TOKENIZER_INVALID',
+      message,
+    })
   json({ type: 'Unigram' }, /expected a BPE model, got "Unigram"/)
   json({ merges: ['a b'] }, /merge 0 \("a b"\)/)
   json({ dropout: 0.1 }, /dropout/)
@@ -259,7 +261,7 @@ t.test('what is not known is refused by name', async t => {
   json({ vocab: { '<unk>': 0, a: 2 } }, /begin-of-sequence/)
   json({}, /pre-tokenizer ByteLevel/, { pre_tokenizer: { type: 'ByteLevel' } })
   json({}, /normaliser NFKC/, { normalizer: { type: 'NFKC' } })
-  t.throws(() => new TokenizerJsonTokenizer('{', 'a.json'), {
+  t.throws(() => tokenizerJson('{', 'a.json'), {
     code: 'TOKENIZER_INVALID',
     message: /a\.json: not JSON/,
   })

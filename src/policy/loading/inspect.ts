@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { TurboPiError } from '../../errors.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { variantOf } from '../../families/pi0/variant.js'
-import { sha256 } from '../../storage/content.js'
 import { checkEmbodiment, stateSizeOf } from '../embodiment.js'
 import { Guard } from '../guard/guard.js'
 import { DEFAULT_GUARD } from '../guard/settings.js'
@@ -11,7 +9,8 @@ import { checkStatsLength, type NormStats } from '../norm-stats.js'
 import { type Normalisation, Normaliser } from '../normalise.js'
 import type { PolicyParts } from '../parts.js'
 import type { PromptForm } from '../prompt.js'
-import { loadTokenizer } from '../tokenizer/load.js'
+import { tokenizerOf } from '../tokenizer/load.js'
+import { readTokenizer, type TokenizerFile } from '../tokenizer/read.js'
 import { type Checks, found } from './checklist.js'
 import { checkDigests, readPolicyDirectory } from './directory.js'
 import { lerobotConventions } from './lerobot.js'
@@ -22,16 +21,22 @@ const MAX_IMAGE_PIXELS = 2 ** 22
 
 const refuse = (detail: string) => new TurboPiError('POLICY_INVALID', detail)
 
+/** What was read of large files before, in other threads. */
+export interface ReadBefore {
+  /** SHA-256 of files by their paths. */
+  digests?: ReadonlyMap<string, string>
+  tokenizer?: { path: string; file: TokenizerFile } | undefined
+}
+
 /**
  * Reads a policy directory and checks everything that could make it serve wrong actions in silence (network §7). Gives
  * undefined when a check failed and `checks` goes on.
- * `digests` are those of files that were read already.
  */
 export function inspectPolicy(
   directory: string,
   options: PolicyOptions,
   checks: Checks,
-  digests?: ReadonlyMap<string, string>,
+  read: ReadBefore = {},
 ): PolicyParts | undefined {
   const source = checks.run('directory', [], () => {
     const source = readPolicyDirectory(directory, options.adapter)
@@ -39,7 +44,7 @@ export function inspectPolicy(
     return found(source, `${LAYOUTS[source.layout]}${jax}: ${source.directory}`)
   })
   checks.run('digests', [source], source => {
-    const count = checkDigests(source, digests)
+    const count = checkDigests(source, read.digests)
     return found(count, count === 0 ? 'none listed' : `${count} agree`)
   })
   const profile = checks.run('config', [source], source => {
@@ -70,14 +75,14 @@ export function inspectPolicy(
   })
   const stats = inspectStats(profile, model, normalisation, checks)
   const tokenizer = checks.run('tokenizer', [profile, model], ({ tokenizerPath }, { vocabSize }) => {
-    const tokenizer = loadTokenizer(tokenizerPath)
+    const file = read.tokenizer?.path === tokenizerPath ? read.tokenizer.file : readTokenizer(tokenizerPath)
+    const tokenizer = tokenizerOf(file)
     if (tokenizer.textVocabSize > vocabSize || tokenizer.vocabSize < vocabSize)
       throw new TurboPiError(
         'TOKENIZER_INVALID',
         `${tokenizerPath} has ${tokenizer.vocabSize} tokens, the checkpoint's embedding ${vocabSize}; it is another model's tokenizer. Give the right one with --tokenizer.`,
       )
-    const digest = sha256(readFileSync(tokenizerPath))
-    return found({ tokenizer, digest }, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
+    return found({ tokenizer, digest: file.digest }, `${tokenizer.vocabSize} tokens: ${tokenizerPath}`)
   })
   const promptForm = checks.run('prompt form', [profile, model], (profile, model) => {
     const form: PromptForm = profile.promptForm ?? (variantOf(model).stateToken ? 'plain' : 'state')

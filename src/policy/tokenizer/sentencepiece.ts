@@ -3,7 +3,8 @@ import { reasonOf, TurboPiError } from '../../errors.js'
 import { byteToken, mergePairs } from './bpe.js'
 import { PrefixMatcher } from './prefix-matcher.js'
 import type { Tokenizer } from './tokenizer.js'
-import { SPACE, WordEncoder } from './words.js'
+import { Vocabulary, type VocabularyTables } from './vocabulary.js'
+import { SPACE, splitsAtWords, WordEncoder } from './words.js'
 
 /** Piece types of SentencePiece's model format. */
 const NORMAL = 1
@@ -31,66 +32,100 @@ interface SentencePieceModel {
   spaceAsSuffix: boolean
 }
 
-/** SentencePiece BPE, from the bytes of a `.model` file, with byte fallback and user-defined symbols. */
+/** What a tokenizer needs of a SentencePiece model. */
+export interface SentencePieceTables {
+  readonly kind: 'sentencepiece'
+  /** Ids of what text may become. */
+  readonly vocabulary: VocabularyTables
+  /** Score and type of each id. */
+  readonly scores: Float64Array
+  readonly types: Int32Array
+  readonly userDefined: readonly string[]
+  /** Of the 256 bytes; none without byte fallback. */
+  readonly byteIds: readonly number[]
+  readonly vocabSize: number
+  readonly bosId: number
+  readonly unknownId: number
+  readonly dummyPrefix: boolean
+  readonly collapseSpaces: boolean
+  readonly escapeSpaces: boolean
+  readonly splits: boolean
+}
+
+/** Reads and checks a SentencePiece BPE from the bytes of a `.model` file. `name` is the file, for messages. Throws TOKENIZER_INVALID. */
+export function readSentencePiece(bytes: Uint8Array, name: string): SentencePieceTables {
+  const refuse = (detail: string) => new TurboPiError('TOKENIZER_INVALID', `${name}: ${detail}`)
+  let model: SentencePieceModel
+  try {
+    model = readModel(bytes)
+  } catch (error) {
+    throw refuse(`not a SentencePiece model (${reasonOf(error)}).`)
+  }
+  const { pieces, bosId, dummyPrefix, collapseSpaces, escapeSpaces } = model
+  if (pieces.length === 0) throw refuse('not a SentencePiece model: it has no pieces.')
+  const odd = pieces.findIndex(({ score }) => !Number.isFinite(score))
+  if (odd >= 0) throw refuse(`the score of piece ${odd} is ${pieces[odd]?.score}; expected a number.`)
+  if (model.modelType !== BPE) throw refuse('only BPE models are supported; this one is of another type.')
+  if (model.charsMap) throw refuse(`the normaliser "${model.normaliser}" is not supported; only identity is.`)
+  if (model.spaceAsSuffix) throw refuse('spaces as suffixes are not supported.')
+  if (!(bosId >= 0 && bosId < pieces.length)) throw refuse('the model has no begin-of-sequence token.')
+  const unknownId = pieces.findIndex(piece => piece.type === UNKNOWN)
+  if (unknownId < 0) throw refuse('the model has no unknown token.')
+  const readable = pieces
+    .map(({ text, type }, id) => ({ text, type, id }))
+    .filter(({ type }) => type === NORMAL || type === USER_DEFINED || type === UNUSED)
+  return {
+    kind: 'sentencepiece',
+    vocabulary: Vocabulary.of(readable.map(({ text, id }) => [text, id])).tables,
+    scores: Float64Array.from(pieces, ({ score }) => score),
+    types: Int32Array.from(pieces, ({ type }) => type),
+    userDefined: pieces.filter(({ type }) => type === USER_DEFINED).map(({ text }) => text),
+    byteIds: model.byteFallback ? byteIds(pieces, refuse) : [],
+    vocabSize: pieces.length,
+    bosId,
+    unknownId,
+    dummyPrefix,
+    collapseSpaces,
+    escapeSpaces,
+    splits: splitsAtWords(readable.map(({ text }) => text)),
+  }
+}
+
+function byteIds(pieces: readonly Piece[], refuse: (detail: string) => TurboPiError): number[] {
+  const ids = new Map(pieces.map(({ text }, id) => [text, id]))
+  return Array.from({ length: 256 }, (_, byte) => {
+    const id = ids.get(byteToken(byte))
+    if (id === undefined) throw refuse(`byte fallback is on, but ${byteToken(byte)} is missing.`)
+    return id
+  })
+}
+
+/** SentencePiece BPE with byte fallback and user-defined symbols. */
 export class SentencePieceTokenizer implements Tokenizer {
   readonly vocabSize: number
   readonly textVocabSize: number
   readonly bosId: number
-  readonly #model: SentencePieceModel
-  /** Ids and scores of what text may become. */
-  readonly #pieces = new Map<string, number>()
-  readonly #byteIds: number[] = []
-  readonly #unknownId: number
+  readonly #tables: SentencePieceTables
+  readonly #vocabulary: Vocabulary
   readonly #userDefined: PrefixMatcher
   readonly #words: WordEncoder
 
-  /** `name` is the file, for messages. Throws TOKENIZER_INVALID. */
-  constructor(bytes: Uint8Array, name: string) {
-    const refuse = (detail: string) => new TurboPiError('TOKENIZER_INVALID', `${name}: ${detail}`)
-    let model: SentencePieceModel
-    try {
-      model = readModel(bytes)
-    } catch (error) {
-      throw refuse(`not a SentencePiece model (${reasonOf(error)}).`)
-    }
-    const { pieces } = model
-    if (pieces.length === 0) throw refuse('not a SentencePiece model: it has no pieces.')
-    const odd = pieces.findIndex(({ score }) => !Number.isFinite(score))
-    if (odd >= 0) throw refuse(`the score of piece ${odd} is ${pieces[odd]?.score}; expected a number.`)
-    if (model.modelType !== BPE) throw refuse('only BPE models are supported; this one is of another type.')
-    if (model.charsMap)
-      throw refuse(`the normaliser "${model.normaliser}" is not supported; only identity is.`)
-    if (model.spaceAsSuffix) throw refuse('spaces as suffixes are not supported.')
-    this.#model = model
-    this.vocabSize = pieces.length
-    this.textVocabSize = pieces.length
-    this.bosId = model.bosId
-    if (!(model.bosId >= 0 && model.bosId < pieces.length))
-      throw refuse('the model has no begin-of-sequence token.')
-    pieces.forEach(({ text, type }, id) => {
-      if (type === NORMAL || type === USER_DEFINED || type === UNUSED) this.#pieces.set(text, id)
-    })
-    this.#unknownId = pieces.findIndex(piece => piece.type === UNKNOWN)
-    if (this.#unknownId < 0) throw refuse('the model has no unknown token.')
-    if (model.byteFallback) {
-      const ids = new Map(pieces.map(({ text }, id) => [text, id]))
-      for (let byte = 0; byte < 256; byte++) {
-        const id = ids.get(byteToken(byte))
-        if (id === undefined) throw refuse(`byte fallback is on, but ${byteToken(byte)} is missing.`)
-        this.#byteIds.push(id)
-      }
-    }
-    this.#userDefined = new PrefixMatcher(
-      pieces.filter(piece => piece.type === USER_DEFINED).map(piece => piece.text),
-    )
-    this.#words = new WordEncoder(this.#pieces.keys(), word => this.#encodeWord(word))
+  constructor(tables: SentencePieceTables) {
+    this.#tables = tables
+    this.vocabSize = tables.vocabSize
+    this.textVocabSize = tables.vocabSize
+    this.bosId = tables.bosId
+    this.#vocabulary = new Vocabulary(tables.vocabulary)
+    this.#userDefined = new PrefixMatcher(tables.userDefined)
+    this.#words = new WordEncoder(tables.splits, word => this.#encodeWord(word))
   }
 
   encode(text: string): number[] {
+    const { unknownId } = this.#tables
     const ids: number[] = []
     for (const word of this.#words.words(this.#normalise(text))) {
       // Unknown characters that follow each other are one token, also from one word to the next.
-      const fused = word[0] === this.#unknownId && ids.at(-1) === this.#unknownId
+      const fused = word[0] === unknownId && ids.at(-1) === unknownId
       for (let i = fused ? 1 : 0; i < word.length; i++) ids.push(word[i] as number)
     }
     return ids
@@ -110,11 +145,10 @@ export class SentencePieceTokenizer implements Tokenizer {
     /** How an unused piece was put together, to take it apart again. */
     const parts = new Map<string, [string, string]>()
     const merged = mergePairs({ pieces, frozen }, (left, right) => {
-      const id = this.#pieces.get(left + right)
+      const id = this.#vocabulary.get(left + right)
       if (id === undefined) return undefined
-      const { type, score } = this.#model.pieces[id] as Piece
-      if (type === UNUSED) parts.set(left + right, [left, right])
-      return -score
+      if (this.#tables.types[id] === UNUSED) parts.set(left + right, [left, right])
+      return -this.#tables.scores[id]!
     })
     const ids: number[] = []
     for (const piece of merged) this.#emit(piece, parts, ids)
@@ -122,7 +156,7 @@ export class SentencePieceTokenizer implements Tokenizer {
   }
 
   #normalise(text: string): string {
-    const { dummyPrefix, collapseSpaces, escapeSpaces } = this.#model
+    const { dummyPrefix, collapseSpaces, escapeSpaces } = this.#tables
     let normal = text.toWellFormed()
     if (collapseSpaces) normal = trimSpaces(normal).replace(/ {2,}/g, ' ')
     if (dummyPrefix && normal !== '') normal = ` ${normal}`
@@ -130,18 +164,19 @@ export class SentencePieceTokenizer implements Tokenizer {
   }
 
   #emit(piece: string, parts: ReadonlyMap<string, [string, string]>, ids: number[]): void {
-    const id = this.#pieces.get(piece)
+    const { types, byteIds, unknownId } = this.#tables
+    const id = this.#vocabulary.get(piece)
     if (id !== undefined) {
       const halves = parts.get(piece)
-      if (this.#model.pieces[id]?.type !== UNUSED || !halves) {
+      if (types[id] !== UNUSED || !halves) {
         ids.push(id)
         return
       }
       this.#emit(halves[0], parts, ids)
       this.#emit(halves[1], parts, ids)
-    } else if (this.#model.byteFallback) {
-      for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byteIds[byte] as number)
-    } else if (ids.at(-1) !== this.#unknownId) ids.push(this.#unknownId)
+    } else if (byteIds.length > 0) {
+      for (const byte of Buffer.from(piece, 'utf8')) ids.push(byteIds[byte]!)
+    } else if (ids.at(-1) !== unknownId) ids.push(unknownId)
   }
 }
 

@@ -1,9 +1,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import { compileCheck } from '../../contract/validate.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
-
-/** Ids of merges share a number of 53 bits with those of their neighbours. */
-const MOST_IDS = 2 ** 21
+import { MOST_IDS } from './pair-ranks.js'
 
 const Id = Type.Integer({ minimum: 0, maximum: MOST_IDS - 1 })
 const optional = <T extends TSchema>(type: T) => Type.Optional(Type.Union([type, Type.Null()]))

@@ -1,10 +1,76 @@
 import { TurboPiError } from '../../errors.js'
 import { byteToken, mergePairs } from './bpe.js'
 import { compileNormaliser } from './normaliser.js'
+import { PairRanks, type PairTables } from './pair-ranks.js'
 import { PrefixMatcher } from './prefix-matcher.js'
 import type { Tokenizer } from './tokenizer.js'
-import { parseTokenizerJson } from './tokenizer-json-schema.js'
-import { WordEncoder } from './words.js'
+import { type NormaliserJson, parseTokenizerJson } from './tokenizer-json-schema.js'
+import { Vocabulary, type VocabularyTables } from './vocabulary.js'
+import { splitsAtWords, WordEncoder } from './words.js'
+
+/** What a tokenizer needs of a `tokenizer.json`. */
+export interface TokenizerJsonTables {
+  readonly kind: 'tokenizer.json'
+  readonly vocabulary: VocabularyTables
+  /** Ranks of the merges. */
+  readonly merges: PairTables
+  readonly normalizer: NormaliserJson | null | undefined
+  /** Added tokens that are read from text. */
+  readonly added: readonly (readonly [text: string, id: number])[]
+  readonly vocabSize: number
+  readonly textVocabSize: number
+  readonly bosId: number
+  /** Ids of the 256 byte tokens; a vocabulary may lack those of bytes that are pieces of their own. */
+  readonly byteIds: readonly (number | undefined)[]
+  readonly unknownId: number
+  readonly fuseUnknown: boolean
+  readonly splits: boolean
+}
+
+const refusal = (name: string) => (detail: string) =>
+  new TurboPiError('TOKENIZER_INVALID', `${name}: ${detail}`)
+
+/** Reads and checks the text of a `tokenizer.json`. `name` is the file, for messages. Throws TOKENIZER_INVALID for what it does not know. */
+export function readTokenizerJson(text: string, name: string): TokenizerJsonTables {
+  const refuse = refusal(name)
+  const { model, added_tokens: tokens = [], normalizer } = parseTokenizerJson(text, refuse)
+  const pieces = Object.entries(model.vocab)
+  const vocabulary = Vocabulary.of(pieces)
+  compileNormaliser(normalizer, refuse)
+
+  const added = tokens.filter(token => !token.special).map(({ content, id }) => [content, id] as const)
+  const textVocabSize = Math.max(endOf(pieces), endOf(added))
+  const bos = tokens.find(token => token.content === '<bos>' || token.content === '<s>')
+  const bosId = bos?.id ?? vocabulary.get('<bos>') ?? vocabulary.get('<s>')
+  if (bosId === undefined) throw refuse('there is no begin-of-sequence token (<bos> or <s>).')
+
+  const merges = PairRanks.for(model.merges.length)
+  model.merges.forEach((merge, rank) => {
+    const [left, right] = typeof merge === 'string' ? merge.split(' ') : merge
+    const [leftId, rightId] = [vocabulary.get(left ?? ''), vocabulary.get(right ?? '')]
+    if (leftId === undefined || rightId === undefined || !vocabulary.has(`${left}${right}`))
+      throw refuse(`merge ${rank} (${JSON.stringify(merge)}) uses a piece that is not in the vocabulary.`)
+    merges.set(leftId, rightId, rank)
+  })
+  const unknownId = vocabulary.get(model.unk_token ?? '')
+  if (unknownId === undefined) throw refuse('the model has no unknown token.')
+  return {
+    kind: 'tokenizer.json',
+    vocabulary: vocabulary.tables,
+    merges: merges.tables,
+    normalizer,
+    added,
+    vocabSize: Math.max(textVocabSize, endOf(tokens.map(({ content, id }) => [content, id] as const))),
+    textVocabSize,
+    bosId,
+    byteIds: Array.from({ length: model.byte_fallback ? 256 : 0 }, (_, byte) =>
+      vocabulary.get(byteToken(byte)),
+    ),
+    unknownId,
+    fuseUnknown: model.fuse_unk ?? false,
+    splits: splitsAtWords(Object.keys(model.vocab)),
+  }
+}
 
 /**
  * Byte-fallback BPE from a `tokenizer.json`, such as Gemma's. Tokens marked special (<bos>, <image> …) are never read
@@ -14,52 +80,25 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   readonly vocabSize: number
   readonly textVocabSize: number
   readonly bosId: number
-  readonly #vocab: Map<string, number>
-  /** leftId · 2²¹ + rightId to the rank of the merge. */
-  readonly #ranks = new Map<number, number>()
+  readonly #tables: TokenizerJsonTables
+  readonly #vocabulary: Vocabulary
+  readonly #merges: PairRanks
   readonly #replacements: (text: string) => string
   readonly #added: PrefixMatcher
-  readonly #addedIds: Map<string, number>
-  /** Ids of the 256 byte tokens; a vocabulary may lack those of bytes that are pieces of their own. */
-  readonly #byteIds: readonly (number | undefined)[]
-  readonly #unknownId: number
-  readonly #fuseUnknown: boolean
+  readonly #addedIds: ReadonlyMap<string, number>
   readonly #words: WordEncoder
 
-  /** `name` is the file, for messages. Throws TOKENIZER_INVALID for what it does not know. */
-  constructor(text: string, name: string) {
-    const refuse = (detail: string) => new TurboPiError('TOKENIZER_INVALID', `${name}: ${detail}`)
-    const json = parseTokenizerJson(text, refuse)
-    const { model, added_tokens: added = [] } = json
-    this.#vocab = new Map(Object.entries(model.vocab))
-    this.#replacements = compileNormaliser(json.normalizer, refuse)
-
-    const readable = added.filter(token => !token.special)
-    this.#addedIds = new Map(readable.map(token => [token.content, token.id]))
+  constructor(tables: TokenizerJsonTables) {
+    this.#tables = tables
+    this.vocabSize = tables.vocabSize
+    this.textVocabSize = tables.textVocabSize
+    this.bosId = tables.bosId
+    this.#vocabulary = new Vocabulary(tables.vocabulary)
+    this.#merges = new PairRanks(tables.merges)
+    this.#replacements = compileNormaliser(tables.normalizer, refusal('tokenizer.json'))
+    this.#addedIds = new Map(tables.added)
     this.#added = new PrefixMatcher(this.#addedIds.keys())
-    const ids = [...this.#vocab.values(), ...this.#addedIds.values()]
-    this.textVocabSize = endOf(ids)
-    this.vocabSize = Math.max(this.textVocabSize, endOf(added.map(token => token.id)))
-    const bos = added.find(token => token.content === '<bos>' || token.content === '<s>')
-    const bosId = bos?.id ?? this.#vocab.get('<bos>') ?? this.#vocab.get('<s>')
-    if (bosId === undefined) throw refuse('there is no begin-of-sequence token (<bos> or <s>).')
-    this.bosId = bosId
-
-    model.merges.forEach((merge, rank) => {
-      const [left, right] = typeof merge === 'string' ? merge.split(' ') : merge
-      const [leftId, rightId] = [this.#vocab.get(left ?? ''), this.#vocab.get(right ?? '')]
-      if (leftId === undefined || rightId === undefined || !this.#vocab.has(`${left}${right}`))
-        throw refuse(`merge ${rank} (${JSON.stringify(merge)}) uses a piece that is not in the vocabulary.`)
-      this.#ranks.set(pairKey(leftId, rightId), rank)
-    })
-    this.#byteIds = Array.from({ length: model.byte_fallback ? 256 : 0 }, (_, byte) =>
-      this.#vocab.get(byteToken(byte)),
-    )
-    this.#fuseUnknown = model.fuse_unk ?? false
-    const unknownId = this.#vocab.get(model.unk_token ?? '')
-    if (unknownId === undefined) throw refuse('the model has no unknown token.')
-    this.#unknownId = unknownId
-    this.#words = new WordEncoder(this.#vocab.keys(), word => this.#encodeWord(word))
+    this.#words = new WordEncoder(tables.splits, word => this.#encodeWord(word))
   }
 
   encode(text: string): number[] {
@@ -80,8 +119,9 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   }
 
   #encodePlain(text: string, ids: number[]): void {
+    const { fuseUnknown, unknownId } = this.#tables
     for (const word of this.#words.words(this.#replacements(text))) {
-      const fused = this.#fuseUnknown && word[0] === this.#unknownId && ids.at(-1) === this.#unknownId
+      const fused = fuseUnknown && word[0] === unknownId && ids.at(-1) === unknownId
       ids.push(...(fused ? word.slice(1) : word))
     }
   }
@@ -89,15 +129,13 @@ export class TokenizerJsonTokenizer implements Tokenizer {
   #encodeWord(word: string): number[] {
     const ids: number[] = []
     const pieces = Array.from(word)
-    const frozen = pieces.map(piece => !this.#vocab.has(piece))
+    const frozen = pieces.map(piece => !this.#vocabulary.has(piece))
     const merged = mergePairs({ pieces, frozen }, (left, right) => {
-      const [leftId, rightId] = [this.#vocab.get(left), this.#vocab.get(right)]
-      return leftId === undefined || rightId === undefined
-        ? undefined
-        : this.#ranks.get(pairKey(leftId, rightId))
+      const [leftId, rightId] = [this.#vocabulary.get(left), this.#vocabulary.get(right)]
+      return leftId === undefined || rightId === undefined ? undefined : this.#merges.get(leftId, rightId)
     })
     for (const piece of merged) {
-      const id = this.#vocab.get(piece)
+      const id = this.#vocabulary.get(piece)
       if (id !== undefined) ids.push(id)
       else this.#pushUnknown(piece, ids)
     }
@@ -106,13 +144,13 @@ export class TokenizerJsonTokenizer implements Tokenizer {
 
   /** Bytes of a character that is no piece, or the unknown token when the vocabulary lacks one of them. */
   #pushUnknown(piece: string, ids: number[]): void {
-    const bytes = Array.from(Buffer.from(piece), byte => this.#byteIds[byte])
+    const { byteIds, fuseUnknown, unknownId } = this.#tables
+    const bytes = Array.from(Buffer.from(piece), byte => byteIds[byte])
     if (bytes.every(id => id !== undefined)) ids.push(...bytes)
-    else if (!this.#fuseUnknown || ids.at(-1) !== this.#unknownId) ids.push(this.#unknownId)
+    else if (!fuseUnknown || ids.at(-1) !== unknownId) ids.push(unknownId)
   }
 }
 
 /** One past the largest id. */
-const endOf = (ids: number[]) => ids.reduce((end, id) => Math.max(end, id + 1), 0)
-
-const pairKey = (left: number, right: number) => left * 2 ** 21 + right
+const endOf = (pieces: readonly (readonly [text: string, id: number])[]) =>
+  pieces.reduce((end, [, id]) => Math.max(end, id + 1), 0)

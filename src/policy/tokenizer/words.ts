@@ -14,19 +14,17 @@ const KEPT_LENGTH = 64
  * the ids are those of the whole text; where one does, the text is not split.
  */
 export class WordEncoder {
-  readonly #encode: (text: string) => readonly number[]
-  readonly #splits: boolean
   readonly #kept = new LRUCache<string, readonly number[]>({ max: KEPT_WORDS })
 
-  /** `pieces` are all that text may become; `encode` gives the ids of a text. */
-  constructor(pieces: Iterable<string>, encode: (text: string) => readonly number[]) {
-    this.#encode = encode
-    this.#splits = Array.from(pieces).every(piece => nextWord(piece, 0) === piece.length)
-  }
+  /** `splits`: see `splitsAtWords`; `encode` gives the ids of a text. */
+  constructor(
+    private readonly splits: boolean,
+    private readonly encode: (text: string) => readonly number[],
+  ) {}
 
   /** The ids of each word, in order. */
   words(text: string): (readonly number[])[] {
-    if (!this.#splits) return [this.#encode(text)]
+    if (!this.splits) return [this.encode(text)]
     const words: (readonly number[])[] = []
     for (let start = 0; start < text.length; ) {
       const end = nextWord(text, start)
@@ -37,13 +35,19 @@ export class WordEncoder {
   }
 
   #word(word: string): readonly number[] {
-    if (word.length > KEPT_LENGTH) return this.#encode(word)
+    if (word.length > KEPT_LENGTH) return this.encode(word)
     const kept = this.#kept.get(word)
     if (kept) return kept
-    const ids = this.#encode(word)
+    const ids = this.encode(word)
     this.#kept.set(word, ids)
     return ids
   }
+}
+
+/** Whether no piece, of all that text may become, reaches from a word into the next. */
+export function splitsAtWords(pieces: Iterable<string>): boolean {
+  for (const piece of pieces) if (nextWord(piece, 0) !== piece.length) return false
+  return true
 }
 
 /** Where the next word begins: at the first space that follows something else. */
