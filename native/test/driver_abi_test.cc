@@ -42,6 +42,7 @@ CHECK_CALL((DeviceId*, int), cuDeviceGet);
 CHECK_CALL((char*, int, DeviceId), cuDeviceGetName);
 CHECK_CALL((int*, int, DeviceId), cuDeviceGetAttribute);
 CHECK_CALL((size_t*, DeviceId), cuDeviceTotalMem);
+CHECK_CALL((char*, int, DeviceId), cuDeviceGetPCIBusId);
 CHECK_CALL((RawContext*, DeviceId), cuDevicePrimaryCtxRetain);
 CHECK_CALL((DeviceId), cuDevicePrimaryCtxRelease);
 CHECK_CALL((RawContext), cuCtxSetCurrent);

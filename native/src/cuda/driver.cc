@@ -72,8 +72,11 @@ DeviceInfo Driver::device(int ordinal) const {
   check(deviceGet(&id, ordinal), "cuDeviceGet");
   char name[256] = {};
   check(deviceGetName(name, sizeof name - 1, id), "cuDeviceGetName");
+  char bus[32] = {};
+  check(deviceGetPciBusId(bus, sizeof bus - 1, id), "cuDeviceGetPCIBusId");
   DeviceInfo info;
   info.name = name;
+  info.pciBusId = bus;
   check(deviceGetAttribute(&info.major, kAttributeComputeCapabilityMajor, id), "cuDeviceGetAttribute");
   check(deviceGetAttribute(&info.minor, kAttributeComputeCapabilityMinor, id), "cuDeviceGetAttribute");
   check(deviceGetAttribute(&info.multiprocessors, kAttributeMultiprocessorCount, id), "cuDeviceGetAttribute");

@@ -10,6 +10,8 @@ namespace turbopi::cuda {
 
 struct DeviceInfo {
   std::string name;
+  /// "0000:1b:00.0": the card itself, whichever ordinal CUDA_VISIBLE_DEVICES gives it.
+  std::string pciBusId;
   int major = 0;
   int minor = 0;
   int multiprocessors = 0;

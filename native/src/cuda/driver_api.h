@@ -52,6 +52,7 @@ constexpr int kCaptureThreadLocal = 1;
   X(deviceGetName, "cuDeviceGetName", (char* name, int length, DeviceId device))                                      \
   X(deviceGetAttribute, "cuDeviceGetAttribute", (int* value, int attribute, DeviceId device))                         \
   X(deviceTotalMem, "cuDeviceTotalMem_v2", (size_t* bytes, DeviceId device))                                          \
+  X(deviceGetPciBusId, "cuDeviceGetPCIBusId", (char* text, int length, DeviceId device))                              \
   X(primaryCtxRetain, "cuDevicePrimaryCtxRetain", (RawContext * context, DeviceId device))                            \
   X(primaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (DeviceId device))                                             \
   X(ctxSetCurrent, "cuCtxSetCurrent", (RawContext context))                                                           \

@@ -32,6 +32,29 @@ assert.deepEqual(
 assert.match((await addon.probe(5)).reason, /GPU 5 was asked for/)
 ok('probe tells the device and the versions')
 
+// A reading keeps no process alive; the timer does, and counts the turns of the event loop meanwhile.
+let turns = 0
+const ticking = setInterval(() => (turns += 1), 5)
+const [card] = await addon.readCards([0])
+assert.deepEqual(
+  [card.name, card.utilisation, card.memoryTotal, card.watts, card.processes],
+  ['Stand-in card', 37, 85899345920, 412.5, [1000]],
+)
+process.env.FAKE_NVML_DELAY_MS = '400'
+turns = 0
+const asked = performance.now()
+const slowly = addon.readCards([0])
+const askedMs = performance.now() - asked
+await slowly
+const tookMs = performance.now() - asked
+delete process.env.FAKE_NVML_DELAY_MS
+assert.ok(askedMs < 100 && tookMs >= 400, `asking took ${askedMs} ms, the answer ${tookMs} ms`)
+assert.ok(turns > 20, `the event loop turned ${turns} times`)
+clearInterval(ticking)
+ok(
+  `a card is read beside the event loop: asked in ${askedMs.toFixed(2)} ms, held up for ${Math.round(tookMs)} ms, ${turns} turns meanwhile`,
+)
+
 assert.match(await addon.planMismatch({ ...plan('vision'), device: 0 }), /No such file/)
 const cancelled = build('vision')
 cancelled.cancel()

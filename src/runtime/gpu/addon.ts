@@ -129,8 +129,36 @@ export interface NativeStages {
 
 export interface NativeAddon {
   probe(device?: number): Promise<NativeProbe>
+/** What NVML tells of a card; what the card or its driver does not tell is absent. */
+export interface NativeCard {
+  /** As CUDA counts cards in this process. */
+  device: number
+  /** Why nothing could be read. */
+  reason?: string
+  name?: string
+  uuid?: string
+  pciBusId?: string
+  /** Percent of the last moment in which kernels ran, and in which memory was read or written. */
+  utilisation?: number
+  memoryUtilisation?: number
+  /** Bytes. */
+  memoryUsed?: number
+  memoryTotal?: number
+  celsius?: number
+  watts?: number
+  /** Why the clocks are lower than they could be: bits of nvmlClocksEventReasons. */
+  clockReasons?: number
+  /** Since the driver was loaded. */
+  eccCorrected?: number
+  eccUncorrected?: number
+  /** Processes that compute on it, by their numbers. */
+  processes?: number[]
+}
+
   /** Why a plan cannot be used here, or '' when it can. Reads the whole file. */
   planMismatch(plan: PlanReference & { device: number }): Promise<string>
+  /** Rejects when NVML cannot be had; does not hold up the event loop, nor the end of the process, however long it takes. */
+  readCards(devices: readonly number[]): Promise<NativeCard[]>
   buildPlan(
     request: BuildRequest,
     onProgress: (phase: string, step: number, steps: number) => void,
