@@ -10,6 +10,8 @@ export interface RuntimeInfo {
   readonly backend: string
   /** Human-readable device, for example the CPU or GPU name. */
   readonly device: string
+  /** Cards that it computes on, as CUDA counts them in this process; absent on CPUs. */
+  readonly cards?: readonly number[]
   readonly precision: Precision
   /** Rows that one perceive call may take. */
   readonly maxBatch: number
