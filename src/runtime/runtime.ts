@@ -70,6 +70,8 @@ export interface RunOptions {
  */
 export interface Runtime {
   readonly info: RuntimeInfo
+  /** One for each card, where there are several; the calls below are those of the first one. */
+  readonly cards?: readonly Runtime[]
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
   perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
   /**

@@ -130,6 +130,12 @@ export async function createServer(
     get unready() {
       return policies.map(({ current }) => current.service.unready).find(Boolean)
     },
+    /** Of the policy that has fewest. */
+    get engines() {
+      return policies
+        .flatMap(({ current }) => current.service.engines ?? [])
+        .sort((a, b) => a.working - b.working)[0]
+    },
     get starting() {
       return policies.map(({ current }) => current.service).find(({ unready }) => unready)?.starting
     },
