@@ -244,7 +244,7 @@ export class Dispatcher {
     const { next } = this.#line
     if (!next) return undefined
     const rows = Math.min(this.#engines.maxBatch, this.#line.size)
-    return this.#engines.choose(rows, next.sampling.steps, () => this.#pump())
+    return this.#engines.choose(next, rows, () => this.#pump())
   }
 
   #reportDepth(): void {

@@ -90,8 +90,7 @@ export class Engine {
    * When a batch would have its answer. An engine that is overdue counts as busy for as long again, so that nothing waits for one
    * that has hung until that is noticed.
    */
-  expectedEnd(rows: number, steps: number): number {
-    const now = this.#clock.now()
+  expectedEnd(rows: number, steps: number, now: number): number {
     const begins = this.#pipeline.free ? now : now + this.busyMs
     return begins + this.#whole.expected(rows, steps, now)
   }

@@ -2,6 +2,7 @@ import type { Clock } from '../../clock.js'
 import type { TurboPiError } from '../../errors.js'
 import type { Runtime } from '../runtime.js'
 import { Engine, type EngineOptions } from './engine.js'
+import type { Ticket } from './ticket.js'
 
 /** The engines of a dispatcher: one a card, or the only one. */
 export class Engines {
@@ -31,11 +32,11 @@ export class Engines {
   }
 
   /**
-   * Which takes a batch now. Undefined when every one hangs, or when the best is busy and the batch had better wait for it:
-   * `lookAgain` is called when that may no longer be so.
+   * Which takes a batch now that begins with a ticket. Undefined when every one hangs, or when the best is busy and the batch
+   * had better wait for it: `lookAgain` is called when that may no longer be so.
    */
-  choose(rows: number, steps: number, lookAgain: () => void): Engine | undefined {
-    const best = this.#best(rows, steps)
+  choose({ sampling, failedOn }: Ticket, rows: number, lookAgain: () => void): Engine | undefined {
+    const best = this.#best(rows, sampling.steps, failedOn)
     if (!best || best.free) return best
     this.#looking ??= this.#clock.after(best.busyMs, () => {
       this.#looking = undefined
@@ -45,16 +46,18 @@ export class Engines {
   }
 
   /**
-   * The one by which a batch is expected to have its answer first; of equals, the one that has been idle for longest. Those
-   * that rest are passed over while there are others.
+   * The one by which a batch is expected to have its answer first; of equals, the one that has been idle for longest. The one
+   * that it has failed on is passed over while there are others, and so are those that rest.
    */
-  #best(rows: number, steps: number): Engine | undefined {
+  #best(rows: number, steps: number, failedOn: Engine | undefined): Engine | undefined {
+    const now = this.#clock.now()
     const usable = this.all.filter(({ fault }) => !fault)
-    const awake = usable.filter(({ resting }) => !resting)
+    const others = usable.filter(engine => engine !== failedOn)
+    const awake = others.filter(({ resting }) => !resting)
     let best: Engine | undefined
     let soonest = Number.POSITIVE_INFINITY
-    for (const engine of awake.length > 0 ? awake : usable) {
-      const end = engine.expectedEnd(rows, steps)
+    for (const engine of [awake, others, usable].find(({ length }) => length > 0) ?? []) {
+      const end = engine.expectedEnd(rows, steps, now)
       if (best && (end > soonest || (end === soonest && engine.startedAt >= best.startedAt))) continue
       soonest = end
       best = engine
@@ -64,18 +67,19 @@ export class Engines {
 
   /** Whether one besides this could take up what it failed at. */
   anotherThan(engine: Engine): boolean {
-    return this.all.some(other => other !== engine && !other.fault && !other.resting)
+    return this.all.some(other => other !== engine && !other.fault)
   }
 
   /**
-   * A batch has failed on an engine, which is then left alone, unless there is no other. Rows of it that have failed before, on
-   * other engines, are at fault themselves: those engines are taken back. Gives those that have changed.
+   * A batch has failed on an engine, which is then left alone, unless there is no other. Rows that fail on a second engine that
+   * was well are at fault themselves: the first is taken back. Gives those that have changed.
    */
   judge(engine: Engine, failedBefore: readonly Engine[]): Engine[] {
     if (this.all.length === 1) return []
-    if (failedBefore.length === 0) {
+    if (failedBefore.length === 0 || !engine.working) {
+      const changed = engine.working ? [engine] : []
       engine.fail()
-      return [engine]
+      return changed
     }
     const absolved = [...new Set(failedBefore)].filter(({ working }) => !working)
     for (const one of absolved) one.absolve()

@@ -1,40 +1,41 @@
-/** What a new measurement counts beside those before it. */
-const WEIGHT = 0.2
-/** Milliseconds for which a measurement counts: an engine that was slow may have become fast again unnoticed. */
+/** Measurements that are looked at, and milliseconds for which they count: what was slow may have become fast unnoticed. */
+const KEPT = 4
 const MEMORY_MS = 10_000
 
 interface Measured {
   readonly rows: number
   readonly steps: number
-  /** Undefined after the first batch of a size, which has to load or to capture. */
-  ms: number | undefined
-  at: number
+  /** The last few, the latest last. The first batch of a size is not among them: it has to load or to capture. */
+  readonly times: { ms: number; at: number }[]
 }
 
-/** How long batches take, by their rows and steps: moving averages of what was measured lately. Times are milliseconds. */
+/**
+ * How long batches take, by their rows and steps: the least of the last few times. One that took long for once, because it was the
+ * first of its shape or was held up, says nothing of the next; an engine that is slow is so each time.
+ */
 export class ServiceTimes {
   readonly #measured: Measured[] = []
 
   learn(rows: number, steps: number, ms: number, now: number): void {
     const known = this.#measured.find(one => one.rows === rows && one.steps === steps)
     if (!known) {
-      this.#measured.push({ rows, steps, ms: undefined, at: now })
+      this.#measured.push({ rows, steps, times: [] })
       return
     }
-    const old = known.ms === undefined || now - known.at > MEMORY_MS
-    known.ms = old ? ms : known.ms! + WEIGHT * (ms - known.ms!)
-    known.at = now
+    known.times.push({ ms, at: now })
+    if (known.times.length > KEPT) known.times.shift()
   }
 
-  /** Of a batch, by the likest that was measured; 0 when none was, so that what is unknown is tried. */
+  /** Milliseconds of a batch, by the likest that was measured; 0 when none was, so that what is unknown is tried. */
   expected(rows: number, steps: number, now: number): number {
     let likest = 0
     let least = Number.POSITIVE_INFINITY
-    for (const { rows: otherRows, steps: otherSteps, ms, at } of this.#measured) {
-      const unlike = Math.abs(otherRows - rows) + Math.abs(otherSteps - steps)
-      if (ms === undefined || unlike >= least || now - at > MEMORY_MS) continue
+    for (const measured of this.#measured) {
+      const unlike = Math.abs(measured.rows - rows) + Math.abs(measured.steps - steps)
+      const recent = measured.times.filter(({ at }) => now - at <= MEMORY_MS)
+      if (unlike >= least || recent.length === 0) continue
       least = unlike
-      likest = ms
+      likest = Math.min(...recent.map(({ ms }) => ms))
     }
     return likest
   }
