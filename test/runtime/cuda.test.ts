@@ -5,9 +5,10 @@ import { Checkpoint } from '../../src/families/pi0/checkpoint.js'
 import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { EMBEDDING, expectedTensors, PREFIX, VISION } from '../../src/families/pi0/tensors.js'
 import type { BackendOptions } from '../../src/runtime/backend.js'
-import { createCudaRuntime, probeCuda } from '../../src/runtime/cuda/create.js'
+import { type CudaStages, createCudaRuntime, probeCuda } from '../../src/runtime/cuda/create.js'
 import { nativeModel } from '../../src/runtime/cuda/native-model.js'
 import { nativeWeights, type WeightPiece, weightNames } from '../../src/runtime/cuda/weights.js'
+import type { Devices } from '../../src/runtime/devices.js'
 import type { NativeAddon } from '../../src/runtime/gpu/addon.js'
 import { toFloat32 } from '../../src/storage/dtype.js'
 
@@ -96,6 +97,65 @@ t.test('what it cannot read in place is refused by name', async t => {
     message: /\/adapters\/pick is an adapter/,
   })
   await t.rejects(open({ weightsPath: t.testdir() }), { message: /is a JAX checkpoint/ })
+})
+
+/** A machine of two cards, as far as opening sessions goes. */
+function twoCards(fails: (device: number) => boolean = () => false) {
+  const opened: { device: number; readers: number }[] = []
+  const closed: number[] = []
+  const addon = {
+    probe: async (device = 0) => ({
+      device: `card ${device}`,
+      devices: 2,
+      computeCapability: '9.0',
+      driver: '580',
+    }),
+    openSession: async ({ device, stages }: { device: number; stages: CudaStages }) => {
+      opened.push({ device, readers: stages.readers })
+      if (fails(device)) throw new Error('cuMemAlloc of 7 bytes: CUDA_ERROR_OUT_OF_MEMORY')
+      return { close: async () => closed.push(device) }
+    },
+  }
+  return { addon: addon as unknown as NativeAddon, opened, closed }
+}
+
+t.test('with --devices each card has a session of its own, and all share eight readers', async t => {
+  const { config, weightsPath } = golden('pi05')
+  const open = (machine: ReturnType<typeof twoCards>, devices: Devices) =>
+    createCudaRuntime({
+      ...({ weightsPath, config, precision: 'bf16', lanes: 1, maxBatch: 1 } as unknown as BackendOptions),
+      cache: t.testdir(),
+      addon: machine.addon,
+      kernels: new URL(import.meta.url).pathname,
+      devices,
+    })
+  const machine = twoCards()
+  const all = await open(machine, 'all')
+  t.same(machine.opened, [
+    { device: 0, readers: 4 },
+    { device: 1, readers: 4 },
+  ])
+  t.match(all.info, { cards: [0, 1], device: 'card 0, driver 580; card 1, driver 580' })
+  t.same(
+    all.cards?.map(({ info }) => [info.cards, info.weights]),
+    [
+      [[0], all.info.weights],
+      [[1], all.info.weights],
+    ],
+  )
+  await all.close()
+  t.same(machine.closed, [0, 1])
+
+  const one = await open(twoCards(), [1])
+  t.equal(one.cards, undefined)
+  t.same(one.info.cards, [1])
+
+  const short = twoCards(device => device === 1)
+  await t.rejects(open(short, 'all'), {
+    code: 'RUNTIME_FAILED',
+    message: /could not be opened: cuMemAlloc of 7 bytes: CUDA_ERROR_OUT_OF_MEMORY \(GPU 1\)/,
+  })
+  t.same(short.closed, [0], 'the card that was opened is given back')
 })
 
 t.test('sizes are those of the config', async t => {

@@ -76,6 +76,7 @@ OpenStages cudaStages(const Napi::Object& object) {
   request.model = model(objectAt(object, "model"));
   request.kernels = string(object, "kernels");
   request.tuned = flag(object, "tuned");
+  request.readers = static_cast<unsigned>(size(object, "readers"));
   const Napi::Array weights = array(object, "weights");
   for (uint32_t i = 0; i < weights.Length(); ++i) {
     const Napi::Object weight = weights.Get(i).As<Napi::Object>();

@@ -6,6 +6,8 @@ import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
 import { contentDigest } from '../../storage/content.js'
 import { ContentReading, recall } from '../../storage/known-content.js'
 import { type Availability, type BackendOptions, unavailable } from '../backend.js'
+import { openCards } from '../card-set.js'
+import { chosenDevices } from '../devices.js'
 import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
@@ -26,6 +28,8 @@ export interface CudaStages extends NativeStages {
   /** The image of all kernels. */
   kernels: string
   tuned: boolean
+  /** Threads that read the weights, each with 32 MiB of page-locked memory. */
+  readers: number
   model: NativeModel
   weights: NativeWeight[]
 }
@@ -33,13 +37,20 @@ export interface CudaStages extends NativeStages {
 /** Compute capability of the cards that the fast kernels are for (`tunedFits` in native/src/pi05/cuda_tuned.cc). */
 const TUNED_FOR = '9.0'
 
+/** Threads that read weights, of all cards together. */
+const READERS = 8
+
 /** Where the image of the kernels is looked for: `$TURBO_PI_KERNELS`, else beside the addon. */
 export const kernelsPath = () =>
   process.env['TURBO_PI_KERNELS'] || join(dirname(addonPath()), 'kernels.fatbin')
 
 /** What this machine offers: a driver with a GPU that the kernels are compiled for, and the kernels. */
-export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): Promise<Availability> {
-  const { device, computeCapability = '0', driver, reason, hint } = await probe(addon)
+export async function probeCuda(
+  addon = loadAddon(),
+  kernels = kernelsPath(),
+  ordinal = 0,
+): Promise<Availability> {
+  const { device, computeCapability = '0', driver, reason, hint } = await probe(addon, ordinal)
   if (device === undefined)
     return { available: false, reason: reason ?? 'no GPU was found', ...(hint && { hint }) }
   if (Number(computeCapability) < 8)
@@ -69,9 +80,12 @@ export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): P
 export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
   const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
   const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
-  const available = await probeCuda(addon, kernels)
-  if ('reason' in addon || !available.available)
-    throw unavailable('CUDA', available.available ? { reason: 'no reason was given' } : available)
+  const devices = chosenDevices(options.devices ?? [0], (await probe(addon)).devices ?? 1)
+  for (const device of devices.length > 0 ? devices : [0]) {
+    const available = await probeCuda(addon, kernels, device)
+    if (!available.available) throw unavailable('CUDA', available)
+  }
+  if ('reason' in addon) throw unavailable('CUDA', addon)
   const refused = refuses(options)
   if (refused)
     throw unavailable('CUDA', {
@@ -84,27 +98,37 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
       kind: 'cuda',
       kernels,
       tuned,
+      readers: Math.max(1, Math.floor(READERS / devices.length)),
       model: nativeModel(config, precision, maxBatch),
       weights: nativeWeights(weightsPath, config),
     }
     options.onStage?.({ name: 'opening the engine' })
-    const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
-      throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
-    })
-    const { device, driver } = await probe(addon)
-    const info = {
-      backend: 'cuda',
-      device: `${device}, driver ${driver}`,
-      precision,
-      maxBatch,
-      lanes,
-      prefixSlots: lanes,
-      weights: contentDigest(await reading.end()),
-      config,
-      ...(chosen !== undefined && { chosen }),
-    }
     const table = async (steps: number) => timeEmbeddings(config, modulatedTimes(config, steps))
-    return new GpuRuntime(info, 'CUDA', session, table, () => {})
+    return await openCards(devices, async ordinal => {
+      const session = await addon
+        .openSession({ stages, lanes, slots: lanes, device: ordinal })
+        .catch(error => {
+          const which = devices.length > 1 ? ` (GPU ${ordinal})` : ''
+          throw new TurboPiError(
+            'RUNTIME_FAILED',
+            `The CUDA runtime could not be opened: ${reasonOf(error)}${which}.`,
+          )
+        })
+      const { device, driver } = await probe(addon, ordinal)
+      const info = {
+        backend: 'cuda',
+        device: `${device}, driver ${driver}`,
+        cards: [ordinal],
+        precision,
+        maxBatch,
+        lanes,
+        prefixSlots: lanes,
+        weights: contentDigest(await reading.end()),
+        config,
+        ...(chosen !== undefined && { chosen }),
+      }
+      return new GpuRuntime(info, 'CUDA', session, table, () => {})
+    })
   } catch (error) {
     reading.stop()
     throw error
@@ -134,16 +158,16 @@ function readContent({ weightsPath, config, cache }: CudaOptions): {
   checkpoint.close()
   const content = checkpoint.content()
   const reading = new ContentReading(content, recall(cache, content))
-  return {
-    async end() {
-      const read = await reading.end()
-      try {
-        reading.remember(cache, read)
-      } catch {
-        // A cache that cannot be written costs the next start a read.
-      }
-      return read
-    },
-    stop: () => reading.stop(),
+  const end = async () => {
+    const read = await reading.end()
+    try {
+      reading.remember(cache, read)
+    } catch {
+      // A cache that cannot be written costs the next start a read.
+    }
+    return read
   }
+  let ended: ReturnType<typeof end> | undefined
+  // Every card asks.
+  return { end: () => (ended ??= end()), stop: () => reading.stop() }
 }

@@ -10,6 +10,8 @@ export interface NativeProbe {
   headers: string
   driver?: string
   device?: string
+  /** Cards that the process sees. */
+  devices?: number
   computeCapability?: string
   memoryBytes?: number
   tensorrtVersion?: string
@@ -127,8 +129,6 @@ export interface NativeStages {
   readonly kind: string
 }
 
-export interface NativeAddon {
-  probe(device?: number): Promise<NativeProbe>
 /** What NVML tells of a card; what the card or its driver does not tell is absent. */
 export interface NativeCard {
   /** As CUDA counts cards in this process. */
@@ -155,10 +155,12 @@ export interface NativeCard {
   processes?: number[]
 }
 
-  /** Why a plan cannot be used here, or '' when it can. Reads the whole file. */
-  planMismatch(plan: PlanReference & { device: number }): Promise<string>
+export interface NativeAddon {
+  probe(device?: number): Promise<NativeProbe>
   /** Rejects when NVML cannot be had; does not hold up the event loop, nor the end of the process, however long it takes. */
   readCards(devices: readonly number[]): Promise<NativeCard[]>
+  /** Why a plan cannot be used here, or '' when it can. Reads the whole file. */
+  planMismatch(plan: PlanReference & { device: number }): Promise<string>
   buildPlan(
     request: BuildRequest,
     onProgress: (phase: string, step: number, steps: number) => void,
