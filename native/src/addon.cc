@@ -1,6 +1,7 @@
 #include <napi.h>
 
 #include "addon/build_task.h"
+#include "addon/cuda_memory.h"
 #include "addon/probe.h"
 #include "addon/read_cards.h"
 #include "addon/session_object.h"
@@ -30,6 +31,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("planMismatch", Napi::Function::New(env, planMismatch));
   exports.Set("buildPlan", Napi::Function::New(env, buildPlan));
   exports.Set("readCards", Napi::Function::New(env, readCardsHere));
+  exports.Set("cudaMemory", Napi::Function::New(env, cudaMemory));
   exports.Set("openSession", Napi::Function::New(env, openSession));
   return exports;
 }

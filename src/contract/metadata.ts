@@ -65,6 +65,17 @@ const Runtime = Type.Object(
         description: 'GPUs that compute, as CUDA counts them in the server’s process',
       }),
     ),
+    memory: Type.Optional(
+      Type.Object(
+        {
+          weights: Type.Integer({ description: 'with what is made of them' }),
+          slots: Type.Integer({ description: 'keys and values of prefixes that are held' }),
+          inputs: Type.Integer(),
+          workspaces: Type.Integer(),
+        },
+        { title: 'CardMemory', description: 'bytes that it takes on each card, by what for' },
+      ),
+    ),
     precision: Type.String({ description: 'of the weights, for example fp32' }),
     maxBatch: Type.Integer({ description: 'observations that are computed together at most' }),
     lanes: Type.Integer({ description: '2 when prefix and denoising of different observations overlap' }),

@@ -38,6 +38,8 @@ export interface RuntimeObserver {
   /** After calls that hung the engine works again. */
   recovered?(): void
   engine?(change: EngineChange): void
+  /** There was no memory for a batch of so many rows: from now on there are `most` in one. */
+  shrunk?(device: number | undefined, rows: number, most: number): void
   /** A batch left a lane. */
   lane?(span: LaneSpan): void
 }

@@ -12,6 +12,8 @@ export interface RuntimeInfo {
   readonly device: string
   /** Cards that it computes on, as CUDA counts them in this process; absent on CPUs. */
   readonly cards?: readonly number[]
+  /** Bytes that it takes on a card, by what for, where that is computed beforehand. */
+  readonly memory?: Readonly<Record<'weights' | 'slots' | 'inputs' | 'workspaces', number>>
   readonly precision: Precision
   /** Rows that one perceive call may take. */
   readonly maxBatch: number
@@ -67,6 +69,7 @@ export interface RunOptions {
 /**
  * A backend that runs the three graphs. Calls may overlap as far as `info.lanes` and `info.prefixSlots` allow;
  * the Pipeline sees to that. Errors are TurboPiError RUNTIME_FAILED; after one, the runtime heals itself or every call fails.
+ * OUT_OF_MEMORY fails the call alone.
  */
 export interface Runtime {
   readonly info: RuntimeInfo

@@ -15,6 +15,14 @@ export const engineObserver = (
     counted.recovered?.()
     warn('The engine works again after a call that did not return', undefined)
   },
+  shrunk: (device, rows, most) => {
+    counted.shrunk?.(device, rows, most)
+    const where = device === undefined ? 'The engine' : `GPU ${device}`
+    warn(
+      `${where} had no memory for ${rows} observations at once: until the next start it takes ${most}`,
+      undefined,
+    )
+  },
   engine: change => {
     counted.engine?.(change)
     const { device, working, of, error } = change

@@ -19,7 +19,7 @@ export interface ServiceMetadata {
   /** Null while the engine is loading. */
   runtime: Pick<
     RuntimeInfo,
-    'backend' | 'device' | 'cards' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
+    'backend' | 'device' | 'cards' | 'memory' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
   > | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
@@ -30,6 +30,7 @@ export function described({
   backend,
   device,
   cards,
+  memory,
   precision,
   maxBatch,
   lanes,
@@ -39,6 +40,7 @@ export function described({
   return {
     ...{ backend, device, precision, maxBatch, lanes, weights },
     ...(cards !== undefined && { cards }),
+    ...(memory !== undefined && { memory }),
     ...(chosen !== undefined && { chosen }),
   }
 }

@@ -29,6 +29,8 @@ export class ClockedRuntime implements Runtime {
   hangs = false
   /** The lane in which it fails or hangs. */
   faultyLane: 'perceive' | 'act' = 'perceive'
+  /** Rows of a batch that it has memory for. */
+  memoryRows = Number.POSITIVE_INFINITY
   /** A row that no card survives. */
   poison: number | undefined
   closed = false
@@ -99,6 +101,7 @@ export class ClockedRuntime implements Runtime {
     try {
       if (this.hangs && lane === this.faultyLane) await new Promise(() => {})
       await wait(this.clock, ms + this.rowMs * (tokens.length - 1))
+      if (tokens.length > this.memoryRows) throw new TurboPiError('OUT_OF_MEMORY', 'no memory for the batch')
       if (this.failure && lane === this.faultyLane) throw this.failure
       if (this.poison !== undefined && tokens.includes(this.poison))
         throw new TurboPiError('RUNTIME_FAILED', 'the row cannot be computed')

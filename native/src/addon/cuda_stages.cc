@@ -71,7 +71,7 @@ pi05::WeightPiece piece(const Napi::Object& object) {
 
 }  // namespace
 
-OpenStages cudaStages(const Napi::Object& object) {
+pi05::CudaRequest cudaRequest(const Napi::Object& object) {
   pi05::CudaRequest request;
   request.model = model(objectAt(object, "model"));
   request.kernels = string(object, "kernels");
@@ -86,7 +86,11 @@ OpenStages cudaStages(const Napi::Object& object) {
     for (uint32_t j = 0; j < pieces.Length(); ++j) source.pieces.push_back(piece(pieces.Get(j).As<Napi::Object>()));
     request.weights.push_back(std::move(source));
   }
-  return [request](const cuda::DriverPtr& driver, int device) {
+  return request;
+}
+
+OpenStages cudaStages(const Napi::Object& object) {
+  return [request = cudaRequest(object)](const cuda::DriverPtr& driver, int device) {
     pi05::CudaRequest here = request;
     here.device = device;
     return pi05::openCudaStages(driver, here);

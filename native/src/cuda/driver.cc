@@ -44,7 +44,9 @@ void Driver::fail(Result result, const char* what) const {
   const char* text = nullptr;
   if (getErrorName(result, &name) != kSuccess || name == nullptr) name = "unknown CUDA error";
   if (getErrorString(result, &text) != kSuccess || text == nullptr) text = "no description";
-  throw Error(std::string(what) + ": " + name + " (" + std::to_string(result) + "), " + text);
+  const std::string reason = std::string(what) + ": " + name + " (" + std::to_string(result) + "), " + text;
+  if (result == kOutOfMemory) throw OutOfMemory(reason, "lower --max-batch, or free the GPU of other processes");
+  throw Error(reason);
 }
 
 std::string Driver::description() const {

@@ -28,7 +28,7 @@ class Driver {
   TURBO_PI_CUDA_FUNCTIONS(TURBO_PI_DECLARE)
 #undef TURBO_PI_DECLARE
 
-  /// Throws Error "<what>: <name>, <text>" unless `result` is success.
+  /// Throws Error "<what>: <name>, <text>", or OutOfMemory, unless `result` is success.
   void check(Result result, const char* what) const {
     if (result != kSuccess) fail(result, what);
   }

@@ -29,6 +29,7 @@ using RawFunction = CUfunc_st*;
 using HostFunction = void (*)(void* userData);
 
 constexpr Result kSuccess = 0;
+constexpr Result kOutOfMemory = 2;
 constexpr Result kNoDevice = 100;
 constexpr Result kNotReady = 600;
 

@@ -96,15 +96,20 @@ bool CudaWeights::isWide(const std::string& name) {
   return name.find("norm") != std::string::npos;
 }
 
+size_t CudaWeights::bytes(ElementType element, const std::vector<WeightSource>& sources) {
+  size_t total = 0;
+  for (const WeightSource& source : sources)
+    total += cuda::aligned(elementsOf(source) * (element == ElementType::kFloat32 || isWide(source.name) ? 4 : 2));
+  return total;
+}
+
 CudaWeights::CudaWeights(const std::shared_ptr<const cuda::Kernels>& kernels, ElementType element,
                          const std::vector<WeightSource>& sources, unsigned mostReaders)
     : kernels_(kernels), element_(element) {
   const auto wide = [&](const WeightSource& source) {
     return element == ElementType::kFloat32 || isWide(source.name);
   };
-  size_t total = 0;
-  for (const WeightSource& source : sources) total += cuda::aligned(elementsOf(source) * (wide(source) ? 4 : 2));
-  arena_ = std::make_unique<cuda::DeviceArena>(kernels->driver(), total);
+  arena_ = std::make_unique<cuda::DeviceArena>(kernels->driver(), bytes(element, sources));
 
   std::map<std::string, std::unique_ptr<MappedFile>> files;
   std::vector<Part> parts;

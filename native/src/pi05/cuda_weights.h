@@ -19,6 +19,9 @@ class CudaWeights {
   CudaWeights(const std::shared_ptr<const cuda::Kernels>& kernels, ElementType element,
               const std::vector<WeightSource>& sources, unsigned readers = 8);
 
+  /// Device memory that they take.
+  static size_t bytes(ElementType element, const std::vector<WeightSource>& sources);
+
   /// Throws Error unless the tensor is there with so many elements.
   cuda::DevicePtr at(const std::string& name, int64_t elements) const;
   bool has(const std::string& name) const { return tensors_.count(name) != 0; }

@@ -8,9 +8,10 @@ import { ContentReading, recall } from '../../storage/known-content.js'
 import { type Availability, type BackendOptions, unavailable } from '../backend.js'
 import { openCards } from '../card-set.js'
 import { chosenDevices } from '../devices.js'
-import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
+import { addonPath, loadAddon, type NativeMemory, type NativeStages, probe } from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
+import { roomFor } from './memory.js'
 import { type NativeModel, nativeModel } from './native-model.js'
 import { type NativeWeight, nativeWeights } from './weights.js'
 
@@ -78,7 +79,7 @@ export async function probeCuda(
  * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
  */
 export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
-  const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
+  const { config, precision, maxBatch, lanes, chosen } = options
   const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
   const devices = chosenDevices(options.devices ?? [0], (await probe(addon)).devices ?? 1)
   for (const device of devices.length > 0 ? devices : [0]) {
@@ -92,16 +93,19 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
       reason: refused,
       hint: 'convert the checkpoint to safetensors, or use --runtime tensorrt',
     })
+  const stages = cudaStages({ ...options, kernels, tuned, cards: devices.length })
+  const needs = new Map<number, NativeMemory>()
+  for (const device of devices) {
+    const { needed, short } = await roomFor(addon, { stages, lanes, device })
+    if (short)
+      throw unavailable('CUDA', {
+        reason: short,
+        hint: 'lower --max-batch, or free the card of other processes',
+      })
+    needs.set(device, needed)
+  }
   const reading = readContent(options)
   try {
-    const stages: CudaStages = {
-      kind: 'cuda',
-      kernels,
-      tuned,
-      readers: Math.max(1, Math.floor(READERS / devices.length)),
-      model: nativeModel(config, precision, maxBatch),
-      weights: nativeWeights(weightsPath, config),
-    }
     options.onStage?.({ name: 'opening the engine' })
     const table = async (steps: number) => timeEmbeddings(config, modulatedTimes(config, steps))
     return await openCards(devices, async ordinal => {
@@ -119,6 +123,7 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
         backend: 'cuda',
         device: `${device}, driver ${driver}`,
         cards: [ordinal],
+        memory: needs.get(ordinal)!,
         precision,
         maxBatch,
         lanes,
@@ -132,6 +137,29 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
   } catch (error) {
     reading.stop()
     throw error
+  }
+}
+
+/** What a session of a policy is made of. Throws CHECKPOINT_INVALID. */
+export function cudaStages({
+  weightsPath,
+  config,
+  precision,
+  maxBatch,
+  kernels = kernelsPath(),
+  tuned = true,
+  cards = 1,
+}: Pick<CudaOptions, 'weightsPath' | 'config' | 'precision' | 'maxBatch' | 'kernels' | 'tuned'> & {
+  /** That share the readers. */
+  cards?: number
+}): CudaStages {
+  return {
+    kind: 'cuda',
+    kernels,
+    tuned,
+    readers: Math.max(1, Math.floor(READERS / cards)),
+    model: nativeModel(config, precision, maxBatch),
+    weights: nativeWeights(weightsPath, config),
   }
 }
 

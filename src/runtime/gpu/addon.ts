@@ -155,6 +155,16 @@ export interface NativeCard {
   processes?: number[]
 }
 
+/** Bytes of device memory that a session of our own kernels allocates when it is opened, by what for. */
+export interface NativeMemory {
+  /** With what is made of them. */
+  weights: number
+  /** Keys and values of all prefixes that are held. */
+  slots: number
+  inputs: number
+  workspaces: number
+}
+
 export interface NativeAddon {
   probe(device?: number): Promise<NativeProbe>
   /** Rejects when NVML cannot be had; does not hold up the event loop, nor the end of the process, however long it takes. */
@@ -165,6 +175,13 @@ export interface NativeAddon {
     request: BuildRequest,
     onProgress: (phase: string, step: number, steps: number) => void,
   ): { promise: Promise<void>; cancel(): void }
+  /** What `openSession` would allocate; of an H100 where the card is not there. Neither files nor memory are touched. */
+  cudaMemory(options: {
+    stages: NativeStages
+    lanes: 1 | 2
+    slots: number
+    device: number
+  }): Promise<NativeMemory>
   openSession(options: {
     stages: NativeStages
     lanes: 1 | 2
@@ -175,7 +192,7 @@ export interface NativeAddon {
 
 /** How the addon rejects. */
 export interface NativeError extends Error {
-  status: 'invalid' | 'failed' | 'cancelled'
+  status: 'invalid' | 'exhausted' | 'failed' | 'cancelled'
   hint: string
 }
 

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { Cancellation } from '../../cancellation.js'
 import { type Clock, SYSTEM_CLOCK } from '../../clock.js'
-import type { TurboPiError } from '../../errors.js'
+import type { ErrorCode, TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
@@ -29,6 +29,9 @@ export interface DispatcherOptions {
   /** Default: the system's. */
   clock?: Clock
 }
+
+/** What another engine may not fail with. */
+const OF_THE_ENGINE: ReadonlySet<ErrorCode> = new Set(['RUNTIME_FAILED', 'ENGINE_HUNG', 'OUT_OF_MEMORY'])
 
 /**
  * Shares the engines of one runtime, one a card, among many callers. Each inference is admitted, prepared and submitted: a place
@@ -197,8 +200,11 @@ export class Dispatcher {
       for (const changed of this.#engines.judge(engine, failedBefore))
         this.#tell(changed, changed === engine ? error : undefined)
     }
-    const ofTheEngine = error.code === 'RUNTIME_FAILED' || error.code === 'ENGINE_HUNG'
-    const elsewhere = ofTheEngine && this.#engines.anotherThan(engine)
+    if (error.code === 'OUT_OF_MEMORY') {
+      engine.shrink(tickets.length)
+      this.#observer.shrunk?.(engine.device, tickets.length, engine.maxBatch)
+    }
+    const elsewhere = OF_THE_ENGINE.has(error.code) && this.#engines.anotherThan(engine)
     for (const ticket of tickets) {
       if (!elsewhere || !ticket.mayTryAgain(this.clock.now())) {
         this.#drop(ticket, error, 'failed')
@@ -232,7 +238,7 @@ export class Dispatcher {
   #pump(): void {
     this.#turns.giveFree()
     for (let engine = this.#free(); engine; engine = this.#free())
-      void this.#run(engine, this.#line.takeBatch(engine.runtime.info.maxBatch))
+      void this.#run(engine, this.#line.takeBatch(engine.maxBatch))
     this.#reportDepth()
     if (this.#places.size === 0 && this.#running.length === 0) this.#drained?.()
   }

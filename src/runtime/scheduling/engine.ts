@@ -37,12 +37,15 @@ export class Engine {
   /** When the last batch was started, and is expected to let the next one start. */
   #startedAt = Number.NEGATIVE_INFINITY
   #freeAt = 0
+  /** Rows of one batch. */
+  #maxBatch: number
   /** Failures since the last batch that succeeded. */
   #failures = 0
   #failedAt = 0
 
   constructor(runtime: Runtime, { overlap, watch, observer, clock, hung, recovered }: EngineOptions) {
     this.runtime = runtime
+    this.#maxBatch = runtime.info.maxBatch
     const device = runtime.info.cards?.[0]
     this.device = device
     this.#clock = clock
@@ -117,6 +120,16 @@ export class Engine {
     this.#failures = 0
     if (back) this.#recovered()
     return result
+  }
+
+  /** Rows of one batch that it has memory for. */
+  get maxBatch(): number {
+    return this.#maxBatch
+  }
+
+  /** It had no memory for a batch of so many rows. */
+  shrink(rows: number): void {
+    this.#maxBatch = Math.max(1, Math.min(this.#maxBatch, rows >> 1))
   }
 
   /** A batch failed, and not for its own sake. */

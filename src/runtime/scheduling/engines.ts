@@ -28,7 +28,7 @@ export class Engines {
 
   /** Rows of one batch. */
   get maxBatch(): number {
-    return Math.max(...this.all.map(({ runtime }) => runtime.info.maxBatch))
+    return Math.max(...this.all.map(({ maxBatch }) => maxBatch))
   }
 
   /**

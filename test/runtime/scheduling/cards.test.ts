@@ -210,6 +210,47 @@ t.test('a row that no card survives takes none of them out', async t => {
   )
 })
 
+t.test('a batch that there is no memory for fails alone, and later ones are smaller', async t => {
+  const told: (number | undefined)[][] = []
+  const { clock, cards, ask, warm, dispatcher } = setUp(
+    { maxBatch: 8 },
+    { observer: { shrunk: (...shrunk) => told.push(shrunk) } },
+    1,
+  )
+  const [card] = cards
+  await warm()
+  card.memoryRows = 3
+  const first = ask(0)
+  const codes = Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(token => codeOf(ask(token))))
+  await clock.run(clock.now() + 1000)
+  t.equal((await first).actions[0], 1000)
+  t.same(
+    (await codes).map(code => code === 'answered'),
+    [false, false, false, false, false, false, false, false, true, true],
+  )
+  const later = Array.from({ length: 12 }, (_, i) => codeOf(ask(20 + i)))
+  await clock.run(clock.now() + 2000)
+  const failed = (await Promise.all(later)).filter(code => code === 'OUT_OF_MEMORY').length
+  t.equal(failed, 4, 'eight were halved to four, and those to two')
+  t.same(told, [
+    [0, 8, 4],
+    [0, 4, 2],
+  ])
+  t.equal(dispatcher.fault, undefined)
+  t.same(dispatcher.engines, { working: 1, of: 1 })
+})
+
+t.test('of two cards the other one computes what one has no memory for', async t => {
+  const { clock, cards, ask, warm, dispatcher } = setUp({ maxBatch: 4 })
+  await warm()
+  cards[1].memoryRows = 1
+  const tokens = Array.from({ length: 16 }, (_, i) => i + 1)
+  const answers = Promise.all(tokens.map(token => ask(token)))
+  await clock.run(clock.now() + 2000)
+  t.ok(right(await answers, tokens))
+  t.same(dispatcher.engines, { working: 2, of: 2 }, 'nobody is taken out for it')
+})
+
 t.test('work whose deadline has passed meanwhile is not done again', async t => {
   const { clock, cards, ask, warm } = setUp()
   await warm()
