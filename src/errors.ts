@@ -32,6 +32,7 @@ export const ERRORS = {
   TOO_MANY_CONNECTIONS: { status: 503, title: 'The robot has as many connections as it may' },
   TOO_MANY_ROBOTS: { status: 503, title: 'The server knows as many robots as it may' },
   OVERLOADED: { status: 503, title: 'The queue is full' },
+  OUT_OF_MEMORY: { status: 503, title: 'The engine has no memory for the batch' },
   SHUTTING_DOWN: { status: 503, title: 'The server is shutting down' },
   ENGINE_HUNG: { status: 503, title: 'The engine does not come back from a call' },
   NOT_READY: { status: 503, title: 'The server is not ready' },

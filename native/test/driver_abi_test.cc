@@ -42,6 +42,7 @@ CHECK_CALL((DeviceId*, int), cuDeviceGet);
 CHECK_CALL((char*, int, DeviceId), cuDeviceGetName);
 CHECK_CALL((int*, int, DeviceId), cuDeviceGetAttribute);
 CHECK_CALL((size_t*, DeviceId), cuDeviceTotalMem);
+CHECK_CALL((char*, int, DeviceId), cuDeviceGetPCIBusId);
 CHECK_CALL((RawContext*, DeviceId), cuDevicePrimaryCtxRetain);
 CHECK_CALL((DeviceId), cuDevicePrimaryCtxRelease);
 CHECK_CALL((RawContext), cuCtxSetCurrent);
@@ -78,6 +79,7 @@ CHECK_CALL((RawFunction*, RawModule, const char*), cuModuleGetFunction);
 CHECK_CALL((RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**,
             void**),
            cuLaunchKernel);
+static_assert(kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY);
 static_assert(kNoDevice == CUDA_ERROR_NO_DEVICE && kNotReady == CUDA_ERROR_NOT_READY);
 static_assert(kStreamNonBlocking == CU_STREAM_NON_BLOCKING && kEventDisableTiming == CU_EVENT_DISABLE_TIMING);
 static_assert(kCaptureThreadLocal == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);

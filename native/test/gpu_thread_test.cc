@@ -189,6 +189,34 @@ TEST("a wrong input fails its own job alone") {
   CHECK(toy::largestDifference(submit(*gpu, act(0, 1)).get().act.actions, expected(1)) <= 1e-4f);
 }
 
+TEST("a job for which there is no memory fails alone, and the session goes on") {
+  const auto gpu = open();
+  submit(*gpu, modulation()).get();
+  fakeCudaFail("cuGraphInstantiateWithFlags", 0, 2);
+  const Outcome failed = submit(*gpu, perceive(0, 1)).get();
+  CHECK(failed.status == Outcome::Status::kExhausted);
+  CHECK_SAYS(failed.reason, "cuGraphInstantiate");
+  CHECK_SAYS(failed.hint, "--max-batch");
+  CHECK(submit(*gpu, perceive(0, 2)).get().status == Outcome::Status::kDone);
+  fakeCudaFail("cuGraphInstantiateWithFlags", 0, 2);
+  CHECK(submit(*gpu, act(0, 2)).get().status == Outcome::Status::kExhausted);
+  const Outcome acted = submit(*gpu, act(0, 2)).get();
+  CHECK(acted.status == Outcome::Status::kDone);
+  CHECK(toy::largestDifference(acted.act.actions, expected(2)) <= 1e-4f);
+  fakeCudaFail("cuMemAlloc_v2", 0, 2);
+  CHECK(submit(*gpu, modulation(5)).get().status == Outcome::Status::kExhausted);
+  CHECK(submit(*gpu, modulation(5)).get().status == Outcome::Status::kDone);
+}
+
+TEST("graphs of other sizes give way to one that there is no memory for beside them") {
+  const auto gpu = open();
+  CHECK(submit(*gpu, perceive(0, 1)).get().status == Outcome::Status::kDone);
+  fakeCudaClearLog();
+  fakeCudaFail("cuGraphInstantiateWithFlags", 0, 2);
+  CHECK(submit(*gpu, exec::PerceiveJob{1, toy::frame(shape(), 1, 1, 1, 3, 4)}).get().status == Outcome::Status::kDone);
+  CHECK_SAYS(std::string(fakeCudaLog()), "cuGraphExecDestroy");
+}
+
 TEST("after a device fault every job fails with the first reason, and closing still works") {
   const int before = fakeCudaLive();
   auto gpu = open();

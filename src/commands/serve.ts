@@ -8,6 +8,7 @@ import { Metrics } from '../service/metrics.js'
 import { Served } from '../service/served.js'
 import { PolicyService } from '../service/service.js'
 import { type Call, command as define } from './kit/command.js'
+import { configuredCards } from './kit/configured-cards.js'
 import { configuredRecorders } from './kit/configured-recorders.js'
 import { configuredService, type ServiceHooks, swapFor } from './kit/configured-service.js'
 import { configuredTraces } from './kit/configured-traces.js'
@@ -36,7 +37,7 @@ async function serve({ config: given }: Call): Promise<number> {
   const config = checkedConfig(given)
   tuneProcess()
   endWithParent()
-  await requireRuntime(config)
+  const backend = await requireRuntime(config)
   const stopping = new AbortController()
   const reports = new Reports(config)
   const hooks: ServiceHooks = {
@@ -48,9 +49,14 @@ async function serve({ config: given }: Call): Promise<number> {
   const policies = await servedPolicies(config, hooks, reports)
   const recorders = configuredRecorders(config, policies, () => app.log)
   const traces = await configuredTraces(config, policies, message => reports.say(log => log.warn(message)))
+  const cards = configuredCards(backend, policies, {
+    notice: line => reports.say(log => log.info(line)),
+    warn: line => reports.say(log => log.warn(line)),
+  })
   const app = await createServer(policies, config, {
     logger: reports.logger,
     recorders,
+    cards: cards?.metrics,
     ...(config.allowSwap && {
       swap: (served, directory, options) =>
         swapFor(config, hooks, served, directory, options).finally(() => reports.endStages()),
@@ -60,6 +66,7 @@ async function serve({ config: given }: Call): Promise<number> {
   const stop = async () => {
     stopping.abort()
     reports.endStages()
+    cards?.stop()
     const closed = await Promise.allSettled(policies.map(served => served.close()))
     for (const recorder of recorders.values()) await recorder.close()
     await traces?.close(LAST_TRACES_MS)
@@ -80,6 +87,7 @@ async function serve({ config: given }: Call): Promise<number> {
     if (grpcPort !== undefined)
       app.log.info({ grpcPort }, `Server listening for gRPC at ${config.host}:${grpcPort}`)
     await Promise.all(policies.map(({ current }) => current.service.start()))
+    cards?.begin()
     if (!config.recordOnRequest) for (const recorder of recorders.values()) recorder.start()
   } catch (error) {
     if (stopping.signal.aborted) return endOfProcess

@@ -10,6 +10,8 @@ export interface BatchPlace {
   batch: number
   row: number
   rows: number
+  /** The card, as CUDA counts them; absent on CPUs. */
+  device?: number
 }
 
 /** What one inference gives, before it is put on a wire. */

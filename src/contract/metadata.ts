@@ -60,6 +60,22 @@ const Runtime = Type.Object(
   {
     backend: Type.String({ description: 'cpu, cuda or tensorrt' }),
     device: Type.String({ description: 'name of the processor' }),
+    cards: Type.Optional(
+      Type.Array(Type.Integer(), {
+        description: 'GPUs that compute, as CUDA counts them in the server’s process',
+      }),
+    ),
+    memory: Type.Optional(
+      Type.Object(
+        {
+          weights: Type.Integer({ description: 'with what is made of them' }),
+          slots: Type.Integer({ description: 'keys and values of prefixes that are held' }),
+          inputs: Type.Integer(),
+          workspaces: Type.Integer(),
+        },
+        { title: 'CardMemory', description: 'bytes that it takes on each card, by what for' },
+      ),
+    ),
     precision: Type.String({ description: 'of the weights, for example fp32' }),
     maxBatch: Type.Integer({ description: 'observations that are computed together at most' }),
     lanes: Type.Integer({ description: '2 when prefix and denoising of different observations overlap' }),

@@ -57,8 +57,16 @@ const chunk = ({ shape }: PolicyNote) =>
     late: Type.Boolean({ description: 'the deadline had passed' }),
     num_steps: Type.Integer({ description: 'denoise steps' }),
     place: Type.Object(
-      { batch: Type.Integer(), row: Type.Integer(), rows: Type.Integer() },
-      { description: 'which engine call of the server, and which of its rows: the last bits depend on it' },
+      {
+        batch: Type.Integer(),
+        row: Type.Integer(),
+        rows: Type.Integer(),
+        device: Type.Optional(Type.Integer()),
+      },
+      {
+        description:
+          'which engine call of the server, and which of its rows: the last bits depend on it; on which card',
+      },
     ),
     noise: Type.Optional(floats('noise that the client gave in place of a seed')),
     continuation: Type.Optional(continuation),

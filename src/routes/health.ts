@@ -10,6 +10,8 @@ export interface Readiness {
   readonly unready: TurboPiError | undefined
   /** What its start is at, while it lasts: a stage in words, and how much of it is done. */
   readonly starting?: { readonly stage: string; readonly percent?: number } | undefined
+  /** Where several cards compute: how many of them work. */
+  readonly engines?: { readonly working: number; readonly of: number } | undefined
 }
 
 /** Why it is not ready; while it starts, with the stage that it is at. */
@@ -59,7 +61,12 @@ export function readyRoute(app: FastifyInstance, readiness: () => Readiness): vo
         tags: ['health'],
         response: {
           200: Type.Object(
-            { status: Type.Literal('ready') },
+            {
+              status: Type.Literal('ready'),
+              cards: Type.Optional(
+                Type.String({ description: 'of several cards, how many work: “1 of 2 cards”' }),
+              ),
+            },
             { title: 'Ready', description: 'Observations are answered.' },
           ),
           503: {
@@ -71,8 +78,12 @@ export function readyRoute(app: FastifyInstance, readiness: () => Readiness): vo
     },
     // No request was refused that somebody would look for: it is neither counted nor logged.
     (_request, reply) => {
-      const { unready, starting } = readiness()
-      if (!unready) return reply.send({ status: 'ready' as const })
+      const { unready, starting, engines } = readiness()
+      if (!unready)
+        return reply.send({
+          status: 'ready' as const,
+          ...(engines && { cards: `${engines.working} of ${engines.of} cards` }),
+        })
       return reply
         .code(503)
         .type('application/problem+json')

@@ -2,6 +2,7 @@ import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { Precision } from '../onnx/arithmetic.js'
 import type { OnStage } from '../storage/stage.js'
+import type { Devices } from './devices.js'
 import type { Runtime } from './runtime.js'
 
 export { type OnStage, percentOf, type Stage } from '../storage/stage.js'
@@ -39,6 +40,8 @@ export interface BackendOptions {
   adapterPath?: string | undefined
   config: ModelConfig
   precision: Precision
+  /** Cards to compute on, of backends that have several. */
+  devices?: Devices
   /** 2: perceive and act may run at the same time, on different prefixes. */
   lanes: 1 | 2
   /** Rows of one perceive call. */
@@ -73,6 +76,8 @@ export interface Backend {
   readonly arithmetics: readonly [Precision, ...Precision[]]
   /** Lanes that it can have; the first number is what `--pipeline auto` stands for. */
   readonly lanes: readonly [1 | 2, ...(1 | 2)[]]
+  /** Whether it can compute on other cards than the first. */
+  readonly severalCards?: true
   probe(): Promise<Availability>
   /** Why it cannot serve this checkpoint; `auto` passes it over then. Absent where it serves all. */
   refuses?(model: Pick<BackendOptions, 'weightsPath' | 'adapterPath'>): string | undefined

@@ -6,6 +6,7 @@ import { type Backend, type BackendOptions, type Missing, unavailable } from './
 import { cpuBackend } from './cpu/backend.js'
 import { createCpuRuntime } from './cpu/cpu-runtime.js'
 import { cudaBackend } from './cuda/backend.js'
+import { parsedDevices } from './devices.js'
 import type { Runtime } from './runtime.js'
 import { tensorRtBackend } from './tensorrt/backend.js'
 
@@ -44,13 +45,18 @@ export interface RuntimeSettings
   runtime: string
   /** auto: the first one of the backend. */
   precision: 'auto' | Precision
+  /** Cards to compute on: `all`, or their numbers with commas between them. Default: the first. */
+  devices?: string
   /** Two lanes or one; auto: as the backend prefers. */
   pipeline: 'auto' | 'on' | 'off'
   /** Default: $TURBO_PI_CACHE, else ~/.cache/turbo-pi. */
   cacheDir?: string | undefined
 }
 
-type Choices = Pick<RuntimeSettings, 'runtime' | 'precision' | 'pipeline'>
+type Choices = Pick<RuntimeSettings, 'runtime' | 'precision' | 'devices' | 'pipeline'>
+
+/** The card that is taken where none is named. */
+const FIRST = '0'
 
 /** The settings without aliases. */
 function resolved<S extends Choices>(settings: S): S {
@@ -80,11 +86,15 @@ export const defaultPrecision = (runtime: string): Precision =>
   rowsOf(aliasOf(runtime)?.runtime ?? runtime)[0]!.arithmetics[0]
 
 /** Why a backend cannot do what is asked, on whatever machine. */
-function unfit({ title, arithmetics, lanes }: Backend, { precision, pipeline }: Choices): string | undefined {
+function unfit(
+  { title, arithmetics, lanes, severalCards }: Backend,
+  { precision, pipeline, devices = FIRST }: Choices,
+): string | undefined {
   if (precision !== 'auto' && !arithmetics.includes(precision))
     return `the ${title} runtime has no ${precision}`
   if (pipeline !== 'auto' && !lanes.includes(pipeline === 'on' ? 2 : 1))
     return `the ${title} runtime has no --pipeline ${pipeline}`
+  if (devices !== FIRST && !severalCards) return `the ${title} runtime has no --devices ${devices}`
   return undefined
 }
 
@@ -177,7 +187,14 @@ function optionsOf(
   { weightsPath, adapterPath, model: config }: RuntimeModel,
   settings: RuntimeSettings,
 ): BackendOptions {
-  const { runtime: _, precision, pipeline, cacheDir: cache = cacheDirectory(), ...rest } = settings
+  const {
+    runtime: _,
+    precision,
+    devices = FIRST,
+    pipeline,
+    cacheDir: cache = cacheDirectory(),
+    ...rest
+  } = settings
   const { signal, onNotice } = settings
   const reference = (maxBatch: number) =>
     createCpuRuntime({
@@ -192,6 +209,7 @@ function optionsOf(
     config,
     cache,
     precision: precision === 'auto' ? arithmetics[0] : precision,
+    devices: parsedDevices(devices),
     lanes: pipeline === 'auto' ? lanes[0] : pipeline === 'on' ? 2 : 1,
     reference,
   }

@@ -7,6 +7,18 @@ export interface LaneSpan {
   batch: number
   start: number
   end: number
+  /** The card, as CUDA counts them; absent on CPUs. */
+  device?: number
+}
+
+/** One of several engines has stopped working, or works again. */
+export interface EngineChange {
+  device: number | undefined
+  /** Engines that work now, of all. */
+  working: number
+  of: number
+  /** Why it stopped; undefined when it works again. */
+  error: TurboPiError | undefined
 }
 
 /** Why a job left without an answer. */
@@ -25,6 +37,9 @@ export interface RuntimeObserver {
   hung?(error: TurboPiError): void
   /** After calls that hung the engine works again. */
   recovered?(): void
+  engine?(change: EngineChange): void
+  /** There was no memory for a batch of so many rows: from now on there are `most` in one. */
+  shrunk?(device: number | undefined, rows: number, most: number): void
   /** A batch left a lane. */
   lane?(span: LaneSpan): void
 }

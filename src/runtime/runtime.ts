@@ -10,6 +10,10 @@ export interface RuntimeInfo {
   readonly backend: string
   /** Human-readable device, for example the CPU or GPU name. */
   readonly device: string
+  /** Cards that it computes on, as CUDA counts them in this process; absent on CPUs. */
+  readonly cards?: readonly number[]
+  /** Bytes that it takes on a card, by what for, where that is computed beforehand. */
+  readonly memory?: Readonly<Record<'weights' | 'slots' | 'inputs' | 'workspaces', number>>
   readonly precision: Precision
   /** Rows that one perceive call may take. */
   readonly maxBatch: number
@@ -65,9 +69,12 @@ export interface RunOptions {
 /**
  * A backend that runs the three graphs. Calls may overlap as far as `info.lanes` and `info.prefixSlots` allow;
  * the Pipeline sees to that. Errors are TurboPiError RUNTIME_FAILED; after one, the runtime heals itself or every call fails.
+ * OUT_OF_MEMORY fails the call alone.
  */
 export interface Runtime {
   readonly info: RuntimeInfo
+  /** One for each card, where there are several; the calls below are those of the first one. */
+  readonly cards?: readonly Runtime[]
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
   perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
   /**

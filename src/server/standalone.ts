@@ -1,5 +1,6 @@
 import cors from '@fastify/cors'
 import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
+import type { Registry } from 'prom-client'
 import { type Config, isLoopback, SETTINGS } from '../config.js'
 import { HEADER_LENGTH } from '../contract/open-inference/rest.js'
 import { apiKeyRequired } from '../routes/access/api-key.js'
@@ -43,6 +44,8 @@ export interface ServerOptions {
   swap?: Swap
   /** The recorders of policies that have one. */
   recorders?: ReadonlyMap<Served, Recordings>
+  /** What the cards are at, where some compute: numbers for GET /metrics. */
+  cards?: { registry: Registry } | undefined
 }
 
 declare module 'fastify' {
@@ -61,7 +64,7 @@ declare module 'fastify' {
 export async function createServer(
   policies: Policies,
   config: ServerConfig,
-  { logger = false, swap, recorders }: ServerOptions = {},
+  { logger = false, swap, recorders, cards }: ServerOptions = {},
 ): Promise<FastifyInstance> {
   const {
     bodyLimit,
@@ -127,6 +130,12 @@ export async function createServer(
     get unready() {
       return policies.map(({ current }) => current.service.unready).find(Boolean)
     },
+    /** Of the policy that has fewest. */
+    get engines() {
+      return policies
+        .flatMap(({ current }) => current.service.engines ?? [])
+        .sort((a, b) => a.working - b.working)[0]
+    },
     get starting() {
       return policies.map(({ current }) => current.service).find(({ unready }) => unready)?.starting
     },
@@ -172,7 +181,12 @@ export async function createServer(
   await app.register(async routes => {
     healthRoute(routes)
     policiesRoutes(routes, policies, { bodyLimit, memory }, { swap, basePath })
-    metricsRoute(routes, policies, [sockets.robots, refusals, ...(recorders?.values() ?? [])])
+    metricsRoute(routes, policies, [
+      sockets.robots,
+      refusals,
+      ...(recorders?.values() ?? []),
+      ...(cards ? [cards] : []),
+    ])
     pageRoutes(routes, policies, sockets.robots, config)
   })
   return app

@@ -1,3 +1,4 @@
+import { TurboPiError } from '../errors.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
 
 /** Counts what an engine does, and writes of its calls that hang into the log. */
@@ -14,4 +15,27 @@ export const engineObserver = (
     counted.recovered?.()
     warn('The engine works again after a call that did not return', undefined)
   },
+  shrunk: (device, rows, most) => {
+    counted.shrunk?.(device, rows, most)
+    const where = device === undefined ? 'The engine' : `GPU ${device}`
+    warn(
+      `${where} had no memory for ${rows} observations at once: until the next start it takes ${most}`,
+      undefined,
+    )
+  },
+  engine: change => {
+    counted.engine?.(change)
+    const { device, working, of, error } = change
+    const name = device === undefined ? 'An engine' : `GPU ${device}`
+    warn(
+      `${name} ${error ? 'is left alone: it failed' : 'works again'}. ${working} of ${of} cards work`,
+      error,
+    )
+  },
 })
+
+/** Why nothing can be answered where several cards compute, and none works. */
+export function noneWorks(engines: { working: number; of: number } | undefined): TurboPiError | undefined {
+  if (!engines || engines.working > 0) return undefined
+  return new TurboPiError('RUNTIME_FAILED', `None of ${engines.of} cards works; the log says why.`)
+}

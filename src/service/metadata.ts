@@ -19,7 +19,7 @@ export interface ServiceMetadata {
   /** Null while the engine is loading. */
   runtime: Pick<
     RuntimeInfo,
-    'backend' | 'device' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
+    'backend' | 'device' | 'cards' | 'memory' | 'precision' | 'maxBatch' | 'lanes' | 'weights' | 'chosen'
   > | null
   /** openpi's policy_metadata: the first frame of its protocol. */
   openpi: Readonly<Record<string, unknown>>
@@ -29,11 +29,18 @@ export interface ServiceMetadata {
 export function described({
   backend,
   device,
+  cards,
+  memory,
   precision,
   maxBatch,
   lanes,
   weights,
   chosen,
 }: RuntimeInfo): ServiceMetadata['runtime'] {
-  return { backend, device, precision, maxBatch, lanes, weights, ...(chosen !== undefined && { chosen }) }
+  return {
+    ...{ backend, device, precision, maxBatch, lanes, weights },
+    ...(cards !== undefined && { cards }),
+    ...(memory !== undefined && { memory }),
+    ...(chosen !== undefined && { chosen }),
+  }
 }

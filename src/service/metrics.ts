@@ -116,8 +116,14 @@ export class Metrics implements ServiceListener {
   }
   readonly #lanes = new Counter({
     name: 'turbo_pi_lane_busy_seconds_total',
-    help: 'Time that each lane of the engine was at work.',
-    labelNames: ['lane'],
+    help: 'Time that each lane of the engine was at work, on GPUs by the card.',
+    labelNames: ['lane', 'device'],
+    registers: [this.registry],
+  })
+  readonly #working = new Gauge({
+    name: 'turbo_pi_engine_working',
+    help: 'Of several cards, whether each works: 0 from a failure until it has answered again.',
+    labelNames: ['device'],
     registers: [this.registry],
   })
 
@@ -146,7 +152,9 @@ export class Metrics implements ServiceListener {
     hung: () => this.#hung.inc(),
     recovered: () => this.#recovered.inc(),
     dropped: reason => this.#dropped.inc({ reason }),
-    lane: ({ lane, start, end }) => this.#lanes.inc({ lane }, (end - start) / 1000),
+    engine: ({ device, error }) => this.#working.set({ device: device ?? '' }, error ? 0 : 1),
+    lane: ({ lane, start, end, device }) =>
+      this.#lanes.inc(device === undefined ? { lane } : { lane, device }, (end - start) / 1000),
   }
 
   /** @param policy labels every number, where several policies are served. */
@@ -155,8 +163,10 @@ export class Metrics implements ServiceListener {
     for (const from of ['encoder', 'cache']) this.#images.inc({ from }, 0)
   }
 
-  /** The policy that acts from now on, and the bytes of its weights. */
-  serves(model: string, bytes: number): void {
+  /** The policy that acts from now on, the bytes of its weights, and the cards that compute. */
+  serves(model: string, bytes: number, cards: readonly number[] = []): void {
+    this.#working.reset()
+    if (cards.length > 1) for (const device of cards) this.#working.set({ device }, 1)
     this.#modelBytes.set(bytes)
     this.#model.reset()
     this.#model.set({ model }, 1)

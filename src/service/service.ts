@@ -15,7 +15,7 @@ import { randomSeed } from '../runtime/noise.js'
 import { Dispatcher } from '../runtime/scheduling/dispatcher.js'
 import { Coalescer } from './coalescer.js'
 import { continued, executedRow } from './continuation.js'
-import { engineObserver } from './engine-observer.js'
+import { engineObserver, noneWorks } from './engine-observer.js'
 import { ServiceEvents } from './events.js'
 import { HeldRobots } from './held-robots.js'
 import type { Caller, Engine } from './inference.js'
@@ -65,12 +65,18 @@ export class PolicyService {
 
   /** Why nothing can be answered; undefined from the end of the self-test until `close`, while the engine works. */
   get unready(): TurboPiError | undefined {
-    if (this.#phase === 'ready') return this.#engine?.queue.fault
+    if (this.#phase === 'ready') return this.#engine?.queue.fault ?? noneWorks(this.engines)
     if (!this.starting)
       return new TurboPiError('NOT_READY', 'The server is stopping; connect to another one.')
     const { stage, percent } = this.starting
     const done = percent === undefined ? '' : `, ${percent} %`
     return new TurboPiError('NOT_READY', `The engine is starting: ${stage}${done}. Ask again.`)
+  }
+
+  /** Where several cards compute: how many of them work. */
+  get engines(): { working: number; of: number } | undefined {
+    const engines = this.#engine?.queue.engines
+    return engines && engines.of > 1 ? engines : undefined
   }
 
   /** What the start is at; undefined before and after it. */
@@ -99,19 +105,24 @@ export class PolicyService {
     const model = modelIdentity(policy.identity, runtime.info.weights)
     this.#engine = { policy, model, queue, runtime: runtime.info }
     const { config, precision } = runtime.info
-    this.metrics.serves(model, weightBytes(config, precision))
+    this.metrics.serves(model, weightBytes(config, precision), runtime.info.cards)
     if (this.#phase === 'closed') return queue.close()
     this.#progress.report({ name: 'self-test' })
-    const { request } = this.#resolved(syntheticObservation(policy), { noise: 0 })
+    // Of equal engines the one that has been idle for longest is next: each has one.
+    for (let engine = 0; engine < queue.engines.of; engine++) await this.#selfTest(this.#engine)
+    if (this.#phase === 'starting') this.#phase = 'ready'
+  }
+
+  async #selfTest(engine: Engine): Promise<void> {
+    const { request } = this.#resolved(syntheticObservation(this.#parts.policy), { noise: 0 })
     try {
       const caller = { session: 'self-test' }
-      const { inference } = this.#coalescer.ask(this.#engine, request, caller, undefined, this.#draw)
+      const { inference } = this.#coalescer.ask(engine, request, caller, undefined, this.#draw)
       await inference.wait(caller, undefined)
     } catch (error) {
       // What a real policy makes of a grey picture may well leave its bounds; the stages ran all the same.
       if (!(error instanceof GuardRefusal)) throw error
     }
-    if (this.#phase === 'starting') this.#phase = 'ready'
   }
 
   metadata(): ServiceMetadata {

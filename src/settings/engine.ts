@@ -1,6 +1,7 @@
 import { PRECISIONS } from '../onnx/arithmetic.js'
 import { RUNTIMES } from '../runtime/backends.js'
-import { choice, directory, integer, settings } from './kinds.js'
+import { parsedDevices } from '../runtime/devices.js'
+import { choice, directory, integer, settings, text } from './kinds.js'
 
 /** What computes, and how. */
 export const ENGINE_SETTINGS = settings('Engine', {
@@ -8,6 +9,16 @@ export const ENGINE_SETTINGS = settings('Engine', {
     default: 'auto',
     choices: RUNTIMES,
     meaning: 'what computes; tensorrt_pipelined is tensorrt with --pipeline on',
+  }),
+  devices: text({
+    default: '0',
+    takes: 'all|N,…',
+    meaning:
+      'GPUs that compute, as CUDA counts them in this process: each has its own engine, and a batch goes where it is answered first',
+    parse: value => {
+      parsedDevices(value)
+      return value
+    },
   }),
   precision: choice({
     default: 'auto',

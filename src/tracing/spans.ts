@@ -40,6 +40,7 @@ export function answeredSpans(event: Answered, sampling: Sampling): StageSpan[] 
     'turbo_pi.steps': event.sampling.steps,
     'turbo_pi.batch': answer.place.batch,
     'turbo_pi.batch_rows': answer.place.rows,
+    ...(answer.place.device !== undefined && { 'turbo_pi.device': answer.place.device }),
     'turbo_pi.coalesced': answer.coalesced,
     'turbo_pi.late': answer.late,
     'turbo_pi.guard_findings': answer.guard.findings.length,

@@ -63,6 +63,31 @@ turbo_pi_robot_observation_age_seconds{robot="quick",policy="p"} 0.0421
   t.end()
 })
 
+t.test('each card has a line of what it tells', t => {
+  const text = `turbo_pi_gpu_info{device="0",name="A card",uuid="GPU-1b"} 1
+turbo_pi_gpu_info{device="1",name="A slice",uuid=""} 1
+turbo_pi_gpu_utilisation_ratio{device="0"} 0.974
+turbo_pi_gpu_memory_bytes{device="0"} 80e9
+turbo_pi_gpu_memory_used_bytes{device="0"} 4e9
+turbo_pi_gpu_memory_used_bytes{device="1"} 1e9
+turbo_pi_gpu_temperature_celsius{device="0"} 91
+turbo_pi_gpu_power_watts{device="0"} 412.5
+turbo_pi_gpu_throttled{device="0",reason="sw_thermal_slowdown"} 1
+turbo_pi_gpu_throttled{device="0",reason="hw_slowdown"} 0
+turbo_pi_gpu_other_processes{device="0"} 2
+turbo_pi_gpu_other_processes{device="1"} 0
+`
+  const lines = view(ABOUT, new Scrape(text, 0), undefined).split('\n')
+  t.same(
+    lines.filter(line => line.startsWith('gpu ')),
+    [
+      'gpu 0       97 %  memory 4000 MB of 80000 MB  91 °C  413 W  slowed by sw_thermal_slowdown  other processes 2',
+      'gpu 1       memory 1000 MB',
+    ],
+  )
+  t.end()
+})
+
 const observation = {
   'observation/image': rgbImage(new Uint8Array(48), 4, 4),
   'observation/state': [1, 0],

@@ -10,6 +10,7 @@ import {
   defaultPrecision,
   RUNTIMES,
 } from '../../src/runtime/backends.js'
+import { chosenDevices, parsedDevices } from '../../src/runtime/devices.js'
 import { smallConfig, writeModelDirectory } from '../families/models.js'
 
 const config = smallConfig()
@@ -28,6 +29,23 @@ t.test('every choice of a runtime and of a precision is a row of a table', async
     ['cpu', 'cuda', 'tensorrt', 'tensorrt_pipelined'].map(defaultPrecision),
     ['fp32', 'bf16', 'bf16', 'bf16'],
     'what auto stands for',
+  )
+})
+
+t.test('cards are named by numbers, or all of them', async t => {
+  t.equal(SETTINGS.devices.parse('all'), 'all')
+  t.equal(SETTINGS.devices.parse('0,3'), '0,3')
+  t.same(['all', '2', '0, 1'].map(parsedDevices), ['all', [2], [0, 1]])
+  for (const wrong of ['', 'some', '-1', '0,0', '1.5', '0,', 'all,0'])
+    t.throws(() => parsedDevices(wrong), { message: /all, or numbers of GPUs/ }, wrong)
+  t.same(chosenDevices('all', 3), [0, 1, 2])
+  t.same(chosenDevices([2], 3), [2])
+  await t.rejects(
+    createRuntime({ weightsPath: '/absent', model: config }, { runtime: 'cpu', devices: '0,1' }),
+    {
+      code: 'CONFIG_INVALID',
+      message: /the CPU runtime has no --devices 0,1/,
+    },
   )
 })
 

@@ -1,13 +1,16 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { cudaMemoryCheck } from '../../src/commands/kit/cuda-memory.js'
 import { Checkpoint } from '../../src/families/pi0/checkpoint.js'
 import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { EMBEDDING, expectedTensors, PREFIX, VISION } from '../../src/families/pi0/tensors.js'
+import type { Policy } from '../../src/policy/policy.js'
 import type { BackendOptions } from '../../src/runtime/backend.js'
-import { createCudaRuntime, probeCuda } from '../../src/runtime/cuda/create.js'
+import { type CudaStages, createCudaRuntime, probeCuda } from '../../src/runtime/cuda/create.js'
 import { nativeModel } from '../../src/runtime/cuda/native-model.js'
 import { nativeWeights, type WeightPiece, weightNames } from '../../src/runtime/cuda/weights.js'
+import type { Devices } from '../../src/runtime/devices.js'
 import type { NativeAddon } from '../../src/runtime/gpu/addon.js'
 import { toFloat32 } from '../../src/storage/dtype.js'
 
@@ -96,6 +99,119 @@ t.test('what it cannot read in place is refused by name', async t => {
     message: /\/adapters\/pick is an adapter/,
   })
   await t.rejects(open({ weightsPath: t.testdir() }), { message: /is a JAX checkpoint/ })
+})
+
+/** A machine of two cards, as far as opening sessions goes. */
+function twoCards(fails: (device: number) => boolean = () => false, used = 5e9) {
+  const opened: { device: number; readers: number }[] = []
+  const closed: number[] = []
+  const addon = {
+    probe: async (device = 0) => ({
+      device: `card ${device}`,
+      devices: 2,
+      computeCapability: '9.0',
+      driver: '580',
+    }),
+    readCards: async ([device]: number[]) => [{ device, memoryTotal: 80e9, memoryUsed: used }],
+    cudaMemory: async ({ stages, slots }: { stages: CudaStages; slots: number }) => ({
+      weights: 7e9,
+      slots: slots * stages.model.maxBatch * 1e9,
+      inputs: 1e8,
+      workspaces: 5e8,
+    }),
+    openSession: async ({ device, stages }: { device: number; stages: CudaStages }) => {
+      opened.push({ device, readers: stages.readers })
+      if (fails(device)) throw new Error('cuMemAlloc of 7 bytes: CUDA_ERROR_OUT_OF_MEMORY')
+      return { close: async () => closed.push(device) }
+    },
+  }
+  return { addon: addon as unknown as NativeAddon, opened, closed }
+}
+
+t.test('with --devices each card has a session of its own, and all share eight readers', async t => {
+  const { config, weightsPath } = golden('pi05')
+  const open = (machine: ReturnType<typeof twoCards>, devices: Devices) =>
+    createCudaRuntime({
+      ...({ weightsPath, config, precision: 'bf16', lanes: 1, maxBatch: 1 } as unknown as BackendOptions),
+      cache: t.testdir(),
+      addon: machine.addon,
+      kernels: new URL(import.meta.url).pathname,
+      devices,
+    })
+  const machine = twoCards()
+  const all = await open(machine, 'all')
+  t.same(machine.opened, [
+    { device: 0, readers: 4 },
+    { device: 1, readers: 4 },
+  ])
+  t.match(all.info, { cards: [0, 1], device: 'card 0, driver 580; card 1, driver 580' })
+  t.same(
+    all.cards?.map(({ info }) => [info.cards, info.weights]),
+    [
+      [[0], all.info.weights],
+      [[1], all.info.weights],
+    ],
+  )
+  await all.close()
+  t.same(machine.closed, [0, 1])
+
+  const one = await open(twoCards(), [1])
+  t.equal(one.cards, undefined)
+  t.same(one.info.cards, [1])
+
+  const short = twoCards(device => device === 1)
+  await t.rejects(open(short, 'all'), {
+    code: 'RUNTIME_FAILED',
+    message: /could not be opened: cuMemAlloc of 7 bytes: CUDA_ERROR_OUT_OF_MEMORY \(GPU 1\)/,
+  })
+  t.same(short.closed, [0], 'the card that was opened is given back')
+})
+
+t.test(
+  'what the policy takes on the card is known, and must be free, before anything is allocated',
+  async t => {
+    const { config, weightsPath } = golden('pi05')
+    const open = (machine: ReturnType<typeof twoCards>, maxBatch: number) =>
+      createCudaRuntime({
+        ...({ weightsPath, config, precision: 'bf16', lanes: 2, maxBatch } as unknown as BackendOptions),
+        cache: t.testdir(),
+        addon: machine.addon,
+        kernels: new URL(import.meta.url).pathname,
+      })
+    const roomy = twoCards(undefined, 70e9)
+    t.same((await open(roomy, 1)).info.memory, { weights: 7e9, slots: 2e9, inputs: 1e8, workspaces: 5e8 })
+    const full = twoCards(undefined, 71e9)
+    await t.rejects(open(full, 1), {
+      code: 'RUNTIME_UNAVAILABLE',
+      message:
+        /GPU 0 has 9\.0 GB of 80\.0 GB free, and the policy takes 9\.6 GB \(weights 7\.0, keys and values 2\.0, inputs 0\.1, workspaces 0\.5\)\. To mend it: lower --max-batch/,
+    })
+    t.same(full.opened, [], 'no session was opened')
+    const silent = twoCards(undefined, 79e9)
+    Object.assign(silent.addon, { readCards: () => Promise.reject(new Error('no NVML')) })
+    t.ok(await open(silent, 1), 'a card that does not tell is tried')
+  },
+)
+
+t.test('the doctor tells what a policy takes on a GPU', async t => {
+  const { config, weightsPath } = golden('pi05')
+  let closed = 0
+  const policy = { weightsPath, model: config, close: async () => void (closed += 1) } as unknown as Policy
+  const settings = { precision: 'auto', pipeline: 'auto', maxBatch: 2 } as const
+  t.match(await cudaMemoryCheck(policy, settings, twoCards().addon), {
+    status: 'ok',
+    detail:
+      /^9\.6 GB \(weights 7\.0, keys and values 2\.0, inputs 0\.1, workspaces 0\.5\), and what CUDA takes/,
+  })
+  t.match(await cudaMemoryCheck(policy, settings, twoCards(undefined, 75e9).addon), {
+    status: 'failed',
+    detail: /GPU 0 has 5\.0 GB of 80\.0 GB free[\s\S]*Lower --max-batch/,
+  })
+  t.match(await cudaMemoryCheck(policy, settings, { reason: 'the addon is not there', hint: 'build it' }), {
+    status: 'note',
+    detail: 'the addon is not there: build it',
+  })
+  t.equal(closed, 3)
 })
 
 t.test('sizes are those of the config', async t => {

@@ -42,6 +42,14 @@ export class OnnxAddon implements NativeAddon {
     }
   }
 
+  async readCards(devices: readonly number[]) {
+    return devices.map(device => ({ device, name: 'Test GPU' }))
+  }
+
+  cudaMemory(): never {
+    throw new Error('it has no kernels')
+  }
+
   async planMismatch({ path, key }: PlanReference): Promise<string> {
     let plan: { key: Record<string, string>; machine: string }
     try {

@@ -42,7 +42,8 @@ export interface EngineCall {
   fail(error: Error): void
 }
 
-export interface FakeRuntimeOptions extends Partial<Pick<RuntimeInfo, 'maxBatch' | 'lanes' | 'prefixSlots'>> {
+export interface FakeRuntimeOptions
+  extends Partial<Pick<RuntimeInfo, 'maxBatch' | 'lanes' | 'prefixSlots' | 'cards'>> {
   /** Calls return after this time by themselves; without it a test finishes each call by hand. */
   milliseconds?: number
 }

@@ -3,7 +3,9 @@ import type { FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
 import { SETTINGS } from '../../src/config.js'
 import type { Policy } from '../../src/policy/policy.js'
+import type { CardReading } from '../../src/runtime/gpu/card-reading.js'
 import { createServer, type ServerConfig } from '../../src/server/standalone.js'
+import { CardMetrics } from '../../src/service/card-metrics.js'
 import { Served } from '../../src/service/served.js'
 import { PolicyService } from '../../src/service/service.js'
 import { fakePolicy } from './fake-policy.js'
@@ -30,6 +32,8 @@ export async function startServer(
     policy?: Partial<Policy>
     port?: number
     queueLimit?: number
+    /** What its cards are at. */
+    cards?: readonly CardReading[]
   } = {},
 ): Promise<TestServer> {
   const runtime = new FakeRuntime(options.runtime)
@@ -44,7 +48,8 @@ export async function startServer(
   runtime.calls.length = 0
   const { maxImages = SETTINGS.maxImages.default } = options.config ?? {}
   const served = new Served(service, { maxImages })
-  const app = await createServer([served], {
+  const { cards } = options
+  const config = {
     apiKey: undefined,
     bodyLimit: SETTINGS.bodyLimit.default,
     heartbeat: SETTINGS.heartbeat.default,
@@ -53,7 +58,8 @@ export async function startServer(
     maxRobots: SETTINGS.maxRobots.default,
     robotConnections: SETTINGS.robotConnections.default,
     ...options.config,
-  })
+  }
+  const app = await createServer([served], config, { cards: cards && new CardMetrics(() => cards) })
   const url = await app.listen({ port: options.port ?? 0, host: '127.0.0.1' })
   closers.push(async () => {
     await app.close()

@@ -21,7 +21,7 @@ const settings: TSchema = (() => {
   const { $schema: _, ...known } = properties
   return Type.Unsafe({
     type: 'object',
-    description: `settings of the server by the names of their flags (docs/reference/config.md). The chart adds ${flagOf('host')} 0.0.0.0, and ${flagOf('runtime')} tensorrt or cpu by \`gpus\``,
+    description: `settings of the server by the names of their flags (docs/reference/config.md). The chart adds ${flagOf('host')} 0.0.0.0, ${flagOf('runtime')} tensorrt or cpu by \`gpus\`, and ${flagOf('devices')} all where there are several`,
     default: {},
     properties: known,
     additionalProperties: false,
@@ -102,10 +102,10 @@ export const VALUES = closed('Values of the Helm chart turbo-pi', {
   }),
   replicas: count('pods; not used with autoscaling', 1, 0, 1000),
   gpus: count(
-    'GPUs of a pod. The server computes on one: many GPUs are many replicas. 0 is the CPU',
+    'GPUs of a pod, each with its own engine behind one queue (--devices all). 0 is the CPU',
     0,
     0,
-    1,
+    16,
   ),
   gpuResource: named(
     'name by which the cluster counts GPUs, or slices of them',

@@ -149,6 +149,7 @@ Napi::Value errorValue(Napi::Env env, const std::string& status, const std::stri
 
 Napi::Value errorValue(Napi::Env env, const exec::Outcome& outcome) {
   const char* status = outcome.status == exec::Outcome::Status::kInvalid     ? "invalid"
+                       : outcome.status == exec::Outcome::Status::kExhausted ? "exhausted"
                        : outcome.status == exec::Outcome::Status::kCancelled ? "cancelled"
                                                                              : "failed";
   return errorValue(env, status, outcome.reason, outcome.hint);

@@ -37,7 +37,7 @@ Napi::Value perceiveResult(Napi::Env env, const exec::Outcome& outcome);
 Napi::Value actResult(Napi::Env env, const exec::Outcome& outcome);
 Napi::Value traceResult(Napi::Env env, const exec::Outcome& outcome);
 
-/// An Error with `status` ("invalid", "failed" or "cancelled") and `hint`.
+/// An Error with `status` ("invalid", "exhausted", "failed" or "cancelled") and `hint`.
 Napi::Value errorValue(Napi::Env env, const std::string& status, const std::string& reason, const std::string& hint);
 Napi::Value errorValue(Napi::Env env, const exec::Outcome& outcome);
 

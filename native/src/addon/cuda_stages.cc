@@ -71,11 +71,12 @@ pi05::WeightPiece piece(const Napi::Object& object) {
 
 }  // namespace
 
-OpenStages cudaStages(const Napi::Object& object) {
+pi05::CudaRequest cudaRequest(const Napi::Object& object) {
   pi05::CudaRequest request;
   request.model = model(objectAt(object, "model"));
   request.kernels = string(object, "kernels");
   request.tuned = flag(object, "tuned");
+  request.readers = static_cast<unsigned>(size(object, "readers"));
   const Napi::Array weights = array(object, "weights");
   for (uint32_t i = 0; i < weights.Length(); ++i) {
     const Napi::Object weight = weights.Get(i).As<Napi::Object>();
@@ -85,7 +86,11 @@ OpenStages cudaStages(const Napi::Object& object) {
     for (uint32_t j = 0; j < pieces.Length(); ++j) source.pieces.push_back(piece(pieces.Get(j).As<Napi::Object>()));
     request.weights.push_back(std::move(source));
   }
-  return [request](const cuda::DriverPtr& driver, int device) {
+  return request;
+}
+
+OpenStages cudaStages(const Napi::Object& object) {
+  return [request = cudaRequest(object)](const cuda::DriverPtr& driver, int device) {
     pi05::CudaRequest here = request;
     here.device = device;
     return pi05::openCudaStages(driver, here);

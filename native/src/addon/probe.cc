@@ -14,6 +14,7 @@ namespace {
 struct Found {
   std::string driver;
   std::optional<cuda::DeviceInfo> device;
+  int devices = 0;
   std::string tensorrt;
   std::string reason;
   std::string hint;
@@ -24,6 +25,7 @@ Found find(int device) {
   try {
     const cuda::DriverPtr driver = cuda::Driver::load();
     found.driver = driver->description();
+    found.devices = driver->deviceCount();
     found.device = driver->device(device);
     found.tensorrt = trt::Library::load()->version();
   } catch (const Error& error) {
@@ -44,6 +46,7 @@ Napi::Value toValue(Napi::Env env, const Found& found) {
   if (found.device) {
     set("device", found.device->name);
     set("computeCapability", std::to_string(found.device->major) + "." + std::to_string(found.device->minor));
+    out.Set("devices", found.devices);
     out.Set("memoryBytes", static_cast<double>(found.device->memoryBytes));
   }
   set("tensorrtVersion", found.tensorrt);

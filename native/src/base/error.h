@@ -22,6 +22,12 @@ class Cancelled : public Error {
   Cancelled() : Error("cancelled") {}
 };
 
+/// The device has no memory left for what was asked; what was there before is as it was.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A call whose arguments do not fit; nothing was started and the callee is as usable as before.
 class InvalidInput : public Error {
  public:

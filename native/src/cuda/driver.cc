@@ -44,7 +44,9 @@ void Driver::fail(Result result, const char* what) const {
   const char* text = nullptr;
   if (getErrorName(result, &name) != kSuccess || name == nullptr) name = "unknown CUDA error";
   if (getErrorString(result, &text) != kSuccess || text == nullptr) text = "no description";
-  throw Error(std::string(what) + ": " + name + " (" + std::to_string(result) + "), " + text);
+  const std::string reason = std::string(what) + ": " + name + " (" + std::to_string(result) + "), " + text;
+  if (result == kOutOfMemory) throw OutOfMemory(reason, "lower --max-batch, or free the GPU of other processes");
+  throw Error(reason);
 }
 
 std::string Driver::description() const {
@@ -72,8 +74,11 @@ DeviceInfo Driver::device(int ordinal) const {
   check(deviceGet(&id, ordinal), "cuDeviceGet");
   char name[256] = {};
   check(deviceGetName(name, sizeof name - 1, id), "cuDeviceGetName");
+  char bus[32] = {};
+  check(deviceGetPciBusId(bus, sizeof bus - 1, id), "cuDeviceGetPCIBusId");
   DeviceInfo info;
   info.name = name;
+  info.pciBusId = bus;
   check(deviceGetAttribute(&info.major, kAttributeComputeCapabilityMajor, id), "cuDeviceGetAttribute");
   check(deviceGetAttribute(&info.minor, kAttributeComputeCapabilityMinor, id), "cuDeviceGetAttribute");
   check(deviceGetAttribute(&info.multiprocessors, kAttributeMultiprocessorCount, id), "cuDeviceGetAttribute");

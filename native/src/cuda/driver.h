@@ -10,6 +10,8 @@ namespace turbopi::cuda {
 
 struct DeviceInfo {
   std::string name;
+  /// "0000:1b:00.0": the card itself, whichever ordinal CUDA_VISIBLE_DEVICES gives it.
+  std::string pciBusId;
   int major = 0;
   int minor = 0;
   int multiprocessors = 0;
@@ -26,7 +28,7 @@ class Driver {
   TURBO_PI_CUDA_FUNCTIONS(TURBO_PI_DECLARE)
 #undef TURBO_PI_DECLARE
 
-  /// Throws Error "<what>: <name>, <text>" unless `result` is success.
+  /// Throws Error "<what>: <name>, <text>", or OutOfMemory, unless `result` is success.
   void check(Result result, const char* what) const {
     if (result != kSuccess) fail(result, what);
   }

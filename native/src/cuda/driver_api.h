@@ -29,6 +29,7 @@ using RawFunction = CUfunc_st*;
 using HostFunction = void (*)(void* userData);
 
 constexpr Result kSuccess = 0;
+constexpr Result kOutOfMemory = 2;
 constexpr Result kNoDevice = 100;
 constexpr Result kNotReady = 600;
 
@@ -52,6 +53,7 @@ constexpr int kCaptureThreadLocal = 1;
   X(deviceGetName, "cuDeviceGetName", (char* name, int length, DeviceId device))                                      \
   X(deviceGetAttribute, "cuDeviceGetAttribute", (int* value, int attribute, DeviceId device))                         \
   X(deviceTotalMem, "cuDeviceTotalMem_v2", (size_t* bytes, DeviceId device))                                          \
+  X(deviceGetPciBusId, "cuDeviceGetPCIBusId", (char* text, int length, DeviceId device))                              \
   X(primaryCtxRetain, "cuDevicePrimaryCtxRetain", (RawContext * context, DeviceId device))                            \
   X(primaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (DeviceId device))                                             \
   X(ctxSetCurrent, "cuCtxSetCurrent", (RawContext context))                                                           \

@@ -162,6 +162,13 @@ void GpuThread::start(pi05::Session* session, std::list<Job> job) {
     }
   } catch (const InvalidInput& error) {
     complete(started, Outcome::Status::kInvalid, error.what());
+  } catch (const OutOfMemory& error) {
+    try {
+      session->settle();
+    } catch (const Error& broken) {
+      breakDown(broken.what());
+    }
+    complete(started, Outcome::Status::kExhausted, error.what(), error.hint());
   } catch (const Error& error) {
     breakDown(error.what());
     complete(started, Outcome::Status::kFailed, error.what(), error.hint());

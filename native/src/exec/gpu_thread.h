@@ -36,7 +36,8 @@ using Work = std::variant<PerceiveJob, ActJob, ModulationJob, TraceJob>;
 
 /// How a job ended. Exactly one completion is called for every job submitted.
 struct Outcome {
-  enum class Status { kDone, kInvalid, kFailed, kCancelled };
+  /// kExhausted: there was no memory for it; the session is as usable as before.
+  enum class Status { kDone, kInvalid, kExhausted, kFailed, kCancelled };
   Status status = Status::kDone;
   std::string reason;
   std::string hint;

@@ -43,6 +43,16 @@ struct Exchange {
   size_t used = 0;
 };
 
+size_t packedBytes(const CudaModel& m) {
+  return static_cast<size_t>(m.expert.depth) * kernels::kExpertLayerChunks * kernels::kExpertChunk;
+}
+size_t cacheBytes(const CudaModel& m) {
+  return static_cast<size_t>(m.expert.depth * cacheChunks(m.maxPrefix)) * kernels::kExpertChunk;
+}
+size_t constantBytes(const CudaModel& m) {
+  return m.pi05 ? 1 : static_cast<size_t>(m.norms()) * 3 * kernels::kExpertWidth * sizeof(float);
+}
+
 class ExpertStage final : public Stage {
  public:
   ExpertStage(std::shared_ptr<const CudaShared> shared, DenoiseCall call, kernels::ExpertStep step, DevicePtr constants,
@@ -98,14 +108,16 @@ bool PersistentExpert::fits(const CudaModel& m, const cuda::DeviceInfo& device) 
          device.multiprocessors >= kernels::kExpertBlocks;
 }
 
+size_t PersistentExpert::weightBytes(const CudaModel& m) {
+  return cuda::aligned(packedBytes(m)) + cuda::aligned(cacheBytes(m)) + cuda::aligned(Exchange(m).used) +
+         cuda::aligned(constantBytes(m));
+}
+
 PersistentExpert::PersistentExpert(const CudaShared& s)
-    : weights_(s.kernels->driver(), static_cast<size_t>(s.model.expert.depth) * kernels::kExpertLayerChunks *
-                                        kernels::kExpertChunk),
-      cache_(s.kernels->driver(), static_cast<size_t>(s.model.expert.depth * cacheChunks(s.model.maxPrefix)) *
-                                      kernels::kExpertChunk),
+    : weights_(s.kernels->driver(), packedBytes(s.model)),
+      cache_(s.kernels->driver(), cacheBytes(s.model)),
       exchange_(s.kernels->driver(), Exchange(s.model).used),
-      constants_(s.kernels->driver(),
-                 s.model.pi05 ? 1 : static_cast<size_t>(s.model.norms()) * 3 * kernels::kExpertWidth * sizeof(float)) {
+      constants_(s.kernels->driver(), constantBytes(s.model)) {
   const CudaModel& m = s.model;
   const cuda::Stream stream(s.kernels->driver(), cuda::Stream::Priority::kNormal);
   stream.clear(exchange_.address(), exchange_.bytes());

@@ -17,7 +17,9 @@ class PersistentExpert {
 
   /// Stages share the exchange memory: one runs at a time.
   std::unique_ptr<Stage> stage(std::shared_ptr<const CudaShared> shared, const DenoiseCall& call, Scratch scratch) const;
-  size_t scratch(const CudaModel& model) const { return suffixTokensBytes(model, 1) * 2; }
+  static size_t scratch(const CudaModel& model) { return suffixTokensBytes(model, 1) * 2; }
+  /// Device memory of all that it makes.
+  static size_t weightBytes(const CudaModel& model);
 
  private:
   cuda::DeviceBuffer weights_;

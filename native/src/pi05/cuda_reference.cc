@@ -11,27 +11,6 @@ namespace {
 using cuda::DevicePtr;
 using kernels::Epilogue;
 
-ModelShape shapeOf(const CudaModel& m) {
-  ModelShape shape;
-  shape.imageSize = m.imageSize;
-  shape.imageTokens = m.imageTokens();
-  shape.width = m.prefix.width;
-  shape.layers = m.prefix.depth;
-  shape.kvHeads = m.prefix.kvHeads;
-  shape.headDim = m.prefix.headDim;
-  shape.horizon = m.horizon;
-  shape.actionDim = m.actionDim;
-  shape.modulation = m.pi05 ? int64_t{3} * m.expert.width * m.norms() : m.expert.width;
-  shape.state = !m.pi05;
-  shape.given = m.given;
-  shape.element = m.element;
-  shape.maxBatch = m.maxBatch;
-  shape.maxImages = m.maxImages;
-  shape.maxPrefix = m.maxPrefix;
-  shape.tokenBuckets = m.tokenBuckets;
-  return shape;
-}
-
 kernels::Norm normOf(DevicePtr x, DevicePtr out, int64_t rows, const Transformer& t, float epsilon, DevicePtr scale) {
   kernels::Norm p = {};
   p.x = pointer<float>(x);
@@ -44,10 +23,9 @@ kernels::Norm normOf(DevicePtr x, DevicePtr out, int64_t rows, const Transformer
 }
 
 struct VisionMemory {
-  VisionMemory(const CudaShared& s, int64_t images, DevicePtr base) : carver(base) {
-    const CudaModel& m = s.model;
+  VisionMemory(const CudaModel& m, int64_t images, DevicePtr base) : carver(base) {
     const auto rows = static_cast<size_t>(images * m.imageTokens());
-    const size_t element = s.operations.elementBytes();
+    const size_t element = bytesOf(m.element);
     const auto width = static_cast<size_t>(m.vision.width);
     const auto wide = static_cast<size_t>(std::max({3 * m.vision.width, m.vision.mlp, m.patchValues()}));
     x = carver.take(rows * width * sizeof(float));
@@ -61,7 +39,7 @@ struct VisionMemory {
 class VisionStage final : public Stage {
  public:
   VisionStage(std::shared_ptr<const CudaShared> shared, const VisionCall& call, Scratch scratch)
-      : s_(std::move(shared)), call_(call), memory_(*s_, call.images, scratch.address) {}
+      : s_(std::move(shared)), call_(call), memory_(s_->model, call.images, scratch.address) {}
 
   void enqueue(const cuda::Stream& stream, int) override {
     const CudaModel& m = s_->model;
@@ -135,9 +113,9 @@ class VisionStage final : public Stage {
 
 /// Room for one pass of a Gemma transformer over `rows` tokens.
 struct GemmaMemory {
-  GemmaMemory(const CudaShared& s, const Transformer& t, int64_t count, DevicePtr base) : carver(base) {
+  GemmaMemory(const CudaModel& m, const Transformer& t, int64_t count, DevicePtr base) : carver(base) {
     const auto rows = static_cast<size_t>(count);
-    const size_t element = s.operations.elementBytes();
+    const size_t element = bytesOf(m.element);
     const auto size = [&](int64_t width) { return rows * static_cast<size_t>(width) * element; };
     x = carver.take(rows * static_cast<size_t>(t.width) * sizeof(float));
     h = carver.take(size(t.width));
@@ -173,7 +151,7 @@ class PrefixStage final : public Stage {
   PrefixStage(std::shared_ptr<const CudaShared> shared, const PrefixCall& call, Scratch scratch)
       : s_(std::move(shared)),
         call_(call),
-        memory_(*s_, s_->model.prefix, call.batch * call.prefixLength, scratch.address) {}
+        memory_(s_->model, s_->model.prefix, call.batch * call.prefixLength, scratch.address) {}
 
   void enqueue(const cuda::Stream& stream, int) override {
     const CudaModel& m = s_->model;
@@ -261,11 +239,10 @@ class PrefixStage final : public Stage {
 };
 
 struct DenoiseMemory {
-  DenoiseMemory(const CudaShared& s, int64_t batch, DevicePtr base)
-      : gemma(s, s.model.expert, batch * s.model.suffix(), base) {
-    const CudaModel& m = s.model;
+  DenoiseMemory(const CudaModel& m, int64_t batch, DevicePtr base)
+      : gemma(m, m.expert, batch * m.suffix(), base) {
     const auto rows = static_cast<size_t>(batch * m.suffix());
-    const size_t cache = rows * static_cast<size_t>(m.expert.kvHeads * m.expert.headDim) * s.operations.elementBytes();
+    const size_t cache = rows * static_cast<size_t>(m.expert.kvHeads * m.expert.headDim) * bytesOf(m.element);
     keys = gemma.carver.take(cache);
     values = gemma.carver.take(cache);
     normed = gemma.carver.take(rows * static_cast<size_t>(m.expert.width) * sizeof(float));
@@ -279,7 +256,7 @@ struct DenoiseMemory {
 class DenoiseStage final : public Stage {
  public:
   DenoiseStage(std::shared_ptr<const CudaShared> shared, const DenoiseCall& call, Scratch scratch)
-      : s_(std::move(shared)), call_(call), memory_(*s_, call.batch, scratch.address) {}
+      : s_(std::move(shared)), call_(call), memory_(s_->model, call.batch, scratch.address) {}
 
   void enqueue(const cuda::Stream& stream, int step) override {
     const CudaModel& m = s_->model;
@@ -376,15 +353,40 @@ std::string layerName(const char* transformer, int layer, const char* tensor) {
   return std::string(transformer) + "." + std::to_string(layer) + "." + tensor;
 }
 
+ModelShape cudaShape(const CudaModel& m) {
+  ModelShape shape;
+  shape.imageSize = m.imageSize;
+  shape.imageTokens = m.imageTokens();
+  shape.width = m.prefix.width;
+  shape.layers = m.prefix.depth;
+  shape.kvHeads = m.prefix.kvHeads;
+  shape.headDim = m.prefix.headDim;
+  shape.horizon = m.horizon;
+  shape.actionDim = m.actionDim;
+  shape.modulation = m.pi05 ? int64_t{3} * m.expert.width * m.norms() : m.expert.width;
+  shape.state = !m.pi05;
+  shape.given = m.given;
+  shape.element = m.element;
+  shape.maxBatch = m.maxBatch;
+  shape.maxImages = m.maxImages;
+  shape.maxPrefix = m.maxPrefix;
+  shape.tokenBuckets = m.tokenBuckets;
+  return shape;
+}
+
+size_t ropeBytes(const CudaModel& m) {
+  return sizeof(kernels::float2) * static_cast<size_t>(m.maxPrefix + m.suffix()) *
+         static_cast<size_t>(m.prefix.headDim / 2);
+}
+
 CudaShared::CudaShared(std::shared_ptr<const cuda::Kernels> loaded, CudaModel sizes,
                        std::shared_ptr<const CudaWeights> tensors)
     : model(std::move(sizes)),
-      shape(shapeOf(model)),
+      shape(cudaShape(model)),
       kernels(std::move(loaded)),
       weights(std::move(tensors)),
       operations(kernels, model.element),
-      rope(kernels->driver(), sizeof(kernels::float2) * static_cast<size_t>(model.maxPrefix + model.suffix()) *
-                                  static_cast<size_t>(model.prefix.headDim / 2)) {
+      rope(kernels->driver(), ropeBytes(model)) {
   for (const Transformer* t : {&model.vision, &model.prefix, &model.expert})
     require(t->width % 4 == 0 && t->width <= 4096,
             "the CUDA kernels take widths up to 4096 that are multiples of 4, not " + std::to_string(t->width));
@@ -402,16 +404,14 @@ CudaShared::CudaShared(std::shared_ptr<const cuda::Kernels> loaded, CudaModel si
   stream.synchronize();
 }
 
-size_t CudaReference::visionScratch() const {
-  return VisionMemory(*shared_, shared_->model.maxImages, 0).carver.used();
+StageBytes referenceBytes(const CudaModel& m) {
+  return {VisionMemory(m, m.maxImages, 0).carver.used(),
+          GemmaMemory(m, m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used(),
+          DenoiseMemory(m, m.maxBatch, 0).gemma.carver.used()};
 }
-size_t CudaReference::prefixScratch() const {
-  const CudaModel& m = shared_->model;
-  return GemmaMemory(*shared_, m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used();
-}
-size_t CudaReference::denoiseScratch() const {
-  return DenoiseMemory(*shared_, shared_->model.maxBatch, 0).gemma.carver.used();
-}
+size_t CudaReference::visionScratch() const { return referenceBytes(shared_->model).vision; }
+size_t CudaReference::prefixScratch() const { return referenceBytes(shared_->model).prefix; }
+size_t CudaReference::denoiseScratch() const { return referenceBytes(shared_->model).denoise; }
 std::unique_ptr<Stage> CudaReference::vision(const VisionCall& call, const cuda::Stream&, Scratch scratch) {
   return std::make_unique<VisionStage>(shared_, call, scratch);
 }

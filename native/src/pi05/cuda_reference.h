@@ -22,6 +22,19 @@ struct CudaShared {
   cuda::DevicePtr weight(const std::string& name, int64_t elements) const { return weights->at(name, elements); }
 };
 
+/// Sizes and ranges of the stages of a model.
+ModelShape cudaShape(const CudaModel& model);
+/// Of the table of rotations.
+size_t ropeBytes(const CudaModel& model);
+
+/// Scratch memory of each stage, for the largest call.
+struct StageBytes {
+  size_t vision = 0;
+  size_t prefix = 0;
+  size_t denoise = 0;
+};
+StageBytes referenceBytes(const CudaModel& model);
+
 /// Pointers to a layer's tensors by "prefix.3." and the like.
 std::string layerName(const char* transformer, int layer, const char* tensor);
 

@@ -8,7 +8,8 @@ namespace turbopi::pi05 {
 std::unique_ptr<StageMaker> openCudaStages(const cuda::DriverPtr& driver, const CudaRequest& request) {
   require(request.model.element != ElementType::kFloat16, "the CUDA kernels have no fp16", "use bf16 or fp32");
   const auto kernels = std::make_shared<const cuda::Kernels>(driver, request.device, request.kernels);
-  const auto weights = std::make_shared<const CudaWeights>(kernels, request.model.element, request.weights);
+  const auto weights = std::make_shared<const CudaWeights>(kernels, request.model.element, request.weights,
+                                                           request.readers);
   const auto shared = std::make_shared<CudaShared>(kernels, request.model, weights);
   if (request.tuned && tunedFits(request.model, kernels->device())) return std::make_unique<CudaTuned>(shared);
   return std::make_unique<CudaReference>(shared);

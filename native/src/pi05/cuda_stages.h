@@ -19,6 +19,8 @@ struct CudaRequest {
   int device = 0;
   /// False: the reference kernels alone, on any card.
   bool tuned = true;
+  /// Threads that read the weights.
+  unsigned readers = 8;
 };
 
 /// Loads kernels and weights onto the device whose context is current. Throws Error.

@@ -22,6 +22,10 @@ enum class Interleave : int { kPlain, kGated, kRope };
 /// Values of a patch, padded to what a tensor map takes.
 int64_t patchStride(const CudaModel& model) { return (model.patchValues() + 7) / 8 * 8; }
 
+size_t patchBytes(const CudaModel& model) {
+  return static_cast<size_t>(model.vision.width * patchStride(model)) * 2;
+}
+
 /// Puts the rows of a matrix [rows, columns] into `kind` order, in place.
 void interleave(const CudaShared& s, const cuda::Stream& stream, const cuda::DeviceBuffer& spare,
                 const std::string& name, int64_t rows, int64_t columns, Interleave kind, int rotatedRows = 0) {
@@ -441,8 +445,7 @@ bool tunedFits(const CudaModel& m, const cuda::DeviceInfo& device) {
 
 CudaTuned::CudaTuned(const std::shared_ptr<CudaShared>& shared)
     : CudaReference(shared),
-      patch_(shared->kernels->driver(),
-             static_cast<size_t>(shared->model.vision.width * patchStride(shared->model)) * 2) {
+      patch_(shared->kernels->driver(), patchBytes(shared->model)) {
   const CudaShared& s = *shared_;
   const CudaModel& m = s.model;
   const Transformer& v = m.vision;
@@ -470,17 +473,18 @@ CudaTuned::CudaTuned(const std::shared_ptr<CudaShared>& shared)
   stream.synchronize();
 }
 
-size_t CudaTuned::visionScratch() const {
-  return VisionMemory(shared_->model, shared_->model.maxImages, 0).carver.used();
+StageBytes tunedBytes(const CudaModel& m, bool expert) {
+  const size_t products = DenoiseMemory(m, m.maxBatch, 0).gemma.carver.used();
+  return {VisionMemory(m, m.maxImages, 0).carver.used(),
+          GemmaMemory(m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used(),
+          expert ? std::max(products, PersistentExpert::scratch(m)) : products};
 }
-size_t CudaTuned::prefixScratch() const {
-  const CudaModel& m = shared_->model;
-  return GemmaMemory(m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used();
+size_t tunedWeightBytes(const CudaModel& m, const cuda::DeviceInfo& device) {
+  return cuda::aligned(patchBytes(m)) + (PersistentExpert::fits(m, device) ? PersistentExpert::weightBytes(m) : 0);
 }
-size_t CudaTuned::denoiseScratch() const {
-  const CudaModel& m = shared_->model;
-  return std::max(DenoiseMemory(m, m.maxBatch, 0).gemma.carver.used(), expert_ ? expert_->scratch(m) : 0);
-}
+size_t CudaTuned::visionScratch() const { return tunedBytes(shared_->model, expert_.has_value()).vision; }
+size_t CudaTuned::prefixScratch() const { return tunedBytes(shared_->model, expert_.has_value()).prefix; }
+size_t CudaTuned::denoiseScratch() const { return tunedBytes(shared_->model, expert_.has_value()).denoise; }
 std::unique_ptr<Stage> CudaTuned::vision(const VisionCall& call, const cuda::Stream&, Scratch scratch) {
   return std::make_unique<VisionStage>(shared_, patch_.address(), call, scratch);
 }

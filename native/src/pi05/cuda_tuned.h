@@ -10,6 +10,11 @@ namespace turbopi::pi05 {
 /// Whether the tuned kernels take this model on this card: bf16, the released heads, Hopper.
 bool tunedFits(const CudaModel& model, const cuda::DeviceInfo& device);
 
+/// Scratch memory of each stage; `expert`: the persistent expert takes single rows.
+StageBytes tunedBytes(const CudaModel& model, bool expert);
+/// What is made of the weights beside them.
+size_t tunedWeightBytes(const CudaModel& model, const cuda::DeviceInfo& device);
+
 /// Stages from the kernels for Hopper: large products by tensor cores with fused epilogues, attention of their own.
 /// Takes the weights over: their matrices are put into the order that the products want.
 class CudaTuned final : public CudaReference {

@@ -14,7 +14,6 @@ namespace turbopi::pi05 {
 namespace {
 
 constexpr size_t kStagingBytes = size_t{16} << 20;
-constexpr unsigned kMostReaders = 8;
 
 size_t bytesOf(WeightPiece::Type type) { return type == WeightPiece::Type::kFloat32 ? 4 : 2; }
 
@@ -97,15 +96,20 @@ bool CudaWeights::isWide(const std::string& name) {
   return name.find("norm") != std::string::npos;
 }
 
+size_t CudaWeights::bytes(ElementType element, const std::vector<WeightSource>& sources) {
+  size_t total = 0;
+  for (const WeightSource& source : sources)
+    total += cuda::aligned(elementsOf(source) * (element == ElementType::kFloat32 || isWide(source.name) ? 4 : 2));
+  return total;
+}
+
 CudaWeights::CudaWeights(const std::shared_ptr<const cuda::Kernels>& kernels, ElementType element,
-                         const std::vector<WeightSource>& sources)
+                         const std::vector<WeightSource>& sources, unsigned mostReaders)
     : kernels_(kernels), element_(element) {
   const auto wide = [&](const WeightSource& source) {
     return element == ElementType::kFloat32 || isWide(source.name);
   };
-  size_t total = 0;
-  for (const WeightSource& source : sources) total += cuda::aligned(elementsOf(source) * (wide(source) ? 4 : 2));
-  arena_ = std::make_unique<cuda::DeviceArena>(kernels->driver(), total);
+  arena_ = std::make_unique<cuda::DeviceArena>(kernels->driver(), bytes(element, sources));
 
   std::map<std::string, std::unique_ptr<MappedFile>> files;
   std::vector<Part> parts;
@@ -167,7 +171,7 @@ CudaWeights::CudaWeights(const std::shared_ptr<const cuda::Kernels>& kernels, El
       next = parts.size();
     }
   };
-  const size_t readers = std::min<size_t>({kMostReaders, std::max(1u, std::thread::hardware_concurrency()),
+  const size_t readers = std::min<size_t>({std::max(1u, mostReaders), std::max(1u, std::thread::hardware_concurrency()),
                                            (parts.size() + 7) / 8});
   std::vector<std::thread> threads;
   for (size_t i = 1; i < readers; ++i) threads.emplace_back(work);

@@ -14,9 +14,13 @@ namespace turbopi::pi05 {
 /// layers around the expert that stay wide, are float32 (network §3.9).
 class CudaWeights {
  public:
-  /// Reads the pieces from their files. Throws Error naming the file that does not hold what it should.
+  /// Reads the pieces from their files, with so many threads, each of which takes 32 MiB of page-locked memory. Throws
+  /// Error naming the file that does not hold what it should.
   CudaWeights(const std::shared_ptr<const cuda::Kernels>& kernels, ElementType element,
-              const std::vector<WeightSource>& sources);
+              const std::vector<WeightSource>& sources, unsigned readers = 8);
+
+  /// Device memory that they take.
+  static size_t bytes(ElementType element, const std::vector<WeightSource>& sources);
 
   /// Throws Error unless the tensor is there with so many elements.
   cuda::DevicePtr at(const std::string& name, int64_t elements) const;

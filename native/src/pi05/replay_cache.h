@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/error.h"
 #include "cuda/graph.h"
 #include "pi05/stage.h"
 
@@ -21,7 +22,8 @@ class ReplayCache {
   explicit ReplayCache(size_t most) : most_(most) {}
 
   /// The graph under `key`. A missing one is made: its stage runs once outside the graph, so that lazy set-up is done
-  /// and the capture sees kernels alone, then `steps` steps are captured.
+  /// and the capture sees kernels alone, then `steps` steps are captured. Where there is no
+  /// memory for it the others are given up.
   const cuda::GraphExec& get(const Key& key, const cuda::Stream& stream, int steps,
                              const std::function<std::unique_ptr<Stage>()>& make) {
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
@@ -33,12 +35,15 @@ class ReplayCache {
       stream.synchronize();
       entries_.pop_back();
     }
-    std::unique_ptr<Stage> stage = make();
-    stage->enqueue(stream, 0);
-    cuda::GraphExec graph = cuda::GraphExec::capture(stream, [&] {
-      for (int step = 0; step < steps; ++step) stage->enqueue(stream, step);
-    });
-    entries_.push_front(Entry{key, std::move(stage), std::move(graph)});
+    try {
+      entries_.push_front(captured(key, stream, steps, make));
+    } catch (const OutOfMemory&) {
+      // The others take memory that this one needs.
+      if (entries_.empty()) throw;
+      stream.synchronize();
+      entries_.clear();
+      entries_.push_front(captured(key, stream, steps, make));
+    }
     return entries_.front().graph;
   }
 
@@ -50,6 +55,22 @@ class ReplayCache {
     std::unique_ptr<Stage> stage;
     cuda::GraphExec graph;
   };
+
+  static Entry captured(const Key& key, const cuda::Stream& stream, int steps,
+                        const std::function<std::unique_ptr<Stage>()>& make) {
+    std::unique_ptr<Stage> stage = make();
+    try {
+      stage->enqueue(stream, 0);
+      cuda::GraphExec graph = cuda::GraphExec::capture(stream, [&] {
+        for (int step = 0; step < steps; ++step) stage->enqueue(stream, step);
+      });
+      return Entry{key, std::move(stage), std::move(graph)};
+    } catch (...) {
+      // A stage must outlive its work in the stream.
+      stream.driver()->release(stream.driver()->streamSynchronize(stream.raw()));
+      throw;
+    }
+  }
 
   size_t most_;
   std::list<Entry> entries_;

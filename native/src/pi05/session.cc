@@ -88,6 +88,22 @@ struct Session::StepTable {
   cuda::DeviceBuffer block;
 };
 
+SessionBytes sessionBytes(const ModelShape& model) {
+  const size_t element = bytesOf(model.element);
+  const size_t cache = bytes(model.cacheElements(model.maxBatch, model.maxPrefix), element);
+  SessionBytes out;
+  for (const size_t input : {bytes(model.maxImages * model.imageBytes(), 1),
+                             bytes(model.maxImages * model.imageTokens * model.width, element),
+                             bytes(model.maxTokens(), sizeof(int64_t)),
+                             bytes(model.maxBatch * model.maxPrefix, sizeof(int64_t)),
+                             kMostSteps * updateBytes(model), bytes(model.maxBatch * model.actionDim, sizeof(float))})
+    out.inputs += cuda::aligned(input);
+  out.inputs += 4 * cuda::aligned(bytes(model.actionFloats(model.maxBatch), sizeof(float)));
+  out.slot = cuda::aligned(bytes(model.maxBatch, sizeof(int64_t))) +
+             2 * static_cast<size_t>(model.layers) * cuda::aligned(cache);
+  return out;
+}
+
 Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stages, const SessionOptions& options)
     : driver_(driver),
       options_(options),
@@ -113,10 +129,8 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   const size_t updates = kMostSteps * updateStride_;
   const size_t state = bytes(model.maxBatch * model.actionDim, sizeof(float));
   const size_t lengths = bytes(model.maxBatch, sizeof(int64_t));
-  const size_t slot = cuda::aligned(lengths) + 2 * static_cast<size_t>(model.layers) * cuda::aligned(cache);
-  arena_.emplace(driver_, cuda::aligned(pixels) + cuda::aligned(embeddings) + cuda::aligned(tokens) +
-                              cuda::aligned(source) + 4 * cuda::aligned(x) + updates + cuda::aligned(state) +
-                              static_cast<size_t>(options.slots) * slot);
+  const SessionBytes needed = sessionBytes(model);
+  arena_.emplace(driver_, needed.inputs + static_cast<size_t>(options.slots) * needed.slot);
   pixels_ = arena_->take(pixels);
   embeddings_ = arena_->take(embeddings);
   tokens_ = arena_->take(tokens);
@@ -372,6 +386,10 @@ ActResult Session::finishAct(int index) {
   const auto* actions = slot.actions.as<float>();
   return {slot.denoiseEnd.since(slot.actStart),
           std::vector<float>(actions, actions + shape().actionFloats(slot.actBatch))};
+}
+
+void Session::settle() {
+  for (const auto& stream : streams_) stream->synchronize();
 }
 
 std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr from, int64_t elements,

@@ -20,6 +20,14 @@ struct SessionOptions {
   size_t graphs = 48;
 };
 
+/// Device memory of a session beside its stages' scratch.
+struct SessionBytes {
+  size_t inputs = 0;
+  /// Of one slot.
+  size_t slot = 0;
+};
+SessionBytes sessionBytes(const ModelShape& shape);
+
 struct PerceiveInput {
   int64_t batch = 0;
   int64_t images = 0;
@@ -97,6 +105,9 @@ class Session {
   void startAct(int slot, const ActInput& input);
   bool actDone(int slot) const;
   ActResult finishAct(int slot);
+
+  /// Waits for what is under way in the streams: after a start… that threw, before the slot is used again. Throws Error.
+  void settle();
 
   /// Runs one batch step by step, without captured graphs, and keeps everything. Only while nothing is in flight.
   Trace trace(int slot, const PerceiveInput& perceive, const ActInput& act);

@@ -30,6 +30,18 @@ Result forbiddenInCapture() {
   return state().capturing > 0 ? kCaptureUnsupported : kSuccess;
 }
 
+/// The card behind an ordinal: as CUDA_VISIBLE_DEVICES lists them, else in their order.
+std::vector<int> visibleCards() {
+  std::vector<int> cards;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  for (const char* next = visible; next != nullptr && *next != '\0'; next = std::strpbrk(next, ",")) {
+    if (*next == ',') ++next;
+    cards.push_back(std::atoi(next));
+  }
+  for (int card = 0; visible == nullptr && card < environment("FAKE_CUDA_DEVICES", 1); ++card) cards.push_back(card);
+  return cards;
+}
+
 Result copy(const char* function, RawStream stream, void* to, const void* from, size_t bytes) {
   if (const Result result = enter(function, stream->name)) return result;
   stream->push([=] { std::memcpy(to, from, bytes); });
@@ -81,7 +93,7 @@ bool fakeCudaUncapturable(void* raw) {
 
 Result cuInit(unsigned) {
   if (const Result result = enter("cuInit")) return result;
-  return environment("FAKE_CUDA_DEVICES", 1) == 0 ? kNoDevice : kSuccess;
+  return visibleCards().empty() ? kNoDevice : kSuccess;
 }
 Result cuDriverGetVersion(int* version) {
   *version = environment("FAKE_CUDA_VERSION", 13000);
@@ -96,11 +108,11 @@ Result cuGetErrorString(Result, const char** text) {
   return kSuccess;
 }
 Result cuDeviceGetCount(int* devices) {
-  *devices = environment("FAKE_CUDA_DEVICES", 1);
+  *devices = static_cast<int>(visibleCards().size());
   return enter("cuDeviceGetCount");
 }
 Result cuDeviceGet(DeviceId* device, int ordinal) {
-  *device = ordinal;
+  *device = visibleCards().at(static_cast<size_t>(ordinal));
   return enter("cuDeviceGet");
 }
 Result cuDeviceGetName(char* name, int length, DeviceId) {
@@ -114,6 +126,10 @@ Result cuDeviceGetAttribute(int* value, int attribute, DeviceId) {
 Result cuDeviceTotalMem_v2(size_t* bytes, DeviceId) {
   *bytes = size_t{1} << 30;
   return enter("cuDeviceTotalMem_v2");
+}
+Result cuDeviceGetPCIBusId(char* text, int length, DeviceId device) {
+  std::snprintf(text, static_cast<size_t>(length), "0000:%02x:00.0", device == 0 ? 0x1b : 0x3d);
+  return enter("cuDeviceGetPCIBusId");
 }
 Result cuMemGetInfo_v2(size_t* freeBytes, size_t* totalBytes) {
   *freeBytes = *totalBytes = size_t{1} << 30;

@@ -32,6 +32,59 @@ assert.deepEqual(
 assert.match((await addon.probe(5)).reason, /GPU 5 was asked for/)
 ok('probe tells the device and the versions')
 
+// A reading keeps no process alive; the timer does, and counts the turns of the event loop meanwhile.
+let turns = 0
+const ticking = setInterval(() => (turns += 1), 5)
+const [card] = await addon.readCards([0])
+assert.deepEqual(
+  [card.name, card.utilisation, card.memoryTotal, card.watts, card.processes],
+  ['Stand-in card', 37, 85899345920, 412.5, [1000]],
+)
+process.env.FAKE_NVML_DELAY_MS = '400'
+turns = 0
+const asked = performance.now()
+const slowly = addon.readCards([0])
+const askedMs = performance.now() - asked
+await slowly
+const tookMs = performance.now() - asked
+delete process.env.FAKE_NVML_DELAY_MS
+assert.ok(askedMs < 100 && tookMs >= 400, `asking took ${askedMs} ms, the answer ${tookMs} ms`)
+assert.ok(turns > 20, `the event loop turned ${turns} times`)
+clearInterval(ticking)
+ok(
+  `a card is read beside the event loop: asked in ${askedMs.toFixed(2)} ms, held up for ${Math.round(tookMs)} ms, ${turns} turns meanwhile`,
+)
+
+const gemma = { width: 64, depth: 2, mlp: 128, heads: 2, kvHeads: 1, headDim: 32 }
+const memory = await addon.cudaMemory({
+  stages: {
+    kind: 'cuda',
+    kernels: 'absent',
+    tuned: true,
+    readers: 1,
+    weights: [{ name: 'prefix.0.qkv', pieces: [{ file: 'absent', offset: 0, elements: 1000, type: 'F32' }] }],
+    model: {
+      ...{ pi05: true, given: false, element: 'bfloat16', vision: gemma, prefix: gemma, expert: gemma },
+      ...{ imageSize: 28, patch: 14, vocabulary: 100, horizon: 4, actionDim: 8, ropeTheta: 10000 },
+      ...{
+        rmsEpsilon: 1e-6,
+        layerNormEpsilon: 1e-6,
+        maxBatch: 2,
+        maxImages: 4,
+        maxPrefix: 40,
+        tokenBuckets: [32],
+      },
+    },
+  },
+  lanes: 1,
+  slots: 1,
+  device: 0,
+})
+// Two layers of keys and of values of 2 × 40 places in bf16, and lengths; rotations of 44 places.
+assert.deepEqual([memory.slots, memory.weights], [4 * 80 * 32 * 2 + 256, 2048 + 44 * 16 * 8])
+assert.ok(memory.inputs > 0 && memory.workspaces > 0)
+ok('what a session would take is told without opening it')
+
 assert.match(await addon.planMismatch({ ...plan('vision'), device: 0 }), /No such file/)
 const cancelled = build('vision')
 cancelled.cancel()

@@ -4,10 +4,16 @@ import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 const self = fileURLToPath(import.meta.url)
-const ways = ['process.exit', 'throw', 'end of main', 'worker', 'while building']
+const ways = ['process.exit', 'throw', 'end of main', 'worker', 'while building', 'while a card is read']
 
 async function leave(way) {
-  const { act, build, frame, openToy } = await import('./toy.mjs')
+  const { act, addon, build, frame, openToy } = await import('./toy.mjs')
+  if (way === 'while a card is read') {
+    process.env.FAKE_NVML_DELAY_MS = '3600000'
+    addon.readCards([0])
+    setTimeout(() => process.exit(0), 20)
+    return
+  }
   if (way === 'while building') {
     build('vision')
     setTimeout(() => process.exit(0), 5)

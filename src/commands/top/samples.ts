@@ -31,6 +31,11 @@ export class Scrape {
     return this.#of(name, where).reduce((sum, { value }) => sum + value, 0)
   }
 
+  /** The value of the one sample whose labels have these values; undefined when there is none. */
+  only(name: string, where: Readonly<Record<string, string>>): number | undefined {
+    return this.#of(name, where)[0]?.value
+  }
+
   /** The values that a label has. */
   values(name: string, label: string): string[] {
     return [...new Set(this.#of(name, {}).map(({ labels }) => labels[label] ?? ''))]

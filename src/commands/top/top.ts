@@ -14,7 +14,7 @@ const OPTIONS = {
 }
 
 /** Lines of the screen that are not robots. */
-const OTHER_LINES = 12
+const OTHER_LINES = 14
 
 export const command = define(
   {
@@ -97,10 +97,11 @@ async function lookAt(url: string, apiKey: string | undefined): Promise<Look> {
     model: string | null
     runtime: { backend: string; precision: string } | null
   }
-  const { detail } = ready!.ok ? {} : ((await ready!.json()) as { detail?: string })
+  const { detail, cards } = (await ready!.json()) as { detail?: string; cards?: string }
   return {
     about: {
       url,
+      cards,
       unready: ready!.ok ? undefined : (detail ?? String(ready!.status)),
       policy,
       backend: runtime ? `${runtime.backend} ${runtime.precision}` : undefined,

@@ -6,6 +6,8 @@ export interface About {
   url: string
   /** Why it cannot answer; undefined when it can. */
   unready: string | undefined
+  /** Of several cards, how many work: "1 of 2 cards". */
+  cards?: string | undefined
   policy: string
   backend: string | undefined
   model: string | undefined
@@ -33,11 +35,12 @@ export function view(
   const batches = since('turbo_pi_batch_rows_count')
   const lanes = now.values('turbo_pi_lane_busy_seconds_total', 'lane')
   const busy = lanes.map(lane => {
-    const share = since('turbo_pi_lane_busy_seconds_total', { lane }) / seconds
+    const devices = now.values('turbo_pi_lane_busy_seconds_total', 'device').length
+    const share = since('turbo_pi_lane_busy_seconds_total', { lane }) / seconds / Math.max(1, devices)
     return `${lane} ${before ? number(100 * share, 0) : '–'} %`
   })
-  const { url, unready, policy, backend, model } = about
-  const what = [policy, backend, model && `model ${model.slice(0, 12)}`].filter(Boolean).join(', ')
+  const { url, unready, cards, policy, backend, model } = about
+  const what = [policy, backend, cards, model && `model ${model.slice(0, 12)}`].filter(Boolean).join(', ')
   return [
     `${url}  ${unready === undefined ? 'ready' : `NOT READY: ${unready}`}  ${what}`,
     '',
@@ -45,9 +48,34 @@ export function view(
     `ms         observation age p50 ${ages(0.5)}  p99 ${ages(0.99)}  in the server p50 ${totals(0.5)}  p99 ${totals(0.99)}`,
     `now        queue ${now.sum('turbo_pi_queue_depth')}  rows of a batch ${batches > 0 ? number(since('turbo_pi_batch_rows_sum') / batches) : '–'}  connections ${now.sum('turbo_pi_connections')}  held robots ${now.sum('turbo_pi_robot_held')}  ${busy.join('  ')}`,
     `memory     model ${megabytes(now.sum('turbo_pi_model_bytes'))}  process ${megabytes(now.sum('process_resident_memory_bytes'))}`,
+    ...cardLines(now),
     '',
     robots(now, before, seconds, rows),
   ].join('\n')
+}
+
+/** A line for each card that tells what it is at. */
+function cardLines(now: Scrape): string[] {
+  return now.values('turbo_pi_gpu_info', 'device').map(device => {
+    const told = (name: string) => now.only(`turbo_pi_gpu_${name}`, { device })
+    const shown = (name: string, as: (value: number) => string) => {
+      const value = told(name)
+      return value === undefined ? [] : [as(value)]
+    }
+    const [memory] = shown('memory_bytes', total => ` of ${megabytes(total)}`)
+    const slowed = now
+      .values('turbo_pi_gpu_throttled', 'reason')
+      .filter(reason => now.sum('turbo_pi_gpu_throttled', { device, reason }) > 0)
+    return [
+      `gpu ${device}`.padEnd(10),
+      ...shown('utilisation_ratio', share => `${number(100 * share, 0)} %`),
+      ...shown('memory_used_bytes', used => `memory ${megabytes(used)}${memory ?? ''}`),
+      ...shown('temperature_celsius', celsius => `${number(celsius, 0)} °C`),
+      ...shown('power_watts', watts => `${number(watts, 0)} W`),
+      ...(slowed.length > 0 ? [`slowed by ${slowed.join(', ')}`] : []),
+      ...((told('other_processes') ?? 0) > 0 ? [`other processes ${told('other_processes')}`] : []),
+    ].join('  ')
+  })
 }
 
 /** A line for each robot; those that answers go to fastest first. */

@@ -5,6 +5,7 @@ export const cudaBackend: Backend = {
   name: 'cuda',
   title: 'CUDA',
   arithmetics: ['bf16', 'fp32'],
+  severalCards: true,
   lanes: [1, 2],
   probe: () => probeCuda(),
   refuses,

@@ -6,9 +6,12 @@ import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
 import { contentDigest } from '../../storage/content.js'
 import { ContentReading, recall } from '../../storage/known-content.js'
 import { type Availability, type BackendOptions, unavailable } from '../backend.js'
-import { addonPath, loadAddon, type NativeStages, probe } from '../gpu/addon.js'
+import { openCards } from '../card-set.js'
+import { chosenDevices } from '../devices.js'
+import { addonPath, loadAddon, type NativeMemory, type NativeStages, probe } from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
+import { roomFor } from './memory.js'
 import { type NativeModel, nativeModel } from './native-model.js'
 import { type NativeWeight, nativeWeights } from './weights.js'
 
@@ -26,6 +29,8 @@ export interface CudaStages extends NativeStages {
   /** The image of all kernels. */
   kernels: string
   tuned: boolean
+  /** Threads that read the weights, each with 32 MiB of page-locked memory. */
+  readers: number
   model: NativeModel
   weights: NativeWeight[]
 }
@@ -33,13 +38,20 @@ export interface CudaStages extends NativeStages {
 /** Compute capability of the cards that the fast kernels are for (`tunedFits` in native/src/pi05/cuda_tuned.cc). */
 const TUNED_FOR = '9.0'
 
+/** Threads that read weights, of all cards together. */
+const READERS = 8
+
 /** Where the image of the kernels is looked for: `$TURBO_PI_KERNELS`, else beside the addon. */
 export const kernelsPath = () =>
   process.env['TURBO_PI_KERNELS'] || join(dirname(addonPath()), 'kernels.fatbin')
 
 /** What this machine offers: a driver with a GPU that the kernels are compiled for, and the kernels. */
-export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): Promise<Availability> {
-  const { device, computeCapability = '0', driver, reason, hint } = await probe(addon)
+export async function probeCuda(
+  addon = loadAddon(),
+  kernels = kernelsPath(),
+  ordinal = 0,
+): Promise<Availability> {
+  const { device, computeCapability = '0', driver, reason, hint } = await probe(addon, ordinal)
   if (device === undefined)
     return { available: false, reason: reason ?? 'no GPU was found', ...(hint && { hint }) }
   if (Number(computeCapability) < 8)
@@ -67,47 +79,87 @@ export async function probeCuda(addon = loadAddon(), kernels = kernelsPath()): P
  * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
  */
 export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> {
-  const { weightsPath, config, precision, maxBatch, lanes, chosen } = options
+  const { config, precision, maxBatch, lanes, chosen } = options
   const { addon = loadAddon(), kernels = kernelsPath(), tuned = true } = options
-  const available = await probeCuda(addon, kernels)
-  if ('reason' in addon || !available.available)
-    throw unavailable('CUDA', available.available ? { reason: 'no reason was given' } : available)
+  const devices = chosenDevices(options.devices ?? [0], (await probe(addon)).devices ?? 1)
+  for (const device of devices.length > 0 ? devices : [0]) {
+    const available = await probeCuda(addon, kernels, device)
+    if (!available.available) throw unavailable('CUDA', available)
+  }
+  if ('reason' in addon) throw unavailable('CUDA', addon)
   const refused = refuses(options)
   if (refused)
     throw unavailable('CUDA', {
       reason: refused,
       hint: 'convert the checkpoint to safetensors, or use --runtime tensorrt',
     })
+  const stages = cudaStages({ ...options, kernels, tuned, cards: devices.length })
+  const needs = new Map<number, NativeMemory>()
+  for (const device of devices) {
+    const { needed, short } = await roomFor(addon, { stages, lanes, device })
+    if (short)
+      throw unavailable('CUDA', {
+        reason: short,
+        hint: 'lower --max-batch, or free the card of other processes',
+      })
+    needs.set(device, needed)
+  }
   const reading = readContent(options)
   try {
-    const stages: CudaStages = {
-      kind: 'cuda',
-      kernels,
-      tuned,
-      model: nativeModel(config, precision, maxBatch),
-      weights: nativeWeights(weightsPath, config),
-    }
     options.onStage?.({ name: 'opening the engine' })
-    const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
-      throw new TurboPiError('RUNTIME_FAILED', `The CUDA runtime could not be opened: ${reasonOf(error)}.`)
-    })
-    const { device, driver } = await probe(addon)
-    const info = {
-      backend: 'cuda',
-      device: `${device}, driver ${driver}`,
-      precision,
-      maxBatch,
-      lanes,
-      prefixSlots: lanes,
-      weights: contentDigest(await reading.end()),
-      config,
-      ...(chosen !== undefined && { chosen }),
-    }
     const table = async (steps: number) => timeEmbeddings(config, modulatedTimes(config, steps))
-    return new GpuRuntime(info, 'CUDA', session, table, () => {})
+    return await openCards(devices, async ordinal => {
+      const session = await addon
+        .openSession({ stages, lanes, slots: lanes, device: ordinal })
+        .catch(error => {
+          const which = devices.length > 1 ? ` (GPU ${ordinal})` : ''
+          throw new TurboPiError(
+            'RUNTIME_FAILED',
+            `The CUDA runtime could not be opened: ${reasonOf(error)}${which}.`,
+          )
+        })
+      const { device, driver } = await probe(addon, ordinal)
+      const info = {
+        backend: 'cuda',
+        device: `${device}, driver ${driver}`,
+        cards: [ordinal],
+        memory: needs.get(ordinal)!,
+        precision,
+        maxBatch,
+        lanes,
+        prefixSlots: lanes,
+        weights: contentDigest(await reading.end()),
+        config,
+        ...(chosen !== undefined && { chosen }),
+      }
+      return new GpuRuntime(info, 'CUDA', session, table, () => {})
+    })
   } catch (error) {
     reading.stop()
     throw error
+  }
+}
+
+/** What a session of a policy is made of. Throws CHECKPOINT_INVALID. */
+export function cudaStages({
+  weightsPath,
+  config,
+  precision,
+  maxBatch,
+  kernels = kernelsPath(),
+  tuned = true,
+  cards = 1,
+}: Pick<CudaOptions, 'weightsPath' | 'config' | 'precision' | 'maxBatch' | 'kernels' | 'tuned'> & {
+  /** That share the readers. */
+  cards?: number
+}): CudaStages {
+  return {
+    kind: 'cuda',
+    kernels,
+    tuned,
+    readers: Math.max(1, Math.floor(READERS / cards)),
+    model: nativeModel(config, precision, maxBatch),
+    weights: nativeWeights(weightsPath, config),
   }
 }
 
@@ -134,16 +186,16 @@ function readContent({ weightsPath, config, cache }: CudaOptions): {
   checkpoint.close()
   const content = checkpoint.content()
   const reading = new ContentReading(content, recall(cache, content))
-  return {
-    async end() {
-      const read = await reading.end()
-      try {
-        reading.remember(cache, read)
-      } catch {
-        // A cache that cannot be written costs the next start a read.
-      }
-      return read
-    },
-    stop: () => reading.stop(),
+  const end = async () => {
+    const read = await reading.end()
+    try {
+      reading.remember(cache, read)
+    } catch {
+      // A cache that cannot be written costs the next start a read.
+    }
+    return read
   }
+  let ended: ReturnType<typeof end> | undefined
+  // Every card asks.
+  return { end: () => (ended ??= end()), stop: () => reading.stop() }
 }

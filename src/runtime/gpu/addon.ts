@@ -10,6 +10,8 @@ export interface NativeProbe {
   headers: string
   driver?: string
   device?: string
+  /** Cards that the process sees. */
+  devices?: number
   computeCapability?: string
   memoryBytes?: number
   tensorrtVersion?: string
@@ -127,14 +129,59 @@ export interface NativeStages {
   readonly kind: string
 }
 
+/** What NVML tells of a card; what the card or its driver does not tell is absent. */
+export interface NativeCard {
+  /** As CUDA counts cards in this process. */
+  device: number
+  /** Why nothing could be read. */
+  reason?: string
+  name?: string
+  uuid?: string
+  pciBusId?: string
+  /** Percent of the last moment in which kernels ran, and in which memory was read or written. */
+  utilisation?: number
+  memoryUtilisation?: number
+  /** Bytes. */
+  memoryUsed?: number
+  memoryTotal?: number
+  celsius?: number
+  watts?: number
+  /** Why the clocks are lower than they could be: bits of nvmlClocksEventReasons. */
+  clockReasons?: number
+  /** Since the driver was loaded. */
+  eccCorrected?: number
+  eccUncorrected?: number
+  /** Processes that compute on it, by their numbers. */
+  processes?: number[]
+}
+
+/** Bytes of device memory that a session of our own kernels allocates when it is opened, by what for. */
+export interface NativeMemory {
+  /** With what is made of them. */
+  weights: number
+  /** Keys and values of all prefixes that are held. */
+  slots: number
+  inputs: number
+  workspaces: number
+}
+
 export interface NativeAddon {
   probe(device?: number): Promise<NativeProbe>
+  /** Rejects when NVML cannot be had; does not hold up the event loop, nor the end of the process, however long it takes. */
+  readCards(devices: readonly number[]): Promise<NativeCard[]>
   /** Why a plan cannot be used here, or '' when it can. Reads the whole file. */
   planMismatch(plan: PlanReference & { device: number }): Promise<string>
   buildPlan(
     request: BuildRequest,
     onProgress: (phase: string, step: number, steps: number) => void,
   ): { promise: Promise<void>; cancel(): void }
+  /** What `openSession` would allocate; of an H100 where the card is not there. Neither files nor memory are touched. */
+  cudaMemory(options: {
+    stages: NativeStages
+    lanes: 1 | 2
+    slots: number
+    device: number
+  }): Promise<NativeMemory>
   openSession(options: {
     stages: NativeStages
     lanes: 1 | 2
@@ -145,7 +192,7 @@ export interface NativeAddon {
 
 /** How the addon rejects. */
 export interface NativeError extends Error {
-  status: 'invalid' | 'failed' | 'cancelled'
+  status: 'invalid' | 'exhausted' | 'failed' | 'cancelled'
   hint: string
 }
 

@@ -125,9 +125,8 @@ export class GpuRuntime extends SlotRuntime<number> {
   private fromNative(error: NativeError, signal: AbortSignal | undefined): TurboPiError {
     if (signal?.aborted) return CALLER_LEFT
     if (error.status === 'cancelled') return new TurboPiError('SHUTTING_DOWN', 'the runtime is closed')
+    const code = error.status === 'exhausted' ? 'OUT_OF_MEMORY' : 'RUNTIME_FAILED'
     const hint = error.hint ? ` ${error.hint[0]!.toUpperCase()}${error.hint.slice(1)}.` : ''
-    return new TurboPiError('RUNTIME_FAILED', `${this.title} runtime: ${reasonOf(error)}.${hint}`, {
-      cause: error,
-    })
+    return new TurboPiError(code, `${this.title} runtime: ${reasonOf(error)}.${hint}`, { cause: error })
   }
 }

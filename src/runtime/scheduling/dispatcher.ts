@@ -1,17 +1,18 @@
 import { availableParallelism } from 'node:os'
 import { Cancellation } from '../../cancellation.js'
 import { type Clock, SYSTEM_CLOCK } from '../../clock.js'
-import { reasonOf, TurboPiError } from '../../errors.js'
-import { type Sampling, sameBatch } from '../../families/pi0/sampling.js'
+import type { ErrorCode, TurboPiError } from '../../errors.js'
+import type { Sampling } from '../../families/pi0/sampling.js'
 import type { RuntimeObserver } from '../observer.js'
 import type { PerceiveRow, Runtime } from '../runtime.js'
-import { dropReasonOf, overloaded, shuttingDown } from './drops.js'
-import { EngineHealth } from './engine-health.js'
+import { dropReasonOf, overloaded, runtimeError, shuttingDown } from './drops.js'
+import type { Engine } from './engine.js'
 import type { EngineWatchOptions } from './engine-watch.js'
-import { Pipeline } from './pipeline.js'
+import { Engines } from './engines.js'
+import { Line } from './line.js'
 import { Places } from './places.js'
-import { FairQueue } from './queue.js'
 import { type Admission, answer, type InferenceResult, type RunningBatch, Ticket } from './ticket.js'
+import { Turns } from './turns.js'
 
 export interface DispatcherOptions {
   /** Places of the queue; one more is refused with OVERLOADED. */
@@ -29,30 +30,26 @@ export interface DispatcherOptions {
   clock?: Clock
 }
 
+/** What another engine may not fail with. */
+const OF_THE_ENGINE: ReadonlySet<ErrorCode> = new Set(['RUNTIME_FAILED', 'ENGINE_HUNG', 'OUT_OF_MEMORY'])
+
 /**
- * Shares one runtime among many callers. Each inference is admitted, prepared and submitted: a place in the bounded queue
- * is taken before any work is done, preparation and engine are each given in FairQueue's order, and what waits when the
- * engine becomes free forms the next batch at once, up to the runtime's maxBatch. Passed deadlines are not started; a
- * ticket that leaves frees its place or, as the last live row of its batch, the engine.
+ * Shares the engines of one runtime, one a card, among many callers. Each inference is admitted, prepared and submitted: a place
+ * in the bounded queue is taken before any work is done, preparation and engines are each given in FairQueue's order, and what
+ * waits when an engine becomes free forms the next batch at once, up to its maxBatch, on the engine that is expected to answer
+ * first. Passed deadlines are not started; a ticket that leaves frees its place or, as the last live row of its batch, the
+ * engine. Of several engines, one that fails is left alone for a while, and its tickets are tried on another, once.
  */
 export class Dispatcher {
   /** What deadlines and waits are told by. */
   readonly clock: Clock
-  readonly #runtime: Runtime
-  readonly #pipeline: Pipeline
+  readonly #engines: Engines
   readonly #observer: RuntimeObserver
-  readonly #health: EngineHealth
   readonly #drainMs: number
   readonly #places: Places
-  /** Who waits to be prepared, and who for the engine. */
-  readonly #unprepared = new FairQueue(ticket => ticket.weight)
-  readonly #ready = new FairQueue()
-  /** Observations that are prepared at once: more would only take the processor from each other. */
-  readonly #preparedAtOnce: number
-  /** Of them, those with pictures larger than cameras': they leave turns, and cores, to all others. */
-  readonly #largeAtOnce: number
-  #preparing = 0
-  #preparingLarge = 0
+  /** Who waits to be prepared, and who for an engine. */
+  readonly #turns: Turns
+  readonly #line = new Line()
   #batches = 0
   readonly #running: RunningBatch[] = []
   #closing: Promise<void> | undefined
@@ -62,35 +59,38 @@ export class Dispatcher {
   #rowMs = 0
 
   constructor(runtime: Runtime, options: DispatcherOptions = {}) {
-    this.#runtime = runtime
-    this.clock = options.clock ?? SYSTEM_CLOCK
-    this.#observer = options.observer ?? {}
-    const { cores = availableParallelism() } = options
-    this.#preparedAtOnce = cores + 1
-    this.#largeAtOnce = Math.max(1, cores >> 1)
-    const healed = {
-      hung: (error: TurboPiError, replaced: boolean) => this.#giveUp(error, replaced),
-      recovered: () => this.#pump(),
-    }
-    this.#health = new EngineHealth(runtime, options.watch ?? {}, this.#observer, healed, this.clock)
-    this.#pipeline = new Pipeline(runtime, {
-      watch: this.#health.watch,
+    const { clock = SYSTEM_CLOCK, cores = availableParallelism(), observer = {} } = options
+    this.clock = clock
+    this.#observer = observer
+    this.#engines = new Engines(runtime, {
       overlap: options.overlap ?? true,
-      observer: this.#observer,
-      clock: this.clock,
+      watch: options.watch ?? {},
+      observer,
+      clock,
+      hung: (engine, error, replaced) => this.#giveUp(engine, error, replaced),
+      recovered: engine => {
+        this.#tell(engine, undefined)
+        this.#pump()
+      },
     })
+    this.#turns = new Turns(cores, clock, () => this.#dropExpired())
     this.#places = new Places(options.maxWaiting ?? 256)
     this.#drainMs = options.drainMs ?? 5000
   }
 
-  /** Tickets that the engine has not taken up. */
+  /** Tickets that no engine has taken up. */
   get depth(): number {
     return this.#places.size
   }
 
-  /** ENGINE_HUNG while the engine does not come back from a call: nothing is admitted. */
+  /** ENGINE_HUNG while no engine comes back from a call: nothing is admitted. */
   get fault(): TurboPiError | undefined {
-    return this.#health.fault
+    return this.#engines.fault
+  }
+
+  /** Engines that work, of all. */
+  get engines(): { working: number; of: number } {
+    return { working: this.#engines.working, of: this.#engines.all.length }
   }
 
   /**
@@ -99,7 +99,7 @@ export class Dispatcher {
    */
   admit(admission: Admission): Ticket {
     if (this.#closing) throw shuttingDown()
-    if (this.#health.fault) throw this.#health.fault
+    if (this.fault) throw this.fault
     if (this.#places.full) this.#dropExpired()
     if (this.#places.full) {
       const loser = this.#places.givesWayTo(admission.session)
@@ -120,12 +120,8 @@ export class Dispatcher {
    * place, DEADLINE_EXCEEDED, SHUTTING_DOWN or what the ticket left with; it has then lost its place.
    */
   async prepare<T>(ticket: Ticket, work: () => Promise<T>): Promise<T> {
-    if (this.#unprepared.size === 0 && this.#mayPrepare(ticket)) {
-      // Through the line all the same: it is its session's turn of this round.
-      this.#unprepared.push(ticket)
-      this.#unprepared.take()
-      this.#begun(ticket)
-    } else await this.#turn(ticket)
+    const turn = this.#turns.take(ticket)
+    if (turn) await turn
     try {
       ticket.throwIfAborted()
       return await work()
@@ -133,35 +129,17 @@ export class Dispatcher {
       this.#drop(ticket, error)
       throw error
     } finally {
-      this.#preparing -= 1
-      if (ticket.weight > 1) this.#preparingLarge -= 1
+      this.#turns.end(ticket)
       this.#pump()
     }
   }
 
-  readonly #mayPrepare = ({ weight }: Ticket): boolean =>
-    this.#preparing < this.#preparedAtOnce && (weight === 1 || this.#preparingLarge < this.#largeAtOnce)
-
-  #begun({ weight }: Ticket): void {
-    this.#preparing += 1
-    if (weight > 1) this.#preparingLarge += 1
-  }
-
-  /** Resolves when it may be prepared. */
-  #turn(ticket: Ticket): Promise<void> {
-    const turn = ticket.wait<void>()
-    if (!ticket.settled) this.#unprepared.push(ticket)
-    // Those before it may be waiting for a turn of another kind.
-    this.#giveTurns()
-    return turn
-  }
-
-  /** Queues for the engine. Rejects as `prepare` does, or with the runtime's error, which every row of a failed batch gets. */
+  /** Queues for an engine. Rejects as `prepare` does, or with the runtime's error, which every row of a failed batch gets. */
   submit(ticket: Ticket, row: PerceiveRow, sampling: Sampling): Promise<InferenceResult> {
     ticket.row = row
     ticket.sampling = sampling
     const result = ticket.wait<InferenceResult>()
-    if (!ticket.settled) this.#ready.push(ticket)
+    if (!ticket.settled) this.#line.push(ticket)
     this.#pump()
     return result
   }
@@ -198,16 +176,48 @@ export class Dispatcher {
       for (const ticket of batch.tickets) this.#drop(ticket, shuttingDown())
       batch.cancellation.abort(shuttingDown())
     }
-    await this.#health.close()
+    await this.#engines.close()
   }
 
-  #giveUp(error: TurboPiError, replaced: boolean): void {
-    for (const ticket of this.#places.all()) this.#drop(ticket, error, 'failed')
-    if (replaced) return
-    for (const batch of this.#running) {
-      for (const ticket of batch.tickets) this.#drop(ticket, error, 'failed')
-      batch.cancellation.abort(error)
+  /** An engine hangs. Where another works, what runs on it goes there; else everybody who waits is told. */
+  #giveUp(engine: Engine, error: TurboPiError, replaced: boolean): void {
+    this.#tell(engine, error)
+    const elsewhere = this.#engines.anotherThan(engine)
+    if (!elsewhere) for (const ticket of this.#places.all()) this.#drop(ticket, error, 'failed')
+    if (!replaced)
+      for (const batch of this.#running.filter(running => running.engine === engine)) {
+        batch.abandoned = true
+        this.#failed(batch, error)
+        batch.cancellation.abort(error)
+      }
+    if (elsewhere) this.#pump()
+  }
+
+  /** Its tickets are tried on another engine, or fail. */
+  #failed({ engine, tickets }: RunningBatch, error: TurboPiError): void {
+    if (error.code === 'RUNTIME_FAILED') {
+      const failedBefore = tickets.flatMap(({ failedOn }) => failedOn ?? [])
+      for (const changed of this.#engines.judge(engine, failedBefore))
+        this.#tell(changed, changed === engine ? error : undefined)
     }
+    if (error.code === 'OUT_OF_MEMORY') {
+      engine.shrink(tickets.length)
+      this.#observer.shrunk?.(engine.device, tickets.length, engine.maxBatch)
+    }
+    const elsewhere = OF_THE_ENGINE.has(error.code) && this.#engines.anotherThan(engine)
+    for (const ticket of tickets) {
+      if (!elsewhere || !ticket.mayTryAgain(this.clock.now())) {
+        this.#drop(ticket, error, 'failed')
+        continue
+      }
+      ticket.tryAgain(engine)
+      this.#places.add(ticket)
+      this.#line.push(ticket)
+    }
+  }
+
+  #tell({ device }: Engine, error: TurboPiError | undefined): void {
+    if (this.#engines.all.length > 1) this.#observer.engine?.({ device, error, ...this.engines })
   }
 
   #dropExpired(): void {
@@ -218,29 +228,29 @@ export class Dispatcher {
   #drop(ticket: Ticket, error: unknown, reason = dropReasonOf(error)): void {
     if (!ticket.fail(error)) return
     if (this.#places.remove(ticket)) {
-      this.#unprepared.remove(ticket)
-      this.#ready.remove(ticket)
+      this.#turns.remove(ticket)
+      this.#line.remove(ticket)
     }
     if (reason) this.#observer.dropped?.(reason)
   }
 
-  /** Gives out what is free: turns to prepare, and the engine. */
+  /** Gives out what is free: turns to prepare, and engines. */
   #pump(): void {
-    if (this.#preparing < this.#preparedAtOnce && this.#unprepared.size > 0) this.#giveTurns()
-    while (this.#pipeline.free && this.#ready.size > 0 && !this.#health.fault) {
-      this.#dropExpired()
-      const first = this.#ready.take()
-      if (!first) break
-      const tickets = [first]
-      while (tickets.length < this.#runtime.info.maxBatch) {
-        const next = this.#ready.take(ticket => sameBatch(ticket.sampling, first.sampling))
-        if (!next) break
-        tickets.push(next)
-      }
-      void this.#run(tickets)
-    }
+    this.#turns.giveFree()
+    for (let engine = this.#free(); engine; engine = this.#free())
+      void this.#run(engine, this.#line.takeBatch(engine.maxBatch))
     this.#reportDepth()
     if (this.#places.size === 0 && this.#running.length === 0) this.#drained?.()
+  }
+
+  /** The engine that takes the next batch now; undefined when none is free, nobody waits, or a busy one will be quicker. */
+  #free(): Engine | undefined {
+    if (this.#line.size === 0 || !this.#engines.all.some(({ free }) => free)) return undefined
+    this.#dropExpired()
+    const { next } = this.#line
+    if (!next) return undefined
+    const rows = Math.min(this.#engines.maxBatch, this.#line.size)
+    return this.#engines.choose(next, rows, () => this.#pump())
   }
 
   #reportDepth(): void {
@@ -249,19 +259,8 @@ export class Dispatcher {
     this.#observer.depth?.(this.#reportedDepth)
   }
 
-  #giveTurns(): void {
-    this.#dropExpired()
-    while (this.#preparing < this.#preparedAtOnce) {
-      const ticket = this.#unprepared.take(this.#mayPrepare)
-      if (!ticket) break
-      this.#begun(ticket)
-      ticket.stopWaiting(this.clock.now())
-      ticket.wake()
-    }
-  }
-
-  async #run(tickets: Ticket[]): Promise<void> {
-    const batch: RunningBatch = { tickets, cancellation: new Cancellation() }
+  async #run(engine: Engine, tickets: Ticket[]): Promise<void> {
+    const batch: RunningBatch = { engine, tickets, cancellation: new Cancellation(), abandoned: false }
     const number = this.#batches++
     const start = this.clock.now()
     this.#running.push(batch)
@@ -269,11 +268,11 @@ export class Dispatcher {
       this.#places.remove(ticket)
       ticket.stopWaiting(start)
       ticket.batch = batch
-      ticket.onStart?.()
+      if (!ticket.failedOn) ticket.onStart?.()
     }
     this.#observer.batch?.(tickets.map(ticket => ticket.waitedMs))
     try {
-      const result = await this.#pipeline.run(
+      const result = await engine.run(
         {
           rows: tickets.map(ticket => ticket.row),
           sampling: tickets.map(ticket => ticket.sampling),
@@ -281,17 +280,12 @@ export class Dispatcher {
         },
         () => this.#pump(),
       )
-      const rowMs = (this.clock.now() - start) / tickets.length
+      if (batch.abandoned) return
+      const rowMs = (this.clock.now() - start) / tickets.length / this.#engines.all.length
       this.#rowMs = this.#rowMs === 0 ? rowMs : 0.9 * this.#rowMs + 0.1 * rowMs
-      answer(tickets, number, result)
+      answer(batch, number, result)
     } catch (error) {
-      const failure =
-        error instanceof TurboPiError
-          ? error
-          : new TurboPiError('RUNTIME_FAILED', `The inference runtime failed: ${reasonOf(error)}`, {
-              cause: error,
-            })
-      for (const ticket of tickets) this.#drop(ticket, failure, 'failed')
+      if (!batch.abandoned) this.#failed(batch, runtimeError(error))
     } finally {
       this.#running.splice(this.#running.indexOf(batch), 1)
       this.#pump()

@@ -1,4 +1,4 @@
-import { type ErrorCode, TurboPiError } from '../../errors.js'
+import { type ErrorCode, reasonOf, TurboPiError } from '../../errors.js'
 import type { DropReason } from '../observer.js'
 
 /** Why a ticket that fails so has left. What the observation itself is to blame for is not counted as dropped. */
@@ -21,6 +21,12 @@ export function overloaded(places: number, rowMs: number): TurboPiError {
 
 export const shuttingDown = () =>
   new TurboPiError('SHUTTING_DOWN', 'This server is shutting down; send the request to another one.')
+
+/** What a runtime rejects with, as an error of the table. */
+export const runtimeError = (error: unknown): TurboPiError =>
+  error instanceof TurboPiError
+    ? error
+    : new TurboPiError('RUNTIME_FAILED', `The inference runtime failed: ${reasonOf(error)}`, { cause: error })
 
 /** Undefined for an error that is not counted as dropped. */
 export const dropReasonOf = (error: unknown): DropReason | undefined =>

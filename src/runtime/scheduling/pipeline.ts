@@ -60,14 +60,15 @@ export class Pipeline {
   }
 
   /**
-   * Runs a batch; only to be called while `free`. `onFree` is called each time when the next batch may start.
-   * Rejects with the runtime's error, ENGINE_HUNG, or REQUEST_CANCELLED when `signal` aborts.
+   * Runs a batch; only to be called while `free`. `onFree` is called each time when the next batch may start, but for the
+   * end of one that fails. Rejects with the runtime's error, ENGINE_HUNG, or REQUEST_CANCELLED when `signal` aborts.
    */
   async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
     const number = this.#started++
     const { rows, sampling, signal } = batch
     this.#inFlight += 1
     this.#perceiving = true
+    let failed = true
     try {
       const prefix = await this.#lane('perceive', number, rows.length, () =>
         this.#runtime.perceive(rows, { signal }),
@@ -87,6 +88,7 @@ export class Pipeline {
       onFree()
       try {
         const { actions, stepMs } = await act
+        failed = false
         const { visionMs, prefixMs } = prefix.timing
         return {
           actions,
@@ -100,7 +102,8 @@ export class Pipeline {
       }
     } finally {
       this.#inFlight -= 1
-      onFree()
+      // Whoever hears of a failure decides first what becomes of the engine.
+      if (!failed) onFree()
     }
   }
 

@@ -57,8 +57,23 @@ export class FairQueue {
     this.#size += 1
   }
 
+  /** The next ticket, which stays. */
+  get next(): Ticket | undefined {
+    return this.#find(() => true)?.next
+  }
+
   /** Removes and returns the next ticket that `fits`. */
   take(fits: (ticket: Ticket) => boolean = () => true): Ticket | undefined {
+    const found = this.#find(fits)
+    if (!found) return undefined
+    const { next, from } = found
+    this.#round = Math.max(this.#round, from.round)
+    from.round += this.#weightOf(next)
+    this.#drop(from, next)
+    return next
+  }
+
+  #find(fits: (ticket: Ticket) => boolean): { next: Ticket; from: Session } | undefined {
     let next: Ticket | undefined
     let from: Session | undefined
     for (const session of this.#sessions) {
@@ -72,11 +87,7 @@ export class FairQueue {
         from = session
       }
     }
-    if (!next || !from) return undefined
-    this.#round = Math.max(this.#round, from.round)
-    from.round += this.#weightOf(next)
-    this.#drop(from, next)
-    return next
+    return next && from && { next, from }
   }
 
   /** Does nothing when it does not wait here. */

@@ -3,6 +3,7 @@ import type { Clock } from '../../clock.js'
 import { TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import type { PerceiveRow } from '../runtime.js'
+import type { Engine } from './engine.js'
 import type { BatchResult } from './pipeline.js'
 
 /** What the queue has to know of an inference before anything of it is prepared. */
@@ -37,14 +38,17 @@ export interface InferenceResult {
     /** Rows that shared the engine call. */
     batch: number
   }
-  /** Which engine call of the dispatcher, and which of its rows. */
-  place: { batch: number; row: number; rows: number }
+  /** Which engine call of the dispatcher, which of its rows, and on which card. */
+  place: { batch: number; row: number; rows: number; device?: number }
 }
 
-/** What runs in the engine. */
+/** What runs in an engine. */
 export interface RunningBatch {
+  readonly engine: Engine
   readonly tickets: readonly Ticket[]
   readonly cancellation: Cancellation
+  /** Its engine hangs, and its tickets have gone elsewhere: what becomes of it concerns nobody. */
+  abandoned: boolean
 }
 
 interface Waiter {
@@ -69,6 +73,8 @@ export class Ticket {
   sampling!: Sampling
   /** The batch that it runs in. */
   batch: RunningBatch | undefined
+  /** The engine that it was tried on first, and that failed. */
+  failedOn: Engine | undefined
   /** It has its answer or its error. */
   settled = false
   waitedMs = 0
@@ -117,6 +123,18 @@ export class Ticket {
     })
   }
 
+  /** Whether it may be tried on another engine. */
+  mayTryAgain(now: number): boolean {
+    return !this.settled && this.failedOn === undefined && !this.expiredAt(now)
+  }
+
+  /** It waits once more, for the answer that it waits for already. */
+  tryAgain(failedOn: Engine): void {
+    this.failedOn = failedOn
+    this.batch = undefined
+    this.#waitsSince = this.#clock.now()
+  }
+
   /** Its turn has come. */
   stopWaiting(now: number): void {
     this.waitedMs += now - this.#waitsSince
@@ -145,7 +163,11 @@ export class Ticket {
 }
 
 /** Gives each ticket of a batch its rows. */
-export function answer(tickets: readonly Ticket[], batch: number, result: BatchResult): void {
+export function answer(
+  { tickets, engine: { device } }: RunningBatch,
+  batch: number,
+  result: BatchResult,
+): void {
   const size = result.actions.length / tickets.length
   for (const [row, ticket] of tickets.entries()) {
     ticket.answer({
@@ -157,7 +179,7 @@ export function answer(tickets: readonly Ticket[], batch: number, result: BatchR
         denoiseMs: result.denoiseMs,
         batch: tickets.length,
       },
-      place: { batch, row, rows: tickets.length },
+      place: { batch, row, rows: tickets.length, ...(device !== undefined && { device }) },
     })
   }
 }

@@ -6,6 +6,7 @@ export const tensorRtBackend: Backend = {
   name: 'tensorrt',
   title: 'TensorRT',
   arithmetics: ['bf16', 'fp16', 'fp32'],
+  severalCards: true,
   lanes: [2, 1],
   async probe() {
     const { available, device, tensorrtVersion, reason = 'no reason was given', hint } = await probe()

@@ -6,6 +6,8 @@ import { contentDigest } from '../../storage/content.js'
 import { markStart } from '../../storage/entries.js'
 import { markUse } from '../../storage/use.js'
 import { unavailable } from '../backend.js'
+import { openCards } from '../card-set.js'
+import { chosenDevices } from '../devices.js'
 import {
   type EngineName,
   type GpuProbe,
@@ -60,7 +62,6 @@ async function openEngines(
 
   const info = {
     backend: 'tensorrt',
-    device: `${found.device}, TensorRT ${found.tensorrtVersion}, driver ${found.driver}`,
     precision,
     maxBatch,
     lanes,
@@ -70,16 +71,26 @@ async function openEngines(
     ...(chosen !== undefined && { chosen }),
   }
   const tables = modulationTables(directory, config)
-  const open = async (plans: Record<EngineName, PlanReference>): Promise<Runtime> => {
+  const devices = chosenDevices(options.devices ?? [0], found.devices ?? 1)
+  const openOn = async (plans: Record<EngineName, PlanReference>, ordinal: number): Promise<Runtime> => {
     const stages: TensorRtStages = { kind: 'tensorrt', plans }
-    const session = await addon.openSession({ stages, lanes, slots: lanes, device: 0 }).catch(error => {
-      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}.`)
+    const session = await addon.openSession({ stages, lanes, slots: lanes, device: ordinal }).catch(error => {
+      const which = devices.length > 1 ? ` (GPU ${ordinal})` : ''
+      throw new TurboPiError('RUNTIME_FAILED', `The engines could not be opened: ${reasonOf(error)}${which}.`)
     })
+    const { device, driver } = await probe(addon, ordinal)
+    const card = {
+      device: `${device}, TensorRT ${found.tensorrtVersion}, driver ${driver}`,
+      cards: [ordinal],
+    }
     const used = [markUse(directory), markUse(output)]
-    return new GpuRuntime(info, 'TensorRT', session, tables, () => {
+    return new GpuRuntime({ ...info, ...card }, 'TensorRT', session, tables, () => {
       for (const release of used) release()
     })
   }
+  /** Of the same plans: cards of one kind, or TensorRT refuses them. */
+  const open = (plans: Record<EngineName, PlanReference>) =>
+    openCards(devices, ordinal => openOn(plans, ordinal))
 
   const engines: EngineSet = {
     addon,

@@ -144,7 +144,11 @@ t.test('pods that are all exchanged at once are so without the bounds of a rolli
   for (const set of valueSets()) {
     const { strategy } = of(set, 'Deployment').spec
     if (set === 'jetson') t.strictSame(strategy, { type: 'Recreate' })
-    else t.match(strategy, { type: 'RollingUpdate', rollingUpdate: { maxSurge: set === 'gpu' ? 0 : 1 } })
+    else
+      t.match(strategy, {
+        type: 'RollingUpdate',
+        rollingUpdate: { maxSurge: ['gpu', 'cards'].includes(set) ? 0 : 1 },
+      })
   }
 })
 
@@ -201,7 +205,8 @@ t.test('keys stand in the Secret alone, as the server reads them', async t => {
 t.test('a GPU is asked for, and TensorRT with it; without one neither is', async t => {
   for (const set of valueSets()) {
     const gpus = serverOf(set).resources.limits['nvidia.com/gpu']
-    t.equal(gpus, ['gpu', 'autoscaled'].includes(set) ? 1 : undefined, set)
+    t.equal(gpus, { gpu: 1, autoscaled: 1, cards: 2 }[set], set)
+    t.equal(settingsOf(set).devices, gpus > 1 ? 'all' : undefined, 'the server takes all that it has')
     if (set === 'jetson') continue
     t.equal(settingsOf(set).runtime, gpus ? 'tensorrt' : 'cpu', set)
     if (set !== 'tls') t.match(serverOf(set).image, gpus ? /-nvcr$/ : /-cpu$/, set)

@@ -30,7 +30,7 @@ t.test('a wrong name or value is refused, wherever it stands', async t => {
     { image: { repo: 'a' } },
     { image: { pullPolicy: 'Sometimes' } },
     { image: { digest: 'latest' } },
-    { gpus: 2 },
+    { gpus: 17 },
     { settings: { 'max-bach': 8 } },
     { settings: { maxBatch: 8 } },
     { settings: { 'max-batch': 0 } },

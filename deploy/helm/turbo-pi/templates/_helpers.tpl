@@ -32,6 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* The file of settings: the values', and what the chart adds. */}}
 {{- define "turbo-pi.settings" -}}
 {{- $settings := dict "host" "0.0.0.0" "runtime" (ternary "tensorrt" "cpu" (gt (int .Values.gpus) 0)) }}
+{{- if gt (int .Values.gpus) 1 }}{{ $_ := set $settings "devices" "all" }}{{ end }}
 {{- with .Values.policies.pull }}
 {{- $policies := list }}
 {{- range . }}{{ $policies = append $policies (printf "%s=/policies/%s" .name .name) }}{{ end }}

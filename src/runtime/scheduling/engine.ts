@@ -1,0 +1,154 @@
+import type { Clock } from '../../clock.js'
+import type { TurboPiError } from '../../errors.js'
+import type { RuntimeObserver } from '../observer.js'
+import type { Runtime } from '../runtime.js'
+import { EngineHealth } from './engine-health.js'
+import type { EngineWatchOptions } from './engine-watch.js'
+import { type Batch, type BatchResult, Pipeline } from './pipeline.js'
+import { ServiceTimes } from './service-times.js'
+
+/** Milliseconds for which an engine that failed is left alone: the first time, and at most. */
+const FIRST_REST_MS = 1000
+const LONGEST_REST_MS = 60_000
+
+export interface EngineOptions {
+  overlap: boolean
+  watch: EngineWatchOptions
+  observer: RuntimeObserver
+  clock: Clock
+  /** As EngineHealth tells it. */
+  hung(engine: Engine, error: TurboPiError, replaced: boolean): void
+  /** It works again after it hung or failed. */
+  recovered(engine: Engine): void
+}
+
+/** One runtime of a dispatcher, on its card: its lanes, whether it comes back from its calls, and how long they take. */
+export class Engine {
+  readonly runtime: Runtime
+  /** The card, as CUDA counts them; undefined on CPUs. */
+  readonly device: number | undefined
+  readonly #pipeline: Pipeline
+  readonly #health: EngineHealth
+  readonly #clock: Clock
+  readonly #recovered: () => void
+  /** From the start of a batch until the next may start, and until its answer. */
+  readonly #occupied = new ServiceTimes()
+  readonly #whole = new ServiceTimes()
+  /** When the last batch was started, and is expected to let the next one start. */
+  #startedAt = Number.NEGATIVE_INFINITY
+  #freeAt = 0
+  /** Rows of one batch. */
+  #maxBatch: number
+  /** Failures since the last batch that succeeded. */
+  #failures = 0
+  #failedAt = 0
+
+  constructor(runtime: Runtime, { overlap, watch, observer, clock, hung, recovered }: EngineOptions) {
+    this.runtime = runtime
+    this.#maxBatch = runtime.info.maxBatch
+    const device = runtime.info.cards?.[0]
+    this.device = device
+    this.#clock = clock
+    const told = device === undefined ? observer : { ...observer, lane: labelled(observer, device) }
+    const healed = {
+      hung: (error: TurboPiError, replaced: boolean) => hung(this, error, replaced),
+      recovered: () => recovered(this),
+    }
+    this.#recovered = healed.recovered
+    this.#health = new EngineHealth(runtime, watch, told, healed, clock)
+    this.#pipeline = new Pipeline(runtime, { watch: this.#health.watch, overlap, observer: told, clock })
+  }
+
+  /** ENGINE_HUNG while it does not come back from a call. */
+  get fault(): TurboPiError | undefined {
+    return this.#health.fault
+  }
+
+  /** True when a batch given now starts now. */
+  get free(): boolean {
+    return this.#pipeline.free && !this.fault
+  }
+
+  /** False from a failure until a batch has succeeded, and while it hangs. */
+  get working(): boolean {
+    return this.#failures === 0 && !this.fault
+  }
+
+  /** Left alone after a failure: longer each time, for what is broken fails at once and costs a batch its second try. */
+  get resting(): boolean {
+    const restMs = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (this.#failures - 1))
+    return this.#failures > 0 && this.#clock.now() - this.#failedAt < restMs
+  }
+
+  get startedAt(): number {
+    return this.#startedAt
+  }
+
+  /** Milliseconds for which it is expected to take up nothing more. */
+  get busyMs(): number {
+    return Math.max(1, Math.abs(this.#freeAt - this.#clock.now()))
+  }
+
+  /**
+   * When a batch would have its answer. An engine that is overdue counts as busy for as long again, so that nothing waits for one
+   * that has hung until that is noticed.
+   */
+  expectedEnd(rows: number, steps: number, now: number): number {
+    const begins = this.#pipeline.free ? now : now + this.busyMs
+    return begins + this.#whole.expected(rows, steps, now)
+  }
+
+  /** As `Pipeline.run`. */
+  async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
+    const start = this.#clock.now()
+    const rows = batch.rows.length
+    const { steps } = batch.sampling[0]!
+    this.#startedAt = start
+    this.#freeAt = start + this.#occupied.expected(rows, steps, start)
+    let occupied = true
+    const result = await this.#pipeline.run(batch, () => {
+      if (occupied && this.#pipeline.free) {
+        occupied = false
+        const now = this.#clock.now()
+        this.#occupied.learn(rows, steps, now - start, now)
+      }
+      onFree()
+    })
+    const now = this.#clock.now()
+    this.#whole.learn(rows, steps, now - start, now)
+    const back = this.#failures > 0
+    this.#failures = 0
+    if (back) this.#recovered()
+    return result
+  }
+
+  /** Rows of one batch that it has memory for. */
+  get maxBatch(): number {
+    return this.#maxBatch
+  }
+
+  /** It had no memory for a batch of so many rows. */
+  shrink(rows: number): void {
+    this.#maxBatch = Math.max(1, Math.min(this.#maxBatch, rows >> 1))
+  }
+
+  /** A batch failed, and not for its own sake. */
+  fail(): void {
+    this.#failures += 1
+    this.#failedAt = this.#clock.now()
+  }
+
+  /** What failed here fails elsewhere, too. */
+  absolve(): void {
+    this.#failures = 0
+  }
+
+  close(): Promise<void> {
+    return this.#health.close()
+  }
+}
+
+const labelled =
+  (observer: RuntimeObserver, device: number): NonNullable<RuntimeObserver['lane']> =>
+  span =>
+    observer.lane?.({ ...span, device })
