@@ -201,8 +201,10 @@ export class Dispatcher {
         this.#tell(changed, changed === engine ? error : undefined)
     }
     if (error.code === 'OUT_OF_MEMORY') {
+      const before = engine.maxBatch
       engine.shrink(tickets.length)
-      this.#observer.shrunk?.(engine.device, tickets.length, engine.maxBatch)
+      const { device, maxBatch } = engine
+      if (maxBatch < before) this.#observer.shrunk?.(device, tickets.length, maxBatch)
     }
     const elsewhere = OF_THE_ENGINE.has(error.code) && this.#engines.anotherThan(engine)
     for (const ticket of tickets) {
