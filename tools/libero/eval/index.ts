@@ -4,12 +4,13 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { servePolicy } from '../../../src/commands/eval/server.js'
-import { interruptible } from '../../../src/commands/kit/interruption.js'
+import { Interrupted, interruptible } from '../../../src/commands/kit/interruption.js'
 import { machineLine } from '../../../src/commands/kit/machine.js'
 import { flag, integer, integers, readOptions, text } from '../../../src/commands/kit/options.js'
 import { progressBar } from '../../../src/commands/kit/progress.js'
 import { defaultConfig } from '../../../src/config.js'
 import { POLICY_SETTINGS } from '../../../src/settings/policy.js'
+import { reasonOf } from '../../../src/errors.js'
 import { makeDirectory } from '../../../src/storage/make-directory.js'
 import { type Condition, conditionsOf } from './conditions.js'
 import { EpisodeFile, type Setup } from './episodes.js'
@@ -66,7 +67,11 @@ const { own } = readOptions(process.argv.slice(2), OPTIONS, HELP)
 const list = (value: string) => value.split(',').filter(Boolean)
 
 if (own.help) console.log(HELP)
-else await interruptible(evaluate)
+else
+  await interruptible(evaluate).catch(error => {
+    console.error(reasonOf(error))
+    process.exitCode = error instanceof Interrupted ? error.exitCode : 1
+  })
 
 async function evaluate(signal: AbortSignal): Promise<void> {
   if (!existsSync(own.python))
@@ -100,7 +105,7 @@ async function evaluate(signal: AbortSignal): Promise<void> {
           policy: policy.name,
           execute: own.execute,
         })
-        await play(simulators, condition, server.url, folder, signal)
+        await play(simulators, condition, server.url.replace('http', 'ws'), folder, signal)
       } finally {
         await server.close()
       }
@@ -172,8 +177,9 @@ async function play(
   }
 }
 
-const filmName = ({ name }: Condition, task: number) =>
-  `task-${task}-${name.replaceAll(/[^a-z0-9]+/g, '-')}.mp4`
+function filmName({ name }: Condition, task: number): string {
+  return `task-${task}-${name.replaceAll(/[^a-z0-9]+/g, '-')}.mp4`
+}
 
 /** What is known so far. */
 function write(conditions: readonly Condition[], { setup, file }: { setup: Setup; file: EpisodeFile }): void {
