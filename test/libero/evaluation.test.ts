@@ -1,10 +1,10 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Safetensors } from '../../src/storage/safetensors.js'
 import { type Axes, conditionsOf } from '../../tools/libero/eval/conditions.js'
 import { EpisodeFile, type EpisodeResult } from '../../tools/libero/eval/episodes.js'
-import { mutatedPolicy } from '../../tools/libero/eval/mutations.js'
+import { faultOf, MUTATION_NAMES, mutatedPolicy } from '../../tools/libero/eval/mutations.js'
 import { compared, report } from '../../tools/libero/eval/report.js'
 import { repositoryPath } from '../support/served-policy.js'
 
@@ -79,6 +79,12 @@ t.test('episodes are kept as they end, and gone on with', async t => {
   t.ok(again.has('a', 1, 3))
   t.notOk(again.has('b', 1, 3))
   t.throws(() => new EpisodeFile(directory, { ...setup, execute: 4 }), /is of another setup/)
+})
+
+t.test('every fault of the client is one that the client knows', async t => {
+  const source = readFileSync(repositoryPath('tools/libero/faults.py'), 'utf8')
+  const known = [...source.matchAll(/^ {4}"([a-z-]+)": Fault\(/gm)].map(([, name]) => name)
+  t.same(known.sort(), [...new Set(MUTATION_NAMES.map(faultOf))].sort())
 })
 
 t.test('mutations of the policy change what they say, and nothing else', async t => {

@@ -24,7 +24,7 @@ LIBRARIES = re.compile(r"\.so(\.\d+)*$")
 
 def module_files(root: Path, without: set[str]) -> set[Path]:
     files = [Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
-    own = {file for file in files if root in file.parents and file.relative_to(root).parts[0] not in without}
+    own = {file for file in files if root in file.parents and file.relative_to(root).parts[0] not in without | {"pip"}}
     # Libraries beside a module are loaded by the linker, which tells Python nothing.
     beside = {other for file in own for other in file.parent.iterdir() if LIBRARIES.search(other.name)}
     return own | beside
@@ -38,6 +38,11 @@ def scene_files(simulator: Simulator, root: Path) -> set[Path]:
     parts = {xml for file in files for xml in file.parent.glob("*.xml")} | {xml for file in files for xml in file.parent.parent.glob("*.xml")}
     controllers = (root / "robosuite/controllers/config").glob("*.json")
     return files | parts | set(controllers)
+
+
+def is_data(file: Path, without: set[str]) -> bool:
+    """Not a module, and not what says which packages are installed."""
+    return file.suffix not in (".py", ".pyc") and file.parts[0] not in without and not file.parts[0].endswith(".dist-info")
 
 
 def main() -> None:
@@ -59,7 +64,7 @@ def main() -> None:
     simulator.drawn()
     without = set(arguments.without.split(","))
     files = module_files(root, without) | scene_files(simulator, root)
-    files |= {file for file in opened if file.suffix not in (".py", ".pyc") and file.relative_to(root).parts[0] not in without}
+    files |= {file for file in opened if is_data(file.relative_to(root), without)}
     suite = suite_named("libero_spatial")
     for task in range(suite.n_tasks):
         files.add(bddl_file(suite, task))

@@ -22,13 +22,16 @@ class Learner:
         self.generator = torch.Generator(device).manual_seed(seed)
 
     @torch.no_grad()
-    def act(self, pictures: np.ndarray, states: np.ndarray, tasks: list[int]) -> np.ndarray:
-        """Chunks [n, 10, 7] for pictures u8 [n, 2, 224, 224, 3], states [n, 8] and the tasks whose prompts are given."""
+    def act(
+        self, pictures: np.ndarray, states: np.ndarray, tasks: list[int], noise: torch.Tensor | None = None
+    ) -> np.ndarray:
+        """As simulators.Actor; `noise` [n, 10, 32] is drawn when it is not given."""
         c = self.network.config
         encoded = self.prompts.encode([self.tasks[task] for task in tasks], states)
         tokens = torch.from_numpy(encoded).long().to(self.device)
         images = torch.from_numpy(pictures).to(self.device)
         shape = (len(tasks), c.horizon, c.action_dim)
-        noise = torch.randn(shape, generator=self.generator, device=self.device)
+        if noise is None:
+            noise = torch.randn(shape, generator=self.generator, device=self.device)
         actions = self.network.infer(images, tokens, tokens != 0, noise, self.steps)
         return unnormalise(actions[..., :ACTION_SIZE].double().cpu().numpy(), self.stats["actions"])

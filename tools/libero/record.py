@@ -1,8 +1,9 @@
 """
 Records the expert: python record.py --out DIR [--episodes 100] [--tasks 0-9] [--processes 2]
 
-Fresh scenes, states and actions alone; about 25 kB an episode. Goes on where it was stopped. DIR gets an .npz a solved
-episode, and episodes.jsonl, a line for every one that was played.
+Fresh scenes, states and actions alone; about 18 kB an episode. Goes on where it was stopped. DIR gets an .npz a solved
+episode, and episodes.jsonl, a line for every one that was played. With --list FILE it plays nothing, and writes which scenes
+are in DIR, for test/test_scenes.py.
 """
 
 import argparse
@@ -70,13 +71,25 @@ def read_list(folder: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def write_scenes(folder: Path, file: Path) -> None:
+    """By task, pairs of a seed and of how far its scene is from the benchmark's nearest."""
+    scenes: dict[int, list[tuple[int, float]]] = {}
+    for line in sorted(read_list(folder), key=lambda line: line["seed"]):
+        if line["solved"]:
+            scenes.setdefault(line["task"], []).append((line["seed"], line["apart"]))
+    file.write_text(json.dumps({"scenes": scenes}) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--episodes", type=int, default=100, help="of each task")
     parser.add_argument("--tasks", type=span, default=list(range(TASKS)))
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--list", type=Path, help="takes the scenes of --out")
     arguments = parser.parse_args()
+    if arguments.list:
+        return write_scenes(arguments.out, arguments.list)
     arguments.out.mkdir(parents=True, exist_ok=True)
     played = {line["seed"] for line in read_list(arguments.out)}
     jobs = []
