@@ -61,7 +61,7 @@ t.test('the report counts by condition and by task', async t => {
   ])
   const text = report(setup, conditions, [...episodes, episode(right, 1, 0, false)])
   t.match(text, /cpu:fp32, 10 steps +\| 6\/7 = 85\.7 % \(48\.7–97\.4\) +\| +90\.0 \| +20\.0 \| +30\.0 \|/)
-  t.match(text, /inverted-gripper +\|  *0\/6 = 0\.0 % .*0 won, 6 lost of 6 +\| +0\.031 \|/)
+  t.match(text, /inverted-gripper +\| +0\/6 = 0\.0 % .*0 won, 6 lost of 6 +\| +0\.031 \|/)
   t.match(text, /pick up the bowl +\| +6\/6 +\| +0\/6 +\|/)
   t.match(text, /pick up the other bowl +\| +0\/1 +\| +- +\|/)
   t.match(text, 'inverted-gripper: the gripper’s sign inverted')

@@ -17,12 +17,14 @@ from scenes import FIRST_LEARNER_SEED, apart, prompt_tasks, seeds
 from simulator import TASKS, Simulator
 from simulators import ask, run
 
+LED_STEPS = 120
+
 
 def plan(task: int, seed: int) -> Plan:
-    """Learner and expert by turns, for as long as an episode can last."""
+    """Learner and expert by turns, and then the expert, who has the time to end it."""
     random = np.random.default_rng([seed, 0])
     astray, step = [], int(random.integers(0, 20))
-    while step < 200:
+    while step < LED_STEPS:
         length = int(random.integers(10, 41))
         astray.append(Astray(step, length, None))
         step += length + int(random.integers(14, 26))

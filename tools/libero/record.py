@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from episodes import play
-from scenes import apart, plan, prompt_tasks, seeds
+from scenes import SCATTERED, apart, plan, prompt_tasks, seeds
 from simulator import TASKS, Simulator
 
 LIST = "episodes.jsonl"
@@ -28,6 +28,10 @@ def record(task: int, chosen: list[int], out: Path) -> Iterator[dict]:
         started = time.time()
         simulator.fresh(seed)
         off = apart(simulator)
+        line = {"task": task, "seed": seed, "apart": round(off, 5), "solved": False, "steps": 0}
+        if off > SCATTERED:
+            yield line
+            continue
         asked = plan(task, seed, named[1] >= 0)
         try:
             next(play(simulator, asked, named))
@@ -36,15 +40,11 @@ def record(task: int, chosen: list[int], out: Path) -> Iterator[dict]:
             episode = end.value
         if episode.solved:
             episode.save(out / f"t{task}_{seed}.npz")
-        steps, kept = len(episode.state), int(episode.labelled().sum())
-        yield {
-            "task": task,
-            "seed": seed,
+        yield line | {
             "bowl": episode.bowl,
             "solved": episode.solved,
-            "steps": steps,
-            "labelled": kept,
-            "apart": round(off, 5),
+            "steps": len(episode.state),
+            "labelled": int(episode.labelled().sum()),
             "seconds": round(time.time() - started, 1),
         }
     simulator.close()

@@ -11,6 +11,8 @@ FIRST_LEARNER_SEED = 2_000_000
 """The same for the scenes of the learner's rounds."""
 APART = 0.001
 """Metres by which at least one object of a recorded scene is off its place in each of the benchmark's."""
+SCATTERED = 0.1
+"""Metres from the benchmark's nearest beyond which the sampler has put two things into each other, and they flew apart."""
 OTHER_BOWL, LED_AT_FIRST, LED_LATER = 0.2, 0.5, 0.4
 """Shares of the episodes that mean the other bowl, begin in the middle, and are led astray on the way."""
 

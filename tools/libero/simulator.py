@@ -81,6 +81,9 @@ class Simulator:
         for body in self._fixture_bodies():
             self.sim.model.body_pos[body], self.sim.model.body_quat[body] = 0, (1, 0, 0, 0)
         self.env.reset()
+        # As in a new model: what the fingers were told last is not part of the state.
+        gripper = self.inner.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)
         self._watch()
 
     def _watch(self) -> None:

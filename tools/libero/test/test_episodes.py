@@ -61,9 +61,10 @@ class Episodes(unittest.TestCase):
         self.simulator.fresh(self.seed)
         seen, qpos, fixtures = self.simulator.drawn(), np.array(self.simulator.sim.data.qpos), self.simulator.fixtures()
         self.simulator.fresh(self.seed + 1)
-        self.assertGreater((self.simulator.drawn() != seen).mean(), 0.01)
+        self.assertGreater(np.abs(self.simulator.drawn().astype(int) - seen).mean(), 0.5)
         self.simulator.place(qpos.astype(np.float32), fixtures.astype(np.float32))
-        self.assertLess((self.simulator.drawn() != seen).mean(), 0.001)
+        # float32 moves an edge by a level here and there.
+        self.assertLess(np.abs(self.simulator.drawn().astype(int) - seen).mean(), 0.01)
 
     def test_frames_are_the_labelled_steps_and_the_counterfactual_ones(self):
         with tempfile.TemporaryDirectory() as folder:
