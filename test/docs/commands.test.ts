@@ -42,6 +42,7 @@ const NEEDS: Readonly<Record<string, string>> = {
   'docs/guides/docker.md': 'a Docker engine; npm run docker:check builds and tries the images',
   'docs/guides/gpu.md': 'a GPU',
   'docs/guides/jetson-thor.md': 'a Jetson Thor',
+  'docs/guides/libero.md': 'a released checkpoint of 12 GB, LIBERO’s simulator, and openpi’s repository',
   'docs/guides/kubernetes.md': 'a cluster; npm run test:kubernetes makes one, without containers',
 }
 

@@ -1,55 +1,16 @@
-"""Recorded observations, and their way into the network: normalisation, prompt, tokens."""
+"""Recorded observations, on their way into the network."""
 
 import json
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 import torch
+
+from pi05.prompts import Prompts, describe
 
 # The workspace bounds the state; the rotations never move.
 STATE_Q01 = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.04]
 STATE_Q99 = [1.0, 1.0, 0.55, 0.0, 0.0, 0.0, 0.04, 0.0]
-EDGES = -1 + np.arange(256) / 128
-
-
-def normalise(x, stats):
-    q01, q99 = (np.asarray(stats[key]) for key in ("q01", "q99"))
-    return 2 * (x - q01) / (q99 - q01 + 1e-6) - 1
-
-
-def unnormalise(x, stats):
-    q01, q99 = (np.asarray(stats[key]) for key in ("q01", "q99"))
-    return (x + 1) / 2 * (q99 - q01 + 1e-6) + q01
-
-
-class Prompts:
-    """Writes prompts with the state in 256 bins, as the server does, and encodes them."""
-
-    def __init__(self, tokenizer: str, state_stats: dict, length: int = 50):
-        self.encoder = sentencepiece.SentencePieceProcessor(model_file=tokenizer)
-        self.state_stats = state_stats
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.encoder.vocab_size()
-
-    def id(self, word: str) -> int:
-        """Of a word inside a sentence."""
-        (piece,) = self.encoder.encode(f" {word}")
-        return piece
-
-    def encode(self, prompts: list[str], states: np.ndarray) -> np.ndarray:
-        """Ids [n, length], padded with 0."""
-        bins = np.searchsorted(EDGES, normalise(states, self.state_stats), side="right") - 1
-        texts = [
-            f"Task: {prompt}, State: {' '.join(map(str, row))};\nAction: "
-            for prompt, row in zip(prompts, bins.tolist())
-        ]
-        result = np.zeros((len(texts), self.length), np.int16)
-        for row, ids in zip(result, self.encoder.encode(texts, add_bos=True, num_threads=0)):
-            row[: len(ids)] = ids
-        return result
 
 
 class Records:
@@ -96,8 +57,3 @@ class Records:
             torch_type = {"u1": torch.uint8, "f4": torch.float32, "f8": torch.float64}[base.str[1:]]
             result[name] = part.view(torch_type).view(len(index), *shape)
         return result
-
-
-def describe(values: np.ndarray, q01: np.ndarray, q99: np.ndarray) -> dict:
-    fields = {"mean": values.mean(0), "std": values.std(0), "q01": q01, "q99": q99}
-    return {name: [round(float(number), 6) for number in row] for name, row in fields.items()}

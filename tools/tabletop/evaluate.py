@@ -10,8 +10,8 @@ import subprocess
 import numpy as np
 import torch
 
-from data import Prompts, unnormalise
-from network import Config, Pi05
+from pi05.network import Config, Pi05
+from pi05.prompts import Prompts, unnormalise
 
 BLOCKS = ["red", "green", "blue", "yellow", "purple"]
 PLACES = [("red", "white"), ("green", "black"), ("blue", "cyan"), ("yellow", "black"), ("purple", "white")]
@@ -50,7 +50,7 @@ def evaluate(network: Pi05, prompts: Prompts, stats: dict, bridge: list[str], ep
 
 def load(path: str, tokenizer: str, device: str = "cpu") -> tuple[Pi05, Prompts, dict]:
     saved = torch.load(path, map_location=device, weights_only=True)
-    network = Pi05(Config(vocabulary=saved["vocabulary"])).to(device)
+    network = Pi05(Config(**saved["config"])).to(device)
     network.load_state_dict(saved["weights"])
     return network, Prompts(tokenizer, saved["stats"]["state"]), saved["stats"]
 

@@ -1,127 +1,17 @@
 """Writes a trained network as a policy directory: python export.py --model OUT/model.pt --out DIR
 
-Tensors get openpi's names. The tokenizer must lie in DIR already. Needs the package safetensors besides PyTorch.
+The tokenizer must lie in DIR already. Needs the package safetensors besides PyTorch.
 """
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
-from network import ENLARGEMENT, Config
+from pi05.checkpoint import write_policy
 
-PALIGEMMA = "paligemma_with_expert.paligemma"
-VISION = f"{PALIGEMMA}.model.vision_tower.vision_model"
-PREFIX = f"{PALIGEMMA}.model.language_model"
-EXPERT = "paligemma_with_expert.gemma_expert.model"
-ASSET = "tabletop"
-
-RENAMED = {
-    "vision.embed.bias": f"{VISION}.embeddings.patch_embedding.bias",
-    "vision.position": f"{VISION}.embeddings.position_embedding.weight",
-    "vision.norm.weight": f"{VISION}.post_layernorm.weight",
-    "vision.norm.bias": f"{VISION}.post_layernorm.bias",
-    "vision.projector.weight": f"{PALIGEMMA}.model.multi_modal_projector.linear.weight",
-    "vision.projector.bias": f"{PALIGEMMA}.model.multi_modal_projector.linear.bias",
-    "embedding.weight": f"{PALIGEMMA}.lm_head.weight",
-    "final.dense.weight": f"{EXPERT}.norm.dense.weight",
-    "final.dense.bias": f"{EXPERT}.norm.dense.bias",
-    "action_in": "action_in_proj",
-    "action_out": "action_out_proj",
-    "time_in": "time_mlp_in",
-    "time_out": "time_mlp_out",
-}
-VISION_LAYER = {
-    "norm1": "layer_norm1",
-    "norm2": "layer_norm2",
-    "fc1": "mlp.fc1",
-    "fc2": "mlp.fc2",
-    **{name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")},
-}
-GEMMA_LAYER = {
-    "norm1": "input_layernorm",
-    "norm2": "post_attention_layernorm",
-    **{name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")},
-    **{name: f"mlp.{name}_proj" for name in ("gate", "up", "down")},
-}
-
-
-def openpi_name(name: str) -> str:
-    if name in RENAMED:
-        return RENAMED[name]
-    room, rest = name.split(".", 1)
-    if room in RENAMED:
-        return f"{RENAMED[room]}.{rest}"
-    if room == "vision":
-        _, _, index, part, kind = name.split(".")
-        return f"{VISION}.encoder.layers.{index}.{VISION_LAYER[part]}.{kind}"
-    _, index, part, *kind = name.split(".")
-    # A norm of the prefix is its weight; one of the expert has a dense layer.
-    return f"{PREFIX if room == 'prefix' else EXPERT}.layers.{index}.{GEMMA_LAYER[part]}.{'.'.join(kind) or 'weight'}"
-
-
-def enlarged_patches(weight: Tensor, c: Config) -> Tensor:
-    """[W, 3·8·8] for 56² to [W, 3, 32, 32] for the same image with every pixel repeated 4 × 4."""
-    kernel = weight.view(-1, 3, c.patch, c.patch) / ENLARGEMENT**2
-    return kernel.repeat_interleave(ENLARGEMENT, 2).repeat_interleave(ENLARGEMENT, 3)
-
-
-def tensors_of(weights: dict[str, Tensor], c: Config) -> dict[str, Tensor]:
-    result = {openpi_name(name): value for name, value in weights.items() if name != "vision.embed.weight"}
-    result[f"{VISION}.embeddings.patch_embedding.weight"] = enlarged_patches(weights["vision.embed.weight"], c)
-    # Not used for actions, but part of every checkpoint.
-    result[f"{PREFIX}.norm.weight"] = torch.zeros(c.prefix_width)
-    return {name: value.float().contiguous() for name, value in sorted(result.items())}
-
-
-def config_json(c: Config) -> dict:
-    gemma = {"num_heads": c.heads, "num_kv_heads": 1, "head_dim": c.head_dim}
-    return {
-        "model_type": "pi05",
-        "action_dim": c.action_dim,
-        "action_horizon": c.horizon,
-        "max_token_len": 200,
-        "discrete_state_input": True,
-        "precision": "float32",
-        "vocab_size": c.vocabulary,
-        "image_keys": ["base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb"],
-        "vision": {
-            "width": c.vision_width,
-            "depth": c.vision_depth,
-            "heads": c.vision_heads,
-            "mlp_dim": c.vision_mlp,
-            "patch": c.patch * ENLARGEMENT,
-            "image_size": c.image_size * ENLARGEMENT,
-            "layer_norm_eps": 1e-6,
-        },
-        "paligemma": {"width": c.prefix_width, "depth": c.depth, "mlp_dim": c.prefix_mlp, **gemma},
-        "action_expert": {"width": c.expert_width, "depth": c.depth, "mlp_dim": c.expert_mlp, **gemma},
-        "rope_theta": c.rope_theta,
-        "rms_norm_eps": 1e-6,
-        "time_min_period": c.min_period,
-        "time_max_period": c.max_period,
-    }
-
-
-def manifest(out: Path) -> dict:
-    files = ["model.safetensors", "config.json", "tokenizer.model", f"assets/{ASSET}/norm_stats.json"]
-    return {
-        "format": "turbo-pi.policy/1",
-        "name": "tabletop",
-        "embodiment": "libero",
-        "modelConfig": "config.json",
-        "weights": "model.safetensors",
-        "tokenizer": "tokenizer.model",
-        "normStats": f"assets/{ASSET}/norm_stats.json",
-        "normalisation": "quantile",
-        "discreteState": True,
-        "defaultSteps": 10,
-        "digests": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files},
-    }
+ENLARGEMENT = 4
+"""A camera image is its 56² drawing with every pixel repeated 4 × 4: patches of 8 there are patches of 32 at 224²."""
 
 
 def main() -> None:
@@ -130,15 +20,8 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
     saved = torch.load(arguments.model, map_location="cpu", weights_only=True)
-    config = Config(vocabulary=saved["vocabulary"])
-    out = Path(arguments.out)
-    (out / "assets" / ASSET).mkdir(parents=True, exist_ok=True)
-    metadata = {f"{PREFIX}.embed_tokens.weight": f"{PALIGEMMA}.lm_head.weight"}
-    save_file(tensors_of(saved["weights"], config), str(out / "model.safetensors"), metadata)
-    write = lambda path, value: (out / path).write_text(json.dumps(value, indent=2) + "\n")  # noqa: E731
-    write("config.json", config_json(config))
-    write(f"assets/{ASSET}/norm_stats.json", {"norm_stats": saved["stats"]})
-    write("policy.json", manifest(out))
+    fields = {"name": "tabletop", "embodiment": "libero", "normalisation": "quantile"}
+    write_policy(saved, Path(arguments.out), asset="tabletop", fields=fields, enlargement=ENLARGEMENT)
 
 
 if __name__ == "__main__":

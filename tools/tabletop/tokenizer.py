@@ -1,14 +1,12 @@
 """Trains the small SentencePiece model of the tabletop policy: python tokenizer.py OUT.model
 
-Options are those of Gemma's tokenizer (identity normaliser, no dummy prefix, byte fallback, digits split), so that
-the same reader takes both. Every digit and every word of the tasks is one piece.
+Every digit and every word of the tasks is one piece.
 """
 
-import io
 import random
 import sys
 
-import sentencepiece
+from pi05.tokenizer import train_tokenizer
 
 BLOCKS = ["red", "green", "blue", "yellow", "purple"]
 PLATES = ["white", "black", "cyan"]
@@ -26,30 +24,5 @@ def sentences(count: int = 4000):
         yield f"Task: {prompt}, State: {bins};\nAction: "
 
 
-def train(path: str) -> None:
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences(),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=VOCABULARY,
-        hard_vocab_limit=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        byte_fallback=True,
-        split_digits=True,
-        allow_whitespace_only_pieces=True,
-        character_coverage=1.0,
-        user_defined_symbols=["\n"],
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-    )
-    with open(path, "wb") as file:
-        file.write(model.getvalue())
-
-
 if __name__ == "__main__":
-    train(sys.argv[1])
+    train_tokenizer(sentences(), VOCABULARY, sys.argv[1])

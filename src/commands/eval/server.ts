@@ -23,6 +23,8 @@ export interface EvaluationServer {
   url: string
   /** Policy, runtime and precision. */
   description: string
+  /** Digest of the policy. */
+  model: string
   /** The seed of the next inference, for a protocol that cannot carry one. */
   useSeed(seed: number): void
   close(): Promise<void>
@@ -36,6 +38,15 @@ export async function serveForEvaluation(
 ): Promise<EvaluationServer> {
   const policy = await configuredPolicy({ ...config, numSteps: steps })
   requireTabletop(policy)
+  return servePolicy(policy, config, signal)
+}
+
+/** Serves a policy that is loaded; `config` has the rest of the settings. */
+export async function servePolicy(
+  policy: Policy,
+  config: Config,
+  signal?: AbortSignal,
+): Promise<EvaluationServer> {
   const display = stageDisplay()
   let next: number | undefined
   const service = new PolicyService({
@@ -56,10 +67,12 @@ export async function serveForEvaluation(
     await close()
     throw error
   }
-  const { backend, precision } = service.metadata().runtime!
+  const { model, runtime } = service.metadata()
+  const { backend, precision } = runtime!
   return {
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     description: `${policy.name}, ${backend} ${precision}`,
+    model: model!,
     useSeed: seed => {
       next = seed
     },

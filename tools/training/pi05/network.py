@@ -1,8 +1,7 @@
 """Pi0.5 in PyTorch, small: SigLIP tower, PaliGemma prefix, action expert with adaRMS, flow matching.
 
-The equations are openpi's. Two things are done for speed and change nothing of the result: the images are taken at
-56² with patches of 8 (a camera image is its 56² drawing with every pixel repeated 4 × 4, so the kernel for patches of
-32 at 224² is this one repeated and divided by 16), and the masked third camera is left out.
+The equations are openpi's. One thing is done for speed and changes nothing of the result: the masked third camera is
+left out.
 """
 
 import math
@@ -12,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ENLARGEMENT = 4
-
 
 @dataclass(frozen=True)
 class Config:
+    """Sizes; those that are not given are the tabletop policy's."""
+
     vocabulary: int
     image_size: int = 56
     patch: int = 8
@@ -85,7 +84,7 @@ class VisionLayer(nn.Module):
 
 
 class Vision(nn.Module):
-    """u8 [n, 56, 56, 3] to [n, 49, prefix width]."""
+    """u8 [n, size, size, 3] to [n, patches, prefix width]."""
 
     def __init__(self, c: Config):
         super().__init__()
@@ -223,7 +222,7 @@ class Pi05(nn.Module):
             self.prefix[0].k.weight.copy_(self.prefix[0].q.weight[: c.head_dim])
 
     def see(self, images: Tensor) -> Tensor:
-        """u8 [B, cameras, 56, 56, 3] to image tokens [B, image_tokens, W]."""
+        """u8 [B, cameras, size, size, 3] to image tokens [B, image_tokens, W]."""
         tokens = self.vision(images.flatten(0, 1))
         return tokens.unflatten(0, (len(images), -1)).flatten(1, 2)
 

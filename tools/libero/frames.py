@@ -1,0 +1,71 @@
+"""Recorded episodes as a trainer takes them: a table of frames, and which picture each of them shows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from episodes import Episode
+from simulator import BOWLS
+
+
+@dataclass
+class Frames:
+    """N frames of P pictures: a frame with another prompt shares the picture."""
+
+    paths: list[Path]
+    picture_episode: np.ndarray
+    """[P], index of the path"""
+    picture_step: np.ndarray
+    """[P]"""
+    picture: np.ndarray
+    """[N]"""
+    prompt_task: np.ndarray
+    """[N], the task whose prompt it is"""
+    bowl: np.ndarray
+    """[N], index in BOWLS of the one that it means"""
+    state: np.ndarray
+    """[N, 8]"""
+    actions: np.ndarray
+    """[N, 10, 7]"""
+    offsets: np.ndarray
+    """[N, 6]: bowl and plate from the hand, in metres"""
+
+    def __len__(self) -> int:
+        return len(self.picture)
+
+
+def read(folders: list[Path], every: int = 1) -> Frames:
+    """All episodes in the folders, every n-th labelled step of each, and all counterfactual ones. The order is always the same."""
+    paths = sorted(path for folder in folders for path in Path(folder).glob("t*.npz"))
+    if not paths:
+        raise SystemExit(f"no recorded episodes in {', '.join(map(str, folders))}; record.py writes them")
+    columns = {name: [] for name in ("picture", "prompt_task", "bowl", "state", "actions", "offsets")}
+    picture_episode, picture_step = [], []
+
+    def add(episode: Episode, step: int, task: int, bowl: int, chunk: np.ndarray) -> None:
+        hand, things = episode.state[step, :3], episode.things[step]
+        for name, value in zip(columns, (len(picture_step) - 1, task, bowl, episode.state[step], chunk)):
+            columns[name].append(value)
+        columns["offsets"].append(np.concatenate((things[bowl] - hand, things[len(BOWLS)] - hand)))
+
+    for index, path in enumerate(paths):
+        episode = Episode.read(path)
+        labelled = episode.labelled()
+        labelled[np.arange(len(labelled)) % every != episode.seed % every] = False
+        others = dict(zip(episode.counterfactual_at.tolist(), episode.counterfactual_actions))
+        for step in range(len(episode.state)):
+            if not labelled[step] and step not in others:
+                continue
+            picture_episode.append(index)
+            picture_step.append(step)
+            if labelled[step]:
+                add(episode, step, episode.prompt_task, episode.bowl, episode.actions[step : step + 10])
+            if step in others:
+                add(episode, step, episode.counterfactual_task, 1 - episode.bowl, others[step])
+    return Frames(
+        paths=paths,
+        picture_episode=np.array(picture_episode),
+        picture_step=np.array(picture_step),
+        **{name: np.array(column) for name, column in columns.items()},
+    )

@@ -1,0 +1,98 @@
+"""What is recorded of an episode, and that it can be shown again."""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import frames  # noqa: E402
+from episodes import HORIZON, Astray, Episode, Plan, branch, play  # noqa: E402
+from scenes import plan, prompt_tasks, seeds  # noqa: E402
+from simulator import BOWLS, Simulator  # noqa: E402
+
+TASK = 2
+
+
+def finished(playing) -> Episode:
+    try:
+        next(playing)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("the learner was asked")
+
+
+class Episodes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.simulator = Simulator(TASK, joint_noise=True)
+        cls.addClassCleanup(cls.simulator.close)
+        cls.seed = seeds(TASK, 1)[0]
+        cls.simulator.fresh(cls.seed)
+        astray = Astray(10, 5, np.array([0.5, 0.5, 1, 0, 0, 0, 1]))
+        asked = Plan(task=TASK, seed=cls.seed, bowl=0, noise=0.15, astray=(astray,), counterfactuals=2)
+        cls.episode = finished(play(cls.simulator, asked, prompt_tasks(TASK)))
+
+    def test_the_expert_solves_a_fresh_scene_from_which_it_was_led_astray(self):
+        self.assertTrue(self.episode.solved)
+        self.assertLess(len(self.episode.state), 200)
+
+    def test_a_chunk_that_somebody_else_had_a_part_in_is_no_label(self):
+        labelled = self.episode.labelled()
+        np.testing.assert_array_equal(np.flatnonzero(~labelled), range(10 - HORIZON + 1, 15))
+
+    def test_the_other_bowl_has_other_actions_and_its_own_prompt(self):
+        self.assertGreater(len(self.episode.counterfactual_at), 0)
+        self.assertNotEqual(self.episode.counterfactual_task, self.episode.prompt_task)
+        for step, chunk in zip(self.episode.counterfactual_at, self.episode.counterfactual_actions):
+            own = self.episode.actions[step : step + HORIZON]
+            self.assertGreater(np.abs(chunk - own)[:, :3].max(), 0.1)
+
+    def test_asking_for_the_other_bowl_leaves_the_scene_as_it_was(self):
+        self.simulator.fresh(self.seed)
+        before = self.simulator.sim.get_state().flatten()
+        branch(self.simulator, BOWLS[1])
+        np.testing.assert_array_equal(self.simulator.sim.get_state().flatten(), before)
+
+    def test_a_recorded_moment_is_drawn_as_it_was_seen(self):
+        self.simulator.fresh(self.seed)
+        seen, qpos, fixtures = self.simulator.drawn(), np.array(self.simulator.sim.data.qpos), self.simulator.fixtures()
+        self.simulator.fresh(self.seed + 1)
+        self.assertGreater(np.abs(self.simulator.drawn().astype(int) - seen).mean(), 0.5)
+        self.simulator.place(qpos.astype(np.float32), fixtures.astype(np.float32))
+        # float32 moves an edge by a level here and there.
+        self.assertLess(np.abs(self.simulator.drawn().astype(int) - seen).mean(), 0.01)
+
+    def test_frames_are_the_labelled_steps_and_the_counterfactual_ones(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.episode.save(Path(folder) / f"t{TASK}_{self.seed}.npz")
+            table = frames.read([Path(folder)])
+        own = table.bowl == 0
+        self.assertEqual(own.sum(), self.episode.labelled().sum())
+        self.assertEqual((~own).sum(), len(self.episode.counterfactual_at))
+        self.assertEqual(set(table.prompt_task[own]), {TASK})
+        steps = table.picture_step[table.picture]
+        np.testing.assert_allclose(table.state, self.episode.state[steps], atol=1e-6)
+        np.testing.assert_allclose(table.actions[own][0], self.episode.actions[steps[own][0] :][:HORIZON], atol=1e-6)
+        hand = self.episode.state[steps, :3]
+        np.testing.assert_allclose(table.offsets[:, 3:], self.episode.things[steps, 2] - hand, atol=1e-6)
+
+
+class Plans(unittest.TestCase):
+    def test_plans_are_of_all_kinds_and_follow_from_the_seed(self):
+        plans = [plan(TASK, seed, True) for seed in seeds(TASK, 200)]
+        self.assertEqual(plans[7].noise, plan(TASK, seeds(TASK, 200)[7], True).noise)
+        for share, wanted in (
+            (np.mean([p.bowl for p in plans]), 0.2),
+            (np.mean([any(a.start == 0 for a in p.astray) for p in plans]), 0.5),
+            (np.mean([any(a.start > 0 for a in p.astray) for p in plans]), 0.4),
+            (np.mean([p.noise == 0 for p in plans]), 0.2),
+        ):
+            self.assertAlmostEqual(share, wanted, delta=0.12)
+
+
+if __name__ == "__main__":
+    unittest.main()
