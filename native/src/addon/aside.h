@@ -15,7 +15,7 @@
 namespace turbopi::addon {
 
 /// Work that a driver may hold up for as long as it likes: on a thread of its own, so that it takes none of Node's four
-/// workers, and nobody waits for it. Neither the event loop nor the end of the process does.
+/// workers, and the end of the process does not wait for it. The event loop stays open until it has ended.
 template <typename Result>
 class Aside {
  public:
@@ -27,10 +27,12 @@ class Aside {
     const auto deferred = Napi::Promise::Deferred::New(env);
     // Hooks run in reverse order: this one before the queue's own.
     auto* hold = new Hold{env, std::make_shared<JsQueue>(env)};
+    hold->queue->retain(env);
     napi_add_env_cleanup_hook(env, leave, hold);
     std::thread([hold, queue = hold->queue, deferred, work = std::move(work), toValue] {
       auto end = std::make_shared<End>(outcomeOf(work));
       queue->post([hold, deferred, end, toValue](Napi::Env js) {
+        hold->queue->settle(js);
         napi_remove_env_cleanup_hook(hold->env, leave, hold);
         delete hold;
         if (end->failed) {

@@ -8,8 +8,10 @@ export const totalOf = ({ weights, slots, inputs, workspaces }: NativeMemory): n
 /** "9.1 GB (weights 7.4, keys and values 1.2, inputs 0.1, workspaces 0.4)". */
 export function described(memory: NativeMemory): string {
   const { weights, slots, inputs, workspaces } = memory
-  const part = (name: string, bytes: number) => `${name} ${(bytes / 1e9).toFixed(1)}`
-  return `${gigabytes(totalOf(memory))} (${[
+  const total = totalOf(memory)
+  const [unit, name] = total < 1e9 ? [1e6, 'MB'] : [1e9, 'GB']
+  const part = (what: string, bytes: number) => `${what} ${(bytes / unit).toFixed(1)}`
+  return `${(total / unit).toFixed(1)} ${name} (${[
     part('weights', weights),
     part('keys and values', slots),
     part('inputs', inputs),

@@ -167,7 +167,7 @@ export interface NativeMemory {
 
 export interface NativeAddon {
   probe(device?: number): Promise<NativeProbe>
-  /** Rejects when NVML cannot be had; does not hold up the event loop, nor the end of the process, however long it takes. */
+  /** Rejects when NVML cannot be had; does not hold up the event loop, nor the exit of the process, however long it takes. */
   readCards(devices: readonly number[]): Promise<NativeCard[]>
   /** Why a plan cannot be used here, or '' when it can. Reads the whole file. */
   planMismatch(plan: PlanReference & { device: number }): Promise<string>
