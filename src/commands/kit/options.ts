@@ -1,4 +1,4 @@
-/** The load test's options, in its own words, by the one grammar of the command line. */
+/** Options of a tool that is no command of turbo-pi, in its own words, by the one grammar of the command line. */
 import * as kinds from '../../settings/kinds.js'
 import { readOptions as read } from '../../settings/read.js'
 
@@ -24,6 +24,7 @@ export const readOptions = <const O extends kinds.Options>(
   argv: readonly string[],
   options: O,
   help: string,
+  tool = 'loadtest',
 ): { own: kinds.Values<O> } => ({
-  own: read(argv, options, { command: 'loadtest', env: {}, settings: {}, more: help }).values,
+  own: read(argv, options, { command: tool, env: {}, settings: {}, more: help }).values,
 })

@@ -20,7 +20,7 @@ import { type Job, pythonEnvironment, Simulators } from './simulators.js'
 
 const HELP = `npm run eval:libero -- [options]: a policy on LIBERO's own simulator and initial states, closed loop, by a server in this process
 
-  --policy DIR         the policy                                            [policies/libero-spatial]
+  --policy DIR         the policy
   --config NAME        openpi's config of a checkpoint without policy.json
   --suite NAME         spatial, object, goal, 10 or 90                                      [spatial]
   --episodes N         of each task, 1 to 50                                                     [50]
@@ -63,7 +63,7 @@ const OPTIONS = {
 }
 const ANSWER_SECONDS = 60
 
-const { own } = readOptions(process.argv.slice(2), OPTIONS, HELP)
+const { own } = readOptions(process.argv.slice(2), OPTIONS, HELP, 'eval:libero')
 const list = (value: string) => value.split(',').filter(Boolean)
 
 if (own.help) console.log(HELP)
@@ -74,6 +74,8 @@ else
   })
 
 async function evaluate(signal: AbortSignal): Promise<void> {
+  const source = own.policy[0]?.directory
+  if (source === undefined) throw new Error('--policy DIR is missing: name the policy that is to act')
   if (!existsSync(own.python))
     throw new Error(`--python ${own.python}: there is none; bash tools/libero/setup.sh makes it`)
   const conditions = conditionsOf({
@@ -83,7 +85,6 @@ async function evaluate(signal: AbortSignal): Promise<void> {
     strategy: list(own.strategy),
     mutations: own.mutations === 'all' ? MUTATION_NAMES.slice(1) : list(own.mutations),
   })
-  const source = own.policy[0]?.directory ?? 'policies/libero-spatial'
   const suite = `libero_${own.suite}`
   const tasks = promptsOf(suite)
   const temporary = mkdtempSync(join(tmpdir(), 'libero-'))

@@ -17,7 +17,7 @@ RECORDED = HERE.parent / "recorded.json"
 
 
 class RecordedSeeds(unittest.TestCase):
-    """What was trained on: by task, pairs of a seed and of how far its scene is from the benchmark's nearest."""
+    """What is kept for training: by task, pairs of a seed and of how far its scene is from the benchmark's nearest."""
 
     @classmethod
     def setUpClass(cls):
