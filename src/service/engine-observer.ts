@@ -1,5 +1,6 @@
 import { TurboPiError } from '../errors.js'
 import type { RuntimeObserver } from '../runtime/observer.js'
+import type { Dispatcher } from '../runtime/scheduling/dispatcher.js'
 
 /** Counts what an engine does, and writes of its calls that hang into the log. */
 export const engineObserver = (
@@ -34,8 +35,8 @@ export const engineObserver = (
   },
 })
 
-/** Why nothing can be answered where several cards compute, and none works. */
-export function noneWorks(engines: { working: number; of: number } | undefined): TurboPiError | undefined {
-  if (!engines || engines.working > 0) return undefined
-  return new TurboPiError('RUNTIME_FAILED', `None of ${engines.of} cards works; the log says why.`)
+/** Why nothing can be answered where several cards compute, none works, and none is to be tried again yet. */
+export function noneWorks({ engines, mayTry }: Dispatcher): TurboPiError | undefined {
+  if (engines.of === 1 || mayTry) return undefined
+  return new TurboPiError('RUNTIME_FAILED', `None of ${engines.of} cards works; the log says why. Ask again.`)
 }

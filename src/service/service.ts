@@ -65,7 +65,8 @@ export class PolicyService {
 
   /** Why nothing can be answered; undefined from the end of the self-test until `close`, while the engine works. */
   get unready(): TurboPiError | undefined {
-    if (this.#phase === 'ready') return this.#engine?.queue.fault ?? noneWorks(this.engines)
+    if (this.#phase === 'ready' && this.#engine)
+      return this.#engine.queue.fault ?? noneWorks(this.#engine.queue)
     if (!this.starting)
       return new TurboPiError('NOT_READY', 'The server is stopping; connect to another one.')
     const { stage, percent } = this.starting

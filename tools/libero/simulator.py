@@ -68,7 +68,8 @@ class Simulator:
         self._settle()
 
     def benchmark(self, index: int) -> None:
-        """The benchmark's scene `index`, after the objects have settled."""
+        """The benchmark's scene `index`, the same each time, after the objects have settled."""
+        np.random.seed(index)
         self._reset()
         self.env.set_init_state(self.initial_states()[index])
         self._settle()

@@ -93,6 +93,11 @@ export class Dispatcher {
     return { working: this.#engines.working, of: this.#engines.all.length }
   }
 
+  /** Whether one would be given a batch: those that failed are tried again when they have rested. */
+  get mayTry(): boolean {
+    return this.#engines.all.some(({ fault, resting }) => !fault && !resting)
+  }
+
   /**
    * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws
    * OVERLOADED (`retryAfter` set), ENGINE_HUNG or SHUTTING_DOWN.
@@ -219,7 +224,7 @@ export class Dispatcher {
   }
 
   #tell({ device }: Engine, error: TurboPiError | undefined): void {
-    if (this.#engines.all.length > 1) this.#observer.engine?.({ device, error, ...this.engines })
+    if (this.engines.of > 1) this.#observer.engine?.({ device, error, ...this.engines })
   }
 
   #dropExpired(): void {

@@ -195,6 +195,24 @@ t.test(
   },
 )
 
+t.test('cards that have all failed are tried again when they have rested', async t => {
+  const { clock, cards, ask, warm, dispatcher } = setUp()
+  await warm()
+  for (const card of cards) card.failure = new TurboPiError('RUNTIME_FAILED', 'the context is gone')
+  const failed = Promise.all([1, 2, 3].map(token => codeOf(ask(token))))
+  await clock.run(clock.now() + 500)
+  t.same(await failed, ['RUNTIME_FAILED', 'RUNTIME_FAILED', 'RUNTIME_FAILED'])
+  t.same(dispatcher.engines, { working: 0, of: 2 })
+  t.notOk(dispatcher.mayTry, 'none is to be given work yet')
+  await clock.run(clock.now() + 60_000)
+  t.ok(dispatcher.mayTry)
+  for (const card of cards) card.failure = undefined
+  const answers = Promise.all([4, 5].map(token => codeOf(ask(token))))
+  await clock.run(clock.now() + 500)
+  t.same(await answers, ['answered', 'answered'])
+  t.ok(dispatcher.engines.working > 0)
+})
+
 t.test('a row that no card survives takes none of them out', async t => {
   const { clock, cards, ask, warm, dispatcher, changes } = setUp({}, {}, 3)
   await warm()
