@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws, trains, exports and looks, on one machine with a GPU and without a network: about 12 minutes on 16 cores and an H100.
+# Draws, trains, exports and looks, on one machine with a GPU and without a network; the bounds below are set for 16 cores and an H100.
 #   bash tools/libero/train-on-gpu.sh DEMOS OUT [SECOND_DEMOS…]
 # DEMOS: what record.py wrote; OUT takes model.pt, policy/, looked.json and the logs. Pictures, 0.3 MB each, go to $PICTURES
 # (/dev/shm/libero). The environment: PYTHON (one with PyTorch and the simulator), MINUTES of training (7), EVERY (1: all
