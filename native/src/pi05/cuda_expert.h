@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "pi05/cuda_reference.h"
+#include "pi05/cuda_suffix.h"
 
 namespace turbopi::pi05 {
 

@@ -4,112 +4,14 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "pi05/cuda_suffix.h"
+#include "pi05/cuda_vision.h"
 
 namespace turbopi::pi05 {
 namespace {
 
 using cuda::DevicePtr;
 using kernels::Epilogue;
-
-kernels::Norm normOf(DevicePtr x, DevicePtr out, int64_t rows, const Transformer& t, float epsilon, DevicePtr scale) {
-  kernels::Norm p = {};
-  p.x = pointer<float>(x);
-  p.scale = pointer<float>(scale);
-  p.out = pointer(out);
-  p.rows = static_cast<int>(rows);
-  p.width = t.width;
-  p.epsilon = epsilon;
-  return p;
-}
-
-struct VisionMemory {
-  VisionMemory(const CudaModel& m, int64_t images, DevicePtr base) : carver(base) {
-    const auto rows = static_cast<size_t>(images * m.imageTokens());
-    const size_t element = bytesOf(m.element);
-    const auto width = static_cast<size_t>(m.vision.width);
-    const auto wide = static_cast<size_t>(std::max({3 * m.vision.width, m.vision.mlp, m.patchValues()}));
-    x = carver.take(rows * width * sizeof(float));
-    h = carver.take(rows * width * element);
-    big = carver.take(rows * wide * element);
-  }
-  Carver carver;
-  DevicePtr x, h, big;
-};
-
-class VisionStage final : public Stage {
- public:
-  VisionStage(std::shared_ptr<const CudaShared> shared, const VisionCall& call, Scratch scratch)
-      : s_(std::move(shared)), call_(call), memory_(s_->model, call.images, scratch.address) {}
-
-  void enqueue(const cuda::Stream& stream, int) override {
-    const CudaModel& m = s_->model;
-    const Transformer& v = m.vision;
-    const Operations& op = s_->operations;
-    const int64_t rows = call_.images * m.imageTokens();
-    const int values = m.patchValues();
-    op.patches(stream, {pointer<unsigned char>(call_.pixels), pointer(memory_.big), static_cast<int>(call_.images),
-                        m.imageSize, m.patch, values});
-    kernels::Linear embed = product(memory_.big, s_->weight("vision.patch.weight", int64_t{v.width} * values), memory_.x,
-                                    rows, v.width, values, Epilogue::kStoreFloat, s_->weight("vision.patch.bias", v.width));
-    embed.scale = 1.0f / 127.5f;
-    embed.table = pointer<float>(s_->weight("vision.positions", int64_t{m.imageTokens()} * v.width));
-    embed.tableRows = m.imageTokens();
-    op.linear(stream, embed);
-    for (int l = 0; l < v.depth; ++l) layer(stream, l, rows);
-    layerNorm(stream, "vision.norm", rows);
-    op.linear(stream, product(memory_.h, s_->weight("vision.projector.weight", int64_t{m.prefix.width} * v.width),
-                              call_.embeddings, rows, m.prefix.width, v.width, Epilogue::kStore,
-                              s_->weight("vision.projector.bias", m.prefix.width)));
-  }
-
- private:
-  void layerNorm(const cuda::Stream& stream, const std::string& name, int64_t rows) const {
-    const Transformer& v = s_->model.vision;
-    kernels::Norm p =
-        normOf(memory_.x, memory_.h, rows, v, s_->model.layerNormEpsilon, s_->weight(name + ".weight", v.width));
-    p.shift = pointer<float>(s_->weight(name + ".bias", v.width));
-    p.centred = 1;
-    s_->operations.norm(stream, p);
-  }
-  kernels::Linear dense(const std::string& name, DevicePtr a, DevicePtr out, int64_t rows, int n, int k,
-                        Epilogue epilogue) const {
-    return product(a, s_->weight(name + ".weight", int64_t{n} * k), out, rows, n, k, epilogue,
-                   s_->weight(name + ".bias", n));
-  }
-  void layer(const cuda::Stream& stream, int l, int64_t rows) const {
-    const CudaModel& m = s_->model;
-    const Transformer& v = m.vision;
-    const Operations& op = s_->operations;
-    const auto name = [&](const char* tensor) { return layerName("vision", l, tensor); };
-    layerNorm(stream, name("norm1"), rows);
-    op.linear(stream, dense(name("qkv"), memory_.h, memory_.big, rows, 3 * v.width, v.width, Epilogue::kStore));
-    kernels::Attention a = {};
-    const auto part = [&](int index) {
-      return memory_.big + static_cast<size_t>(index) * static_cast<size_t>(v.width) * op.elementBytes();
-    };
-    a.q = pointer(part(0));
-    a.qRowStride = 3 * v.width;
-    a.qBatchStride = a.qRowStride * m.imageTokens();
-    a.qHeadStride = v.headDim;
-    a.parts[0] = {pointer(part(1)), pointer(part(2)), a.qBatchStride, v.headDim, a.qRowStride, nullptr, m.imageTokens()};
-    a.partCount = 1;
-    a.out = pointer(memory_.h);
-    a.batch = static_cast<int>(call_.images);
-    a.rows = m.imageTokens();
-    a.heads = a.kvHeads = v.heads;
-    a.headDim = v.headDim;
-    a.scale = 1.0f / std::sqrt(static_cast<float>(v.headDim));
-    op.attention(stream, a);
-    op.linear(stream, dense(name("o"), memory_.h, memory_.x, rows, v.width, v.width, Epilogue::kResidual));
-    layerNorm(stream, name("norm2"), rows);
-    op.linear(stream, dense(name("fc1"), memory_.h, memory_.big, rows, v.mlp, v.width, Epilogue::kGelu));
-    op.linear(stream, dense(name("fc2"), memory_.big, memory_.x, rows, v.width, v.mlp, Epilogue::kResidual));
-  }
-
-  std::shared_ptr<const CudaShared> s_;
-  VisionCall call_;
-  VisionMemory memory_;
-};
 
 /// Room for one pass of a Gemma transformer over `rows` tokens.
 struct GemmaMemory {
@@ -349,63 +251,8 @@ class DenoiseStage final : public Stage {
 
 }  // namespace
 
-std::string layerName(const char* transformer, int layer, const char* tensor) {
-  return std::string(transformer) + "." + std::to_string(layer) + "." + tensor;
-}
-
-ModelShape cudaShape(const CudaModel& m) {
-  ModelShape shape;
-  shape.imageSize = m.imageSize;
-  shape.imageTokens = m.imageTokens();
-  shape.width = m.prefix.width;
-  shape.layers = m.prefix.depth;
-  shape.kvHeads = m.prefix.kvHeads;
-  shape.headDim = m.prefix.headDim;
-  shape.horizon = m.horizon;
-  shape.actionDim = m.actionDim;
-  shape.modulation = m.pi05 ? int64_t{3} * m.expert.width * m.norms() : m.expert.width;
-  shape.state = !m.pi05;
-  shape.given = m.given;
-  shape.element = m.element;
-  shape.maxBatch = m.maxBatch;
-  shape.maxImages = m.maxImages;
-  shape.maxPrefix = m.maxPrefix;
-  shape.tokenBuckets = m.tokenBuckets;
-  return shape;
-}
-
-size_t ropeBytes(const CudaModel& m) {
-  return sizeof(kernels::float2) * static_cast<size_t>(m.maxPrefix + m.suffix()) *
-         static_cast<size_t>(m.prefix.headDim / 2);
-}
-
-CudaShared::CudaShared(std::shared_ptr<const cuda::Kernels> loaded, CudaModel sizes,
-                       std::shared_ptr<const CudaWeights> tensors)
-    : model(std::move(sizes)),
-      shape(cudaShape(model)),
-      kernels(std::move(loaded)),
-      weights(std::move(tensors)),
-      operations(kernels, model.element),
-      rope(kernels->driver(), ropeBytes(model)) {
-  for (const Transformer* t : {&model.vision, &model.prefix, &model.expert})
-    require(t->width % 4 == 0 && t->width <= 4096,
-            "the CUDA kernels take widths up to 4096 that are multiples of 4, not " + std::to_string(t->width));
-  const int half = model.prefix.headDim / 2;
-  const int positions = model.maxPrefix + model.suffix();
-  const cuda::PinnedBuffer frequencies(kernels->driver(), sizeof(float) * static_cast<size_t>(half));
-  for (int i = 0; i < half; ++i)
-    frequencies.as<float>()[i] = static_cast<float>(std::pow(model.ropeTheta, -2.0 * i / model.prefix.headDim));
-  const cuda::DeviceBuffer device(kernels->driver(), frequencies.bytes());
-  const cuda::Stream stream(kernels->driver(), cuda::Stream::Priority::kNormal);
-  stream.upload(device.address(), frequencies.as<char>(), frequencies.bytes());
-  cuda::LaunchShape shape;
-  shape.gridX = static_cast<unsigned>((positions * half + 255) / 256);
-  kernels->launch(stream, "rope_table", shape, device.address(), rope.address(), positions, half);
-  stream.synchronize();
-}
-
 StageBytes referenceBytes(const CudaModel& m) {
-  return {VisionMemory(m, m.maxImages, 0).carver.used(),
+  return {referenceVisionBytes(m),
           GemmaMemory(m, m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used(),
           DenoiseMemory(m, m.maxBatch, 0).gemma.carver.used()};
 }
@@ -413,7 +260,7 @@ size_t CudaReference::visionScratch() const { return referenceBytes(shared_->mod
 size_t CudaReference::prefixScratch() const { return referenceBytes(shared_->model).prefix; }
 size_t CudaReference::denoiseScratch() const { return referenceBytes(shared_->model).denoise; }
 std::unique_ptr<Stage> CudaReference::vision(const VisionCall& call, const cuda::Stream&, Scratch scratch) {
-  return std::make_unique<VisionStage>(shared_, call, scratch);
+  return referenceVision(shared_, call, scratch);
 }
 std::unique_ptr<Stage> CudaReference::prefix(const PrefixCall& call, const cuda::Stream&, Scratch scratch) {
   return std::make_unique<PrefixStage>(shared_, call, scratch);
@@ -456,81 +303,6 @@ void CudaReference::modulate(const cuda::Stream& stream, int steps, DevicePtr in
     s.operations.linearWide(stream, p);
   }
   stream.synchronize();
-}
-
-size_t suffixTokensBytes(const CudaModel& model, int64_t batch) {
-  return 2 * cuda::aligned(static_cast<size_t>(batch * model.horizon * model.expert.width) * sizeof(float));
-}
-
-void suffixTokens(const CudaShared& s, const cuda::Stream& stream, const DenoiseCall& call, int step, DevicePtr tokens,
-                  DevicePtr scratch) {
-  const CudaModel& m = s.model;
-  const int width = m.expert.width;
-  const int64_t rows = call.batch * m.horizon;
-  kernels::Linear in =
-      product(call.x[step % 2], s.weight("action_in.weight", int64_t{width} * m.actionDim), tokens, rows, width,
-              m.actionDim, Epilogue::kStoreFloat, s.weight("action_in.bias", width));
-  if (m.pi05) return s.operations.linearThin(stream, in);
-  // pi0: the state's token, then one an action row with the time mixed in.
-  const DevicePtr second = scratch + suffixTokensBytes(m, call.batch) / 2;
-  in.out = pointer(scratch);
-  s.operations.linearThin(stream, in);
-  kernels::Linear mix = product(scratch, s.weight("action_time_in.weight", int64_t{2} * width * width), second, rows,
-                                width, width, Epilogue::kSwish,
-                                call.modulation + static_cast<size_t>(step) * call.modulationStride);
-  mix.wStride = 2 * width;
-  s.operations.linearThin(stream, mix);
-  kernels::Linear out = product(second, s.weight("action_time_out.weight", int64_t{width} * width), tokens, rows, width,
-                                width, Epilogue::kStoreFloat, s.weight("action_time_out.bias", width));
-  out.group = m.horizon;
-  out.groupStride = m.suffix();
-  out.groupOffset = 1;
-  s.operations.linearThin(stream, out);
-  kernels::Linear state = product(call.state, s.weight("state.weight", int64_t{width} * m.actionDim), tokens, call.batch,
-                                  width, m.actionDim, Epilogue::kStoreFloat, s.weight("state.bias", width));
-  state.group = 1;
-  state.groupStride = m.suffix();
-  s.operations.linearThin(stream, state);
-}
-
-void updateActions(const CudaShared& s, const cuda::Stream& stream, const DenoiseCall& call, int step,
-                   DevicePtr velocities) {
-  const CudaModel& m = s.model;
-  kernels::Update p = {};
-  p.x = pointer<float>(call.x[step % 2]);
-  p.v = pointer<float>(velocities);
-  p.target = pointer<float>(call.target);
-  p.factors = pointer<float>(call.updates + static_cast<size_t>(step) * call.updateStride);
-  p.next = pointer<float>(call.x[1 - step % 2]);
-  p.velocity = pointer<float>(call.velocity);
-  p.batch = static_cast<int>(call.batch);
-  p.horizon = m.horizon;
-  p.actionDim = m.actionDim;
-  p.suffix = m.suffix();
-  p.offset = m.suffix() - m.horizon;
-  s.operations.update(stream, p);
-}
-
-NormConstants expertNorm(const CudaShared& s, const DenoiseCall& call, int step, int norm) {
-  const CudaModel& m = s.model;
-  NormConstants out;
-  if (m.pi05) {
-    const size_t width = sizeof(float) * static_cast<size_t>(m.expert.width);
-    out.scale = call.modulation + static_cast<size_t>(step) * call.modulationStride + 3 * static_cast<size_t>(norm) * width;
-    out.shift = out.scale + width;
-    out.gate = out.shift + width;
-    if (m.given) {
-      const DevicePtr own = call.modulation + static_cast<size_t>(step) * call.modulationStride;
-      out.given = {pointer<float>(call.updates + static_cast<size_t>(step) * call.updateStride),
-                   static_cast<long long>(call.givenModulation - own) / static_cast<long long>(sizeof(float))};
-    }
-    return out;
-  }
-  const std::string name = norm == 2 * m.expert.depth ? "expert.norm"
-                                                      : layerName("expert", norm / 2, norm % 2 == 0 ? "norm1" : "norm2");
-  out.scale = s.weight(name, m.expert.width);
-  out.scaleOffset = 1;
-  return out;
 }
 
 }  // namespace turbopi::pi05

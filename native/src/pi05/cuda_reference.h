@@ -2,30 +2,10 @@
 
 #include <memory>
 
-#include "pi05/cuda_operations.h"
+#include "pi05/cuda_shared.h"
 #include "pi05/stage.h"
 
 namespace turbopi::pi05 {
-
-/// What every stage of one model shares, in device memory for as long as the model is open.
-struct CudaShared {
-  CudaShared(std::shared_ptr<const cuda::Kernels> kernels, CudaModel model, std::shared_ptr<const CudaWeights> weights);
-
-  CudaModel model;
-  ModelShape shape;
-  std::shared_ptr<const cuda::Kernels> kernels;
-  std::shared_ptr<const CudaWeights> weights;
-  Operations operations;
-  /// (cos, sin) [positions, headDim / 2].
-  cuda::DeviceBuffer rope;
-
-  cuda::DevicePtr weight(const std::string& name, int64_t elements) const { return weights->at(name, elements); }
-};
-
-/// Sizes and ranges of the stages of a model.
-ModelShape cudaShape(const CudaModel& model);
-/// Of the table of rotations.
-size_t ropeBytes(const CudaModel& model);
 
 /// Scratch memory of each stage, for the largest call.
 struct StageBytes {
@@ -34,9 +14,6 @@ struct StageBytes {
   size_t denoise = 0;
 };
 StageBytes referenceBytes(const CudaModel& model);
-
-/// Pointers to a layer's tensors by "prefix.3." and the like.
-std::string layerName(const char* transformer, int layer, const char* tensor);
 
 /// Stages of any size from the reference kernels: right on every card, tuned for none.
 class CudaReference : public StageMaker {
@@ -58,25 +35,5 @@ class CudaReference : public StageMaker {
  protected:
   std::shared_ptr<const CudaShared> shared_;
 };
-
-/// What enters the expert: action rows of one step as tokens [batch·suffix, width] in float32 (network §3.6).
-/// `scratch` takes suffixTokensBytes.
-void suffixTokens(const CudaShared& shared, const cuda::Stream& stream, const DenoiseCall& call, int step,
-                  cuda::DevicePtr tokens, cuda::DevicePtr scratch);
-size_t suffixTokensBytes(const CudaModel& model, int64_t batch);
-
-/// Scale, shift and gate of one adaptive norm in a step's constants, or pi0's plain norm weight.
-struct NormConstants {
-  cuda::DevicePtr scale = 0;
-  float scaleOffset = 0;
-  cuda::DevicePtr shift = 0;
-  /// Of the sub-layer's output; 0 where there is none.
-  cuda::DevicePtr gate = 0;
-  kernels::GivenRows given = {};
-};
-/// The last operation of a step: velocities [batch·suffix, actionDim] → the next actions.
-void updateActions(const CudaShared& shared, const cuda::Stream& stream, const DenoiseCall& call, int step,
-                   cuda::DevicePtr velocities);
-NormConstants expertNorm(const CudaShared& shared, const DenoiseCall& call, int step, int norm);
 
 }  // namespace turbopi::pi05

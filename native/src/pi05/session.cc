@@ -5,12 +5,10 @@
 #include <string>
 
 #include "base/error.h"
-#include "base/half.h"
+#include "pi05/session_slot.h"
 
 namespace turbopi::pi05 {
 namespace {
-
-constexpr int kMostSteps = 50;
 
 enum GraphKind : int64_t { kVision, kPrefix, kDenoise };
 
@@ -23,70 +21,7 @@ void requireCount(size_t got, int64_t expected, const char* what) {
                std::string(what) + " has " + std::to_string(got) + " elements, expected " + std::to_string(expected));
 }
 
-/// Waits for both streams when it goes; an error that they hold has been thrown already, or comes with the next call.
-struct Drained {
-  const cuda::Stream& first;
-  const cuda::Stream& second;
-  ~Drained() {
-    for (const cuda::Stream* stream : {&first, &second}) {
-      try {
-        stream->synchronize();
-      } catch (const Error&) {
-      }
-    }
-  }
-};
-
-size_t bytes(int64_t count, size_t each) { return static_cast<size_t>(count) * each; }
-
-/// Of one step's factors, aligned for an engine to read.
-size_t updateBytes(const ModelShape& shape) {
-  return cuda::aligned(bytes(shape.updateFloats(shape.maxBatch), sizeof(float)));
-}
-
 }  // namespace
-
-/// One held prefix: its keys and values on the device, and the pinned staging of the jobs that use it.
-struct Session::Slot {
-  Slot(const cuda::DriverPtr& driver, const ModelShape& shape)
-      : pixels(driver, bytes(shape.maxImages * shape.imageBytes(), 1)),
-        tokens(driver, bytes(shape.maxTokens(), sizeof(int64_t))),
-        source(driver, bytes(shape.maxBatch * shape.maxPrefix, sizeof(int64_t))),
-        lengthsHost(driver, bytes(shape.maxBatch, sizeof(int64_t))),
-        noise(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
-        updates(driver, kMostSteps * updateBytes(shape)),
-        targets(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
-        stateHost(driver, bytes(shape.maxBatch * shape.actionDim, sizeof(float))),
-        actions(driver, bytes(shape.actionFloats(shape.maxBatch), sizeof(float))),
-        perceiveStart(driver, true),
-        visionEnd(driver, true),
-        ready(driver, true),
-        actStart(driver, true),
-        denoiseEnd(driver, true),
-        actEnd(driver, true) {}
-
-  cuda::PinnedBuffer pixels, tokens, source, lengthsHost, noise, updates, targets, stateHost, actions;
-  cuda::DevicePtr lengths = 0;
-  std::vector<cuda::DevicePtr> keys;
-  std::vector<cuda::DevicePtr> values;
-  cuda::Event perceiveStart, visionEnd, ready, actStart, denoiseEnd, actEnd;
-  int64_t index = 0;
-  /// Of the prefix in the slot; 0 until one was started.
-  int64_t batch = 0;
-  int64_t prefixLength = 0;
-  int64_t actBatch = 0;
-  bool perceiving = false;
-  bool acting = false;
-};
-
-/// The constants of one step count: one aligned row a step, then that of given rows.
-struct Session::StepTable {
-  StepTable(const cuda::DriverPtr& driver, int64_t rows, int64_t modulation)
-      : stride(cuda::aligned(bytes(modulation, sizeof(float)))), block(driver, bytes(rows, stride)) {}
-
-  size_t stride;
-  cuda::DeviceBuffer block;
-};
 
 SessionBytes sessionBytes(const ModelShape& model) {
   const size_t element = bytesOf(model.element);
@@ -390,56 +325,6 @@ ActResult Session::finishAct(int index) {
 
 void Session::settle() {
   for (const auto& stream : streams_) stream->synchronize();
-}
-
-std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr from, int64_t elements,
-                                 ElementType type) const {
-  const cuda::PinnedBuffer staging(driver_, bytes(elements, bytesOf(type)));
-  stream.download(staging.as<char>(), from, staging.bytes());
-  stream.synchronize();
-  std::vector<float> out(static_cast<size_t>(elements));
-  if (type == ElementType::kFloat32) {
-    std::memcpy(out.data(), staging.as<char>(), staging.bytes());
-  } else {
-    const auto* half = staging.as<uint16_t>();
-    std::transform(half, half + elements, out.begin(), type == ElementType::kBFloat16 ? floatFromBf16 : floatFromFp16);
-  }
-  return out;
-}
-
-Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& act) {
-  Slot& slot = slotAt(index);
-  check(perceive);
-  check(perceive.batch, act);
-  const cuda::Stream& stream = perceiveStream();
-  const cuda::Stream& acting = actStream();
-  const ModelShape& model = shape();
-  Trace trace;
-  std::unique_ptr<Stage> vision, prefix, denoise;
-  // A stage must outlive its work in the stream, also where a call below throws.
-  const Drained drained{stream, acting};
-  uploadPerceive(slot, perceive);
-  vision = stages_->vision(visionCall(perceive.images), stream, perceiveScratch());
-  vision->enqueue(stream, 0);
-  trace.imageEmbeddings = read(stream, embeddings_, perceive.images * model.imageTokens * model.width, model.element);
-  prefix = stages_->prefix(prefixCall(slot, perceive), stream, perceiveScratch());
-  prefix->enqueue(stream, 0);
-  stream.synchronize();
-  const int64_t cache = model.cacheElements(perceive.batch, perceive.prefixLength);
-  for (size_t layer = 0; layer < slot.keys.size(); ++layer) {
-    trace.keys.push_back(read(stream, slot.keys[layer], cache, model.element));
-    trace.values.push_back(read(stream, slot.values[layer], cache, model.element));
-  }
-  uploadAct(slot, act);
-  denoise = stages_->denoise(denoiseCall(slot, act.steps), acting, actScratch());
-  const int64_t floats = model.actionFloats(act.batch);
-  for (int step = 0; step < act.steps; ++step) {
-    trace.x.push_back(read(acting, x_[step % 2], floats, ElementType::kFloat32));
-    denoise->enqueue(acting, step);
-    trace.velocity.push_back(read(acting, velocity_, floats, ElementType::kFloat32));
-  }
-  trace.act.actions = read(acting, x_[act.steps % 2], floats, ElementType::kFloat32);
-  return trace;
 }
 
 }  // namespace turbopi::pi05
