@@ -8,7 +8,7 @@ import { faultOf, MUTATION_NAMES, mutatedPolicy } from '../../tools/libero/eval/
 import { compared, report } from '../../tools/libero/eval/report.js'
 import { repositoryPath } from '../support/served-policy.js'
 
-const NONE: Axes = { backends: [], steps: [], delay: [], strategy: [], mutations: [] }
+const NONE: Axes = { base: 'cpu:fp32', backends: [], steps: [], delay: [], strategy: [], mutations: [] }
 const setup = {
   suite: 'libero_spatial',
   tasks: ['pick up the bowl', 'pick up the other bowl'],
@@ -29,6 +29,7 @@ t.test('one axis is changed at a time, and the default is played first and once'
     'cpu:int8, 10 steps',
     'cuda:bf16, 10 steps',
   ])
+  t.same(names({ base: 'cuda:bf16', steps: [10, 3] }), ['cuda:bf16, 10 steps', 'cuda:bf16, 3 steps'])
   t.same(names({ steps: [10, 3], mutations: ['swapped-cameras'] }), [
     'cpu:fp32, 10 steps',
     'cpu:fp32, 3 steps',

@@ -22,6 +22,8 @@ export interface Condition {
 
 /** The values of the axes; one that is not given stays at its default. */
 export interface Axes {
+  /** The default backend. */
+  base: string
   backends: readonly string[]
   steps: readonly number[]
   delay: readonly number[]
@@ -30,19 +32,18 @@ export interface Axes {
 }
 
 const DEFAULT = {
-  runtime: 'cpu',
-  precision: 'fp32',
   steps: 10,
   delay: 0,
   strategy: 'sync',
   mutation: 'none',
-} as const satisfies Omit<Condition, 'name'>
+} as const satisfies Partial<Condition>
 
 /**
  * What is to be played: the default, to which everything is compared, and each value of each axis with the rest at its default;
  * delays with strategies. Throws an Error for a value that there is not.
  */
-export function conditionsOf({ backends, steps, delay, strategy, mutations }: Axes): Condition[] {
+export function conditionsOf({ base, backends, steps, delay, strategy, mutations }: Axes): Condition[] {
+  const standard = { ...DEFAULT, ...backendOf(base) }
   const strategies = strategy.map(name => oneOf('strategy', name, STRATEGIES))
   const delays = delay.length === 0 && strategies.length > 0 ? [DEFAULT.delay] : delay
   const asked: Partial<Condition>[] = [
@@ -59,7 +60,7 @@ export function conditionsOf({ backends, steps, delay, strategy, mutations }: Ax
   ]
   const wrong = steps.find(number => number > MAX_STEPS)
   if (wrong !== undefined) throw new Error(`--steps takes at most ${MAX_STEPS}, got ${wrong}`)
-  const all = asked.map(changes => named({ ...DEFAULT, ...changes }))
+  const all = asked.map(changes => named({ ...standard, ...changes }))
   return all.filter(({ name }, index) => all.findIndex(other => other.name === name) === index)
 }
 

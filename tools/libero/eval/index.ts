@@ -28,6 +28,7 @@ const HELP = `npm run eval:libero -- [options]: a policy on LIBERO's own simulat
 
 The default is cpu:fp32, 10 denoise steps, no delay. Each of these is compared to it by pairs, the rest at its default:
 
+  --base BACKEND       the default backend                                                 [cpu:fp32]
   --backends A,B       as cpu:fp32,cpu:int8,cuda:bf16
   --steps A,B          numbers of denoise steps
   --delay A,B          control steps (50 ms of simulated time) from an observation to its answer
@@ -48,6 +49,7 @@ const OPTIONS = {
   suite: text('spatial'),
   episodes: integer(50, 1, 50),
   tasks: integers([], 0, 89),
+  base: text('cpu:fp32'),
   backends: text(''),
   steps: integers([], 1, 50),
   delay: integers([], 0, 40),
@@ -79,6 +81,7 @@ async function evaluate(signal: AbortSignal): Promise<void> {
   if (!existsSync(own.python))
     throw new Error(`--python ${own.python}: there is none; bash tools/libero/setup.sh makes it`)
   const conditions = conditionsOf({
+    base: own.base,
     backends: list(own.backends),
     steps: own.steps,
     delay: own.delay,
