@@ -38,7 +38,7 @@ if (values.json) {
   process.exit()
 }
 if (values.compare) ours('--compare')
-ours('--time', '--batch')
+ours('--time', '--batch', '--lanes')
 reference('2', '64', '10', '10')
 ours('--time', '--horizon', '50')
 reference('3', '200', '50', '10')

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "check/lanes.h"
 #include "check/poisoned_stages.h"
 #include "check/products.h"
 #include "pi05/cuda_stages.h"
@@ -286,7 +287,7 @@ int run(int argc, char** argv) {
     timeProducts(driver, argv[1]);
     return 0;
   }
-  const auto open = [&](bool tuned, bool poisoned) {
+  const auto open = [&](bool tuned, bool poisoned, int lanes = 1) {
     pi05::CudaRequest request;
     request.model = model;
     request.kernels = argv[1];
@@ -294,12 +295,17 @@ int run(int argc, char** argv) {
     request.tuned = tuned;
     std::unique_ptr<pi05::StageMaker> stages = pi05::openCudaStages(driver, request);
     if (poisoned) stages = std::make_unique<PoisonedStages>(std::move(stages));
-    auto session = std::make_unique<pi05::Session>(driver, std::move(stages), pi05::SessionOptions{1, 1, 48});
+    auto session = std::make_unique<pi05::Session>(driver, std::move(stages), pi05::SessionOptions{lanes, lanes, 48});
     for (const int steps : {1, 3, 10}) session->setModulation(steps, timeEmbeddings(model, steps));
     return session;
   };
-  auto tuned = open(true, false);
   int failed = 0;
+  if (has("--lanes")) {
+    std::vector<pi05::PerceiveInput> frames;
+    for (const int tokens : {64, 50, 60}) frames.push_back(observation(model, 1, 2, tokens, 0));
+    failed += checkLanes([&](int lanes) { return open(true, false, lanes); }, frames, noise(model, 1, 10));
+  }
+  auto tuned = open(true, false);
   if (has("--profile")) {
     const int cameras = number("--cameras", 2);
     const int rows = number("--rows", 1);
@@ -364,7 +370,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--products] [--small] [--pi0] "
+    std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] [--small] [--pi0] "
                  "[--rounds N]\n");
     return 2;
   }
