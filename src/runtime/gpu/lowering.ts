@@ -1,12 +1,11 @@
-import { calledOff } from '../../cancellation.js'
-import { reasonOf, TurboPiError } from '../../errors.js'
 import type { ModelSource } from '../../families/lowered-model.js'
 import type { CachedModel } from '../../families/model-cache.js'
 import type { ModelConfig } from '../../families/pi0/config.js'
 import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
 import type { OnStage } from '../../storage/stage.js'
+import { callWorker } from '../../worker-call.js'
 import { startWorker } from '../../worker-thread.js'
-import type { WorkerCall, WorkerReply } from './lowering-worker.js'
+import type { WorkerCall, WorkerNews } from './lowering-worker.js'
 
 interface LoweringOptions {
   onStage?: OnStage
@@ -19,30 +18,10 @@ function call<T extends CachedModel | Float32Array>(
   request: WorkerCall,
   { onStage, onNotice, signal }: LoweringOptions = {},
 ): Promise<T> {
-  if (signal?.aborted) return Promise.reject(calledOff('the start'))
-  return new Promise((resolve, reject) => {
-    const worker = startWorker('lowering-worker', import.meta.url)
-    const abort = () => {
-      reject(calledOff('the start'))
-      void worker.terminate()
-    }
-    signal?.addEventListener('abort', abort, { once: true })
-    const lost = (reason: string) =>
-      reject(new TurboPiError('RUNTIME_FAILED', `the lowering worker was lost: ${reason}`))
-    worker.on('error', error => lost(reasonOf(error)))
-    worker.on('exit', code => {
-      signal?.removeEventListener('abort', abort)
-      lost(`it exited with code ${code}`)
-    })
-    worker.on('message', (reply: WorkerReply) => {
-      if (reply.kind === 'stage') return onStage?.(reply.stage)
-      if (reply.kind === 'notice') return onNotice?.(reply.text)
-      if (reply.kind === 'error') reject(new TurboPiError(reply.code ?? 'RUNTIME_FAILED', reply.message))
-      else resolve(reply.result as T)
-      // Killing a worker within a native call would abort the process; it has just left its last one.
-      void worker.terminate()
-    })
-    worker.postMessage(request)
+  return callWorker<T, WorkerNews>(() => startWorker('lowering-worker', import.meta.url), request, {
+    code: 'RUNTIME_FAILED',
+    onNews: news => ('stage' in news ? onStage?.(news.stage) : onNotice?.(news.notice)),
+    ...(signal && { signal }),
   })
 }
 
