@@ -1,5 +1,5 @@
 """
-Draws the pictures of recorded episodes: python draw.py --demos DIR… --out DIR [--every 1] [--processes 16]
+Draws the pictures of recorded episodes: python draw.py --demos DIR… --out DIR [--every 1] [--processes 16] [--gpus 2]
 
 OUT gets pictures.u8, both cameras of every picture as policies are sent them (2 · 224 · 224 · 3 bytes, in the order of
 frames.py), seen.f4, where they show the bowls and the plate, and drawn.json. What OUT has of the same episodes stays: after a
@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -60,9 +61,11 @@ def drawn_before(out: Path, table: frames.Frames, every: int) -> int:
     return count if same else 0
 
 
-def work(job: tuple[list[tuple[Path, list[tuple[int, int]]]], Path, int]) -> int:
-    """Some episodes: for each its path, and the pairs of step and picture."""
-    episodes, out, count = job
+def work(job: tuple[list[tuple[Path, list[tuple[int, int]]]], Path, int, int | None]) -> int:
+    """Some episodes: for each its path, and the pairs of step and picture; the GPU that draws them, where it is told."""
+    episodes, out, count, gpu = job
+    if gpu is not None:
+        os.environ["MUJOCO_EGL_DEVICE_ID"] = str(gpu)
     pictures, seen = tables(out, count, "r+")
     # All ten tasks have the same things in another order on the table: one simulator draws them all.
     simulator = Simulator(0)
@@ -82,6 +85,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--every", type=int, default=1, help="every n-th step of an episode")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--gpus", type=int, default=0, help="that take turns; one draws some 300 pictures a second")
     arguments = parser.parse_args()
     table = frames.read(arguments.demos, arguments.every)
     count = len(table.picture_step)
@@ -94,7 +98,10 @@ def main() -> None:
         path = table.paths[table.picture_episode[picture]]
         wanted.setdefault(path, []).append((int(table.picture_step[picture]), picture))
     episodes = list(wanted.items())
-    jobs = [(episodes[part :: arguments.processes], arguments.out, count) for part in range(arguments.processes)]
+    jobs = []
+    for part in range(arguments.processes):
+        gpu = part % arguments.gpus if arguments.gpus else None
+        jobs.append((episodes[part :: arguments.processes], arguments.out, count, gpu))
     started, done = time.time(), kept
     with multiprocessing.get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
         for drawn in pool.imap_unordered(work, [job for job in jobs if job[0]]):
