@@ -108,6 +108,8 @@ function trimmed(value: unknown, schema: SchemaNode): unknown {
       Object.defineProperty(kept, key.slice(0, SHOWN + 1), {
         value: trimmed(value[key], {}),
         enumerable: true,
+        // Two long keys may begin alike.
+        configurable: true,
       })
   }
   return kept

@@ -1,9 +1,10 @@
-/** A seeded source of choices (xorshift of 32 bits): the same seed makes the same inputs on every machine. */
+/** A seeded source of choices (xorshift of 32 bits): the same seed makes the same inputs on every machine, another seed others. */
 export class Random {
   #state: number
 
   constructor(seed: number) {
-    this.#state = (seed ^ 0x9e3779b9) | 1
+    // Zero is the one state that xorshift never leaves.
+    this.#state = (seed ^ 0x9e3779b9) | 0 || 1
     for (let i = 0; i < 8; i += 1) this.next()
   }
 

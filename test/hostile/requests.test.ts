@@ -44,6 +44,7 @@ t.test('a refusal costs what it shows, whatever was sent', async t => {
     'a state of strings': `{"observation/state":[${'"",'.repeat(size / 3 - 20)}""]}`,
     'unknown keys': `{${Array.from({ length: 90_000 }, (_, i) => `"k${i}":1`).join(',')}}`,
     'a prompt of keys': `{"prompt":{${Array.from({ length: 90_000 }, (_, i) => `"k${i}":1`).join(',')}}}`,
+    'long keys that begin alike': `{"${'k'.repeat(200)}1":1,"${'k'.repeat(200)}2":1}`,
     'nested arrays': '['.repeat(size / 2) + ']'.repeat(size / 2),
     'one long key': `{"${'~'.repeat(size)}":1}`,
     'a row of 99,000 numbers': `{"options":{"noise":[[${'1,'.repeat(98_999)}1]]}}`,

@@ -90,14 +90,18 @@ t.test('every fault of the client is one that the client knows', async t => {
 
 t.test('mutations of the policy change what they say, and nothing else', async t => {
   const source = repositoryPath('policies/tabletop')
-  const directory = t.testdir({})
+  const directory = t.testdir({ another: {} })
   const right = await mutatedPolicy('none', source, directory, { defaultSteps: 3 })
   t.equal(right.defaultSteps, 3)
-  for (const name of ['zscore-for-quantile', 'no-state-in-prompt'] as const) {
-    const policy = await mutatedPolicy(name, source, directory, {})
-    t.not(policy.identity, right.identity, name)
-    await policy.close()
-  }
+  for (const name of ['zscore-for-quantile', 'no-state-in-prompt'] as const)
+    for (const [policies, into] of [
+      [source, directory],
+      [repositoryPath('policies/libero-spatial'), join(directory, 'another')],
+    ] as const) {
+      const policy = await mutatedPolicy(name, policies, into, {})
+      t.not(policy.identity, right.identity, `${name} of ${policies}, which may name its config`)
+      await policy.close()
+    }
   const wrong = await mutatedPolicy('kv-of-the-layer-before', source, directory, {})
   const [before, after] = [right, wrong].map(({ weightsPath }) => Safetensors.open(weightsPath))
   const changed = [...before!.tensors.keys()].filter(

@@ -72,9 +72,9 @@ def read_list(folder: Path) -> list[dict]:
 
 
 def write_scenes(folder: Path, file: Path) -> None:
-    """By task, pairs of a seed and of how far its scene is from the benchmark's nearest."""
+    """By task, pairs of a seed and of how far its scene is from the benchmark's nearest; once each, also if two processes played it."""
     scenes: dict[int, list[tuple[int, float]]] = {}
-    for line in sorted(read_list(folder), key=lambda line: line["seed"]):
+    for _, line in sorted({line["seed"]: line for line in read_list(folder)}.items()):
         if line["solved"]:
             scenes.setdefault(line["task"], []).append((line["seed"], line["apart"]))
     file.write_text(json.dumps({"scenes": scenes}) + "\n")

@@ -24,10 +24,12 @@ export interface Mutation {
 }
 type Serve = NonNullable<Mutation['serve']>
 
+/** What an openpi config of LIBERO says, spelt out: a policy that names its config is refused when it says something else. */
+const SPELT_OUT = { config: undefined, embodiment: 'libero', normalisation: 'quantile' }
 const manifest =
   (changes: Record<string, unknown>): Serve =>
-  (source, directory, options) => {
-    withManifest(source, directory, changes)
+  (source, directory, { config: _, ...options }) => {
+    withManifest(source, directory, { ...SPELT_OUT, ...changes })
     return loadPolicy(directory, options)
   }
 const moved =
