@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ARITHMETICS, type Precision, productOf } from '../onnx/arithmetic.js'
+import { ARITHMETICS, type Precision, productsOf } from '../onnx/arithmetic.js'
 import type { ValueInfo } from '../onnx/encode.js'
 import { GraphBuilder } from '../onnx/graph.js'
 import { Lowering } from '../onnx/lowering.js'
@@ -77,7 +77,7 @@ function draw({ config, precision, emulated }: Drawing, tensors: TensorSource): 
   const graphs: Drawn['graphs'] = new Map()
   for (const [name, build] of Object.entries(GRAPHS) as [GraphName, (typeof GRAPHS)[GraphName]][]) {
     const g = new Builder(name, weights, ARITHMETICS[precision].activations)
-    build({ g, lower, config, product: productOf(precision, name) })
+    build({ g, lower, config, products: productsOf(precision, name) })
     const { inputs, outputs } = g.graph()
     graphs.set(name, { bytes: g.encode(), inputs, outputs })
   }

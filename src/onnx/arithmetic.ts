@@ -1,7 +1,19 @@
 import type { FloatType } from './graph.js'
 
-/** How a matrix product is computed: in the float type of its activations, or from integers of 8 bits. */
-export type ProductType = 'float' | 'int8'
+/**
+ * How a matrix product is computed: in the float type of its activations, from integers of 8 bits, from activations and
+ * weights in 8-bit floats, or from weights alone in 8-bit floats.
+ */
+export type ProductType = 'float' | 'int8' | 'fp8' | 'fp8Weights'
+
+/**
+ * The projections inside a layer: queries (in the vision tower with keys and values), keys and values, the attention's
+ * output, what enters the MLP, what leaves it.
+ */
+export type Place = 'q' | 'kv' | 'o' | 'up' | 'down'
+
+/** How each is computed; 'float' for those that are not named. */
+export type Products = Readonly<Partial<Record<Place, ProductType>>>
 
 /** What a kind of tensor may differ by from float32: at most, and on average where that is asked. */
 export interface Tolerance {
@@ -16,8 +28,8 @@ export interface Tolerance {
 export interface Arithmetic {
   /** Float type of products, of the weights that they read, and of what the graphs hand each other. */
   readonly activations: FloatType
-  /** How the projections inside the layers of a graph are computed; 'float' for graphs that are not named. */
-  readonly projections: Readonly<Record<string, ProductType>>
+  /** How the projections inside the layers of a graph are computed; in float for graphs that are not named. */
+  readonly projections: Readonly<Record<string, Products>>
   readonly tolerance: {
     /** Of normalised actions, for the gate of a GPU backend: 99 of 100 values within `max`, and the mean error. */
     readonly gate: Required<Tolerance>
@@ -29,15 +41,15 @@ export interface Arithmetic {
 /** What 16 and 8 bits may differ by: openpi's own bfloat16 differs as much (docs/reference/precision.md). */
 export const REDUCED_TOLERANCE = { max: 0.05, mean: 0.01 } as const
 
-const REDUCED: Arithmetic['tolerance'] = {
-  gate: REDUCED_TOLERANCE,
-  golden: {
-    v_t: REDUCED_TOLERANCE,
-    x_t: REDUCED_TOLERANCE,
-    actions: REDUCED_TOLERANCE,
-    actions_openpi_grid: REDUCED_TOLERANCE,
-  },
-}
+const within = (limit: Required<Tolerance>): Arithmetic['tolerance'] => ({
+  gate: limit,
+  golden: { v_t: limit, x_t: limit, actions: limit, actions_openpi_grid: limit },
+})
+
+const REDUCED = within(REDUCED_TOLERANCE)
+
+/** What 8-bit floats may differ by from float32 (docs/reference/precision.md). */
+const EIGHT_BITS = { max: 0.2, mean: 0.04 } as const
 
 const EXACT: Arithmetic['tolerance'] = {
   // A GPU multiplies float32 in TF32, which has the precision of float16.
@@ -61,8 +73,21 @@ export const ARITHMETICS = {
   fp16: { activations: 'float16', projections: {}, tolerance: REDUCED },
   int8: {
     activations: 'float32',
-    projections: { vision: 'int8', prefix: 'int8' },
+    projections: {
+      vision: { q: 'int8', o: 'int8', up: 'int8', down: 'int8' },
+      // Keys and values are few and every denoise step reads them again: they stay exact.
+      prefix: { q: 'int8', o: 'int8', up: 'int8', down: 'int8' },
+    },
     tolerance: REDUCED,
+  },
+  fp8: {
+    activations: 'bfloat16',
+    // The rest would gain less time than it costs in error (docs/reference/fp8.md).
+    projections: {
+      prefix: { up: 'fp8', down: 'fp8' },
+      denoise: { up: 'fp8Weights', down: 'fp8Weights' },
+    },
+    tolerance: within(EIGHT_BITS),
   },
 } as const satisfies Record<string, Arithmetic>
 
@@ -71,5 +96,5 @@ export type Precision = keyof typeof ARITHMETICS
 export const PRECISIONS = Object.keys(ARITHMETICS) as readonly Precision[]
 
 /** How the projections inside the layers of a graph are computed. */
-export const productOf = (precision: Precision, graph: string): ProductType =>
-  (ARITHMETICS[precision] as Arithmetic).projections[graph] ?? 'float'
+export const productsOf = (precision: Precision, graph: string): Products =>
+  (ARITHMETICS[precision] as Arithmetic).projections[graph] ?? {}

@@ -10,6 +10,8 @@ export const ELEMENT_TYPES = {
   bool: 9,
   float16: 10,
   bfloat16: 16,
+  /** e4m3fn: finite numbers up to 448, no infinity. */
+  float8: 17,
 } as const
 
 export type ElementType = keyof typeof ELEMENT_TYPES

@@ -210,6 +210,18 @@ export class GraphBuilder {
     return this.apply('ReduceMax', [magnitudes, this.integers([-1])], { keepdims: { int: 1 } })
   }
 
+  /** Rounded to the nearest 8-bit float (e4m3, ties to even, ±448 at most) and back. */
+  throughFloat8(value: Value): Value {
+    const attributes = { to: { int: ELEMENT_TYPES.float8 }, saturate: { int: 1 } }
+    return this.cast(this.apply('Cast', [value], attributes, 'float8'), value.type)
+  }
+
+  /** The nearest power of two of positive float32 numbers, upwards from 1.5: what subtracting leaves of 23 bits. */
+  nearestPowerOfTwo(value: Value): Value {
+    const raised = this.multiply(value, this.floats('float32', 2 ** 23 + 1))
+    return this.subtract(raised, this.subtract(raised, value))
+  }
+
   layerNorm(value: Value, scale: Value, bias: Value, epsilon: number): Value {
     return this.apply('LayerNormalization', [value, scale, bias], {
       axis: { int: -1 },

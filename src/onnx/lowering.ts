@@ -1,5 +1,6 @@
 import type { TensorSource } from '../storage/tensor-source.js'
 import type { ElementType } from './encode.js'
+import { roundOutputs } from './float8.js'
 import type { FloatType } from './graph.js'
 import { type ChannelSizes, type QuantisedMatrix, quantise } from './quantisation.js'
 import type { Weight } from './weights-file.js'
@@ -68,6 +69,22 @@ export class Lowering {
     }
   }
 
+  /**
+   * As `matrix`, rounded to bfloat16 and then to 8-bit floats with a scale an output; held as float32, and the factors of the
+   * projections are multiplied in afterwards.
+   */
+  float8(name: string, projections: readonly Projection[]): Weight {
+    const [inputs, columns] = this.sizeOf(projections)
+    return once(name, 'float32', [inputs, columns], () => {
+      const unscaled = projections.map(({ scale: _, ...projection }) => projection)
+      const packed = roundOutputs(this.pack(unscaled), columns)
+      const factors = projections.flatMap(({ weight, scale = 1 }) =>
+        new Array<number>(this.tensors.shape(weight)[0]!).fill(scale),
+      )
+      return factors.every(factor => factor === 1) ? packed : packed.map((v, at) => v * factors[at % columns]!)
+    })
+  }
+
   private sizeOf(projections: readonly Projection[]): [inputs: number, columns: number] {
     const shapes = projections.map(({ weight }) => this.tensors.shape(weight))
     const [from, to] = projections[0]!.inputs ?? [0, shapes[0]![1]!]
@@ -107,6 +124,12 @@ export class Lowering {
       }
       return packed
     })
+  }
+
+  /** The factor 1 + w of an RMSNorm, where it is not in the matrix after it. */
+  normFactor(rmsNorm: string): Weight {
+    const [size] = this.tensors.shape(rmsNorm) as [number]
+    return once(`${rmsNorm}.factor`, 'float32', [size], () => this.tensors.float32(rmsNorm).map(w => 1 + w))
   }
 
   /** The token embedding times √width (network §3.3), row by row: it is the largest tensor of all. */

@@ -1,12 +1,28 @@
 import { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import { expectedTensors, PREFIX, VISION } from '../families/pi0/tensors.js'
-import { ARITHMETICS, type Precision, productOf } from '../onnx/arithmetic.js'
+import { ARITHMETICS, type Place, type Precision, productsOf } from '../onnx/arithmetic.js'
 import { elementCount } from '../storage/safetensors.js'
 
 /** The graph whose layers a tensor belongs to. */
 const graphOf = (name: string) =>
   name.startsWith(VISION) ? 'vision' : name.startsWith(PREFIX) ? 'prefix' : 'denoise'
+
+const PLACES: readonly [RegExp, Place][] = [
+  [/\.[kv]_proj\./, 'kv'],
+  [/\.(o|out)_proj\./, 'o'],
+  [/\.(gate_proj|up_proj|fc1)\./, 'up'],
+  [/\.(down_proj|fc2)\./, 'down'],
+]
+
+/** Whether a projection inside the layers has weights of one byte. */
+function isByte(name: string, precision: Precision): boolean {
+  const products = productsOf(precision, graphOf(name))
+  const place = PLACES.find(([pattern]) => pattern.test(name))?.[1] ?? 'q'
+  // The vision tower's keys and values are one product with its queries.
+  const how = products[place === 'kv' && name.startsWith(VISION) ? 'q' : place] ?? 'float'
+  return how !== 'float'
+}
 
 /** Bytes of a network's weights as a runtime holds them. */
 export function weightBytes(config: ModelConfig, precision: Precision): number {
@@ -14,7 +30,7 @@ export function weightBytes(config: ModelConfig, precision: Precision): number {
   let bytes = 0
   for (const [name, shape] of expectedTensors(config)) {
     const isProjection = shape.length === 2 && name.includes('.layers.')
-    const bytesEach = isProjection && productOf(precision, graphOf(name)) === 'int8' ? 1 : float
+    const bytesEach = isProjection && isByte(name, precision) ? 1 : float
     bytes += bytesEach * elementCount(shape)
   }
   return bytes

@@ -10,7 +10,7 @@ import { prefixGraph } from '../../src/families/pi0/graphs/prefix.js'
 import { visionGraph } from '../../src/families/pi0/graphs/vision.js'
 import { readModelDirectory } from '../../src/families/pi0/model-directory.js'
 import { samplingRows } from '../../src/families/pi0/sampling.js'
-import { REDUCED_TOLERANCE } from '../../src/onnx/arithmetic.js'
+import { ARITHMETICS, REDUCED_TOLERANCE } from '../../src/onnx/arithmetic.js'
 import { GraphBuilder, type Value } from '../../src/onnx/graph.js'
 import { Lowering } from '../../src/onnx/lowering.js'
 import { RoundingGraphBuilder } from '../../src/onnx/rounding-graph.js'
@@ -68,7 +68,7 @@ t.test('emulation rounds every result, and ONNX Runtime keeps the rounding', asy
 
 interface Variant {
   name: string
-  precision: 'fp16' | 'bf16'
+  precision: 'fp16' | 'bf16' | 'fp8'
   emulated: boolean
   /** An error below this on every case would mean that nothing was rounded. */
   floor: number
@@ -77,10 +77,11 @@ const VARIANTS: Variant[] = [
   { name: 'fp16', precision: 'fp16', emulated: false, floor: 1e-4 },
   { name: 'fp16, emulated', precision: 'fp16', emulated: true, floor: 1e-4 },
   { name: 'bf16, emulated', precision: 'bf16', emulated: true, floor: 1e-3 },
+  { name: 'fp8, emulated', precision: 'fp8', emulated: true, floor: 3e-2 },
 ]
 const STEPS = [1, 2, 3, 5, 10]
 
-t.test('golden cases in 16 bits, at every step count', async t => {
+t.test('golden cases in 16 bits and in 8-bit floats, at every step count', async t => {
   const cache = t.testdir()
   for (const model of ['pi05_tiny', 'pi0_tiny']) {
     const { config, weightsPath } = readModelDirectory(join(golden, `model_${model}`))
@@ -94,20 +95,21 @@ t.test('golden cases in 16 bits, at every step count', async t => {
     await wide.close()
     for (const variant of VARIANTS) {
       const runtime = await start(variant)
+      const { max: most, mean: average } = ARITHMETICS[variant.precision].tolerance.gate
       let largest = 0
       for (const one of cases) {
         const trace = await runtime.trace(one.rows, samplingRows(one.noise, one.rows.length, one.steps))
         const { actions } = compareToGolden(one, trace, config)
         largest = Math.max(largest, actions!.max)
         const figures = `${variant.name}, ${one.name}: max ${actions!.max}, mean ${actions!.mean}`
-        t.ok(actions!.max <= MAX && actions!.mean <= MEAN, figures)
+        t.ok(actions!.max <= most && actions!.mean <= average, figures)
       }
       t.ok(largest >= variant.floor, `${variant.name}: ${largest} shows that it rounds`)
       const found = await everyStepCount(runtime, cases)
       for (const [i, chunk] of found.entries()) {
         const { max, mean } = difference(chunk, expected[i]!)
         const steps = STEPS[i % STEPS.length]
-        t.ok(max <= MAX && mean <= MEAN, `${variant.name}, ${steps} steps: max ${max}, mean ${mean}`)
+        t.ok(max <= most && mean <= average, `${variant.name}, ${steps} steps: max ${max}, mean ${mean}`)
       }
       await runtime.close()
     }
@@ -185,7 +187,7 @@ t.test('float32 islands: statistics, RoPE, softmax, residual stream, first and l
     const checkpoint = Checkpoint.open(weightsPath, config)
     const watch = (build: typeof visionGraph, config: ModelConfig) => {
       const g = new WatchingBuilder('watched', new WeightsFile('weights.bin'), 'bfloat16')
-      build({ g, lower: new Lowering(checkpoint), config, product: 'float' })
+      build({ g, lower: new Lowering(checkpoint), config, products: {} })
       return g
     }
     const graphs = [visionGraph, prefixGraph, denoiseGraph].map(build => watch(build, config))

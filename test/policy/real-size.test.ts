@@ -199,7 +199,7 @@ function graphsOf(weightsPath: string, config: ModelConfig): Record<string, Uint
     return Object.fromEntries(
       Object.entries(builders).map(([name, build]) => {
         const g = new GraphBuilder(name, weights, 'float32')
-        build({ g, lower, config, product: 'float' })
+        build({ g, lower, config, products: {} })
         return [name, g.encode()]
       }),
     )

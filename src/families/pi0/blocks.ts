@@ -1,4 +1,5 @@
-import type { ProductType } from '../../onnx/arithmetic.js'
+import type { Place, Products, ProductType } from '../../onnx/arithmetic.js'
+import { SCALE_OF_LARGEST, SMALLEST_LARGEST } from '../../onnx/float8.js'
 import type { FloatType, GraphBuilder, Value } from '../../onnx/graph.js'
 import type { Lowering, Projection } from '../../onnx/lowering.js'
 import { type ChannelSizes, mixedValueSizes, projectionSizes, rmsNormSizes } from '../../onnx/quantisation.js'
@@ -10,7 +11,7 @@ export interface Site {
   lower: Lowering
   config: ModelConfig
   /** How the projections inside this graph's layers are computed. */
-  product: ProductType
+  products: Products
 }
 
 /** Added to a logit, it makes the probability exactly zero. */
@@ -23,7 +24,9 @@ export interface LinearOptions {
   rmsNorm?: string
   /** Float type of the product; the graph's own by default. */
   type?: FloatType
-  /** Sizes of the inputs' channels, after `rmsNorm`; given for the projections inside the layers: those of `site.product`. */
+  /** Of a projection inside the layers: it is computed as `site.products` says. */
+  place?: Place
+  /** Sizes of the inputs' channels, after `rmsNorm`; int8 needs them. */
   channelSizes?: ChannelSizes
 }
 
@@ -35,11 +38,10 @@ export function linear(
   projections: readonly Projection[],
   options: LinearOptions = {},
 ): Value {
-  const { g, lower } = site
-  const { biases, type = g.compute, channelSizes } = options
-  const product = channelSizes
-    ? PRODUCTS[site.product](site, x, `${name}.weight`, projections, { ...options, channelSizes })
-    : floatProduct(site, x, `${name}.weight`, projections, options)
+  const { g, lower, products } = site
+  const { biases, type = g.compute, place } = options
+  const how = (place && products[place]) ?? 'float'
+  const product = PRODUCTS[how](site, x, `${name}.weight`, projections, options)
   if (!biases) return product
   const parts = biases.map((tensor, i) => ({ tensor, scale: projections[i]!.scale ?? 1 }))
   return g.add(product, g.weight(lower.vector(`${name}.bias`, type, parts)))
@@ -69,9 +71,10 @@ function integerProduct(
   x: Value,
   name: string,
   projections: readonly Projection[],
-  options: LinearOptions & { channelSizes: ChannelSizes },
+  { rmsNorm, channelSizes }: LinearOptions,
 ): Value {
-  const weight = lower.quantised(name, projections, options)
+  if (!channelSizes) throw new TypeError(`${name}: int8 needs the sizes of its inputs`)
+  const weight = lower.quantised(name, projections, { ...(rmsNorm && { rmsNorm }), channelSizes })
   const matrix = g.weight(weight.matrix)
   const scales = g.weight(weight.scales)
   const balanced = g.multiply(x, g.weight(weight.balance))
@@ -82,10 +85,38 @@ function integerProduct(
   return g.multiply(g.integerMatmul(rounded, matrix, step, scales, zero), largest)
 }
 
+/**
+ * From 8-bit floats, for a machine without them: what they hold is multiplied in float32. Weights have a scale an output;
+ * `activations` are rounded to bfloat16 and then, with a scale a token, to 8 bits. A norm's factor is on the activations, as
+ * on GPUs: folded into the weights it would be rounded with them.
+ */
+function float8Product(
+  { g, lower }: Site,
+  x: Value,
+  name: string,
+  projections: readonly Projection[],
+  { rmsNorm }: LinearOptions,
+  activations: 'fp8' | 'bfloat16',
+): Value {
+  const factor = rmsNorm && g.weight(lower.normFactor(rmsNorm))
+  const narrow = g.cast(g.cast(factor ? g.multiply(x, factor) : x, g.compute), 'float32')
+  const operand = activations === 'fp8' ? roundedTokens(g, narrow) : narrow
+  return g.cast(g.matmul(operand, g.weight(lower.float8(name, projections))), g.compute)
+}
+
+/** Float32 tokens through 8-bit floats, each with its own scale (onnx/float8.ts). */
+function roundedTokens(g: GraphBuilder, x: Value): Value {
+  const largest = g.maximum(g.largest(x), g.floats('float32', SMALLEST_LARGEST))
+  const scale = g.multiply(g.nearestPowerOfTwo(largest), g.floats('float32', SCALE_OF_LARGEST))
+  return g.multiply(g.throughFloat8(g.divide(x, scale)), scale)
+}
+
 /** How the projections inside the layers are computed. */
 const PRODUCTS: Readonly<Record<ProductType, typeof integerProduct>> = {
   float: floatProduct,
   int8: integerProduct,
+  fp8: (...call) => float8Product(...call, 'fp8'),
+  fp8Weights: (...call) => float8Product(...call, 'bfloat16'),
 }
 
 /** A projection with its bias, under the checkpoint's own name. */
@@ -93,7 +124,7 @@ export function dense(
   site: Site,
   x: Value,
   name: string,
-  options: Pick<LinearOptions, 'type' | 'channelSizes'> = {},
+  options: Pick<LinearOptions, 'type' | 'place' | 'channelSizes'> = {},
 ): Value {
   return linear(site, x, name, [{ weight: `${name}.weight` }], { biases: [`${name}.bias`], ...options })
 }
@@ -123,10 +154,11 @@ export function gatedMlp(site: Site, h: Value, layer: string, mlpDim: number, in
   const { g } = site
   const up = `${layer}.mlp.up_proj.weight`
   const projections = [{ weight: `${layer}.mlp.gate_proj.weight` }, { weight: up }]
-  const packed = linear(site, h, `${layer}.mlp.gate_up`, projections, input)
+  const packed = linear(site, h, `${layer}.mlp.gate_up`, projections, { ...input, place: 'up' })
   const [gated, raised] = g.split(packed, -1, [mlpDim, mlpDim]) as [Value, Value]
   const down = [{ weight: `${layer}.mlp.down_proj.weight` }]
   return linear(site, g.multiply(g.gelu(gated), raised), `${layer}.mlp.down`, down, {
+    place: 'down',
     ...(input.channelSizes && { channelSizes: projectionSizes(up, input.channelSizes) }),
   })
 }
@@ -177,21 +209,20 @@ export function queriesKeysValues(
   rope: RopeTables,
   input: NormedInput,
 ): { q: Value; keys: Value; values: Value } {
-  const { g } = site
+  const { g, products } = site
   const { rmsNorm } = input
   const queries = [{ weight: `${layer}.self_attn.q_proj.weight`, scale: headDim ** -0.5 }]
   const cached = ['k_proj', 'v_proj'].map(part => ({ weight: `${layer}.self_attn.${part}.weight` }))
-  // Keys and values are few and every denoise step reads them again: they stay exact.
   const packed =
-    site.product !== 'float'
+    products.q !== products.kv
       ? g.concat(
           [
-            linear(site, h, `${layer}.self_attn.q`, queries, input),
-            linear(site, h, `${layer}.self_attn.kv`, cached, rmsNorm ? { rmsNorm } : {}),
+            linear(site, h, `${layer}.self_attn.q`, queries, { ...input, place: 'q' }),
+            linear(site, h, `${layer}.self_attn.kv`, cached, { ...(rmsNorm && { rmsNorm }), place: 'kv' }),
           ],
           -1,
         )
-      : linear(site, h, `${layer}.self_attn.qkv`, [...queries, ...cached], input)
+      : linear(site, h, `${layer}.self_attn.qkv`, [...queries, ...cached], { ...input, place: 'q' })
   const perHead = g.reshape(packed, [0, 0, heads + 2 * kvHeads, headDim])
   const [qk, v] = g.split(perHead, 2, [heads + kvHeads, kvHeads]) as [Value, Value]
   const [q, k] = g.split(ropeRotate(g, qk, rope, headDim), 2, [heads, kvHeads]) as [Value, Value]
@@ -221,9 +252,7 @@ export function outputProjection(
     g.reshape(grouped, [0, 0, heads * headDim]),
     name,
     [{ weight: `${name}_proj.weight` }],
-    {
-      ...(values && { channelSizes: mixedValueSizes(values, heads, kvHeads) }),
-    },
+    { place: 'o', ...(values && { channelSizes: mixedValueSizes(values, heads, kvHeads) }) },
   )
 }
 

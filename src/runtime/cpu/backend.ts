@@ -4,7 +4,7 @@ import { createCpuRuntime } from './cpu-runtime.js'
 export const cpuBackend: Backend = {
   name: 'cpu',
   title: 'CPU',
-  arithmetics: ['fp32', 'int8', 'bf16', 'fp16'],
+  arithmetics: ['fp32', 'int8', 'bf16', 'fp16', 'fp8'],
   lanes: [1, 2],
   probe: async () => ({ available: true }),
   open: ({ threads = 0, lanes, ...options }) =>

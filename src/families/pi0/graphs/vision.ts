@@ -65,11 +65,15 @@ function siglipBlock(site: Site, x: Value, index: number): Value {
   const middle = residual(g, x, attention)
   const [fc1, fc2] = [`${layer}.mlp.fc1`, `${layer}.mlp.fc2`]
   const sizes = layerNormSizes(after)
-  const hidden = dense(site, layerNorm(site, middle, after), fc1, { channelSizes: sizes })
+  const hidden = dense(site, layerNorm(site, middle, after), fc1, {
+    place: 'up',
+    channelSizes: sizes,
+  })
   return residual(
     g,
     middle,
     dense(site, g.gelu(hidden), fc2, {
+      place: 'down',
       channelSizes: projectionSizes(`${fc1}.weight`, sizes, `${fc1}.bias`),
     }),
   )
@@ -85,6 +89,7 @@ function selfAttention(site: Site, h: Value, name: string, channelSizes: Channel
   const projections = parts.map((part, i) => ({ weight: `${part}.weight`, scale: scales[i]! }))
   const packed = linear(site, h, `${name}.qkv`, projections, {
     biases: parts.map(part => `${part}.bias`),
+    place: 'q',
     channelSizes,
   })
   const [q, keys, values] = g
@@ -92,6 +97,7 @@ function selfAttention(site: Site, h: Value, name: string, channelSizes: Channel
     .map(part => headsFirst(g, g.reshape(part, [0, 0, heads, headDim]))) as [Value, Value, Value]
   const mixed = attend(g, q, [{ keys, values, mask: logits => logits }])
   return dense(site, g.reshape(headsFirst(g, mixed), [0, 0, width]), `${name}.out_proj`, {
+    place: 'o',
     channelSizes: projectionSizes(`${name}.v_proj.weight`, channelSizes, `${name}.v_proj.bias`),
   })
 }
