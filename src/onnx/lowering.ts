@@ -81,7 +81,9 @@ export class Lowering {
       const factors = projections.flatMap(({ weight, scale = 1 }) =>
         new Array<number>(this.tensors.shape(weight)[0]!).fill(scale),
       )
-      return factors.every(factor => factor === 1) ? packed : packed.map((v, at) => v * factors[at % columns]!)
+      return factors.every(factor => factor === 1)
+        ? packed
+        : packed.map((v, at) => v * factors[at % columns]!)
     })
   }
 

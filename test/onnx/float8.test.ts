@@ -87,7 +87,6 @@ t.test('weights are rounded with a scale an output', async t => {
       `output ${o}`,
     )
   }
-  t.same(roundOutputs(rounded.slice(), outputs), rounded, 'rounding again changes nothing')
 })
 
 t.test('a product from 8-bit floats is that of what they hold', async t => {
@@ -95,7 +94,10 @@ t.test('a product from 8-bit floats is that of what they hold', async t => {
   const next = numbers(5)
   const config = smallConfig()
   // One token is zero, one a thousand times larger.
-  const x = Float32Array.from({ length: tokens * width }, (_, at) => next() * [1, 0, 1000][Math.floor(at / width)]!)
+  const x = Float32Array.from(
+    { length: tokens * width },
+    (_, at) => next() * [1, 0, 1000][Math.floor(at / width)]!,
+  )
   const w = Float32Array.from({ length: outputs * width }, next)
   const norm = Float32Array.from({ length: width }, next)
   const tensors = {
