@@ -5,6 +5,7 @@ import { decodeJson } from '../contract/json.js'
 import { decodeMsgpack } from '../contract/msgpack.js'
 import type { Wire } from '../contract/wire.js'
 import { TurboPiError } from '../errors.js'
+import { boundPieces } from './body-pieces.js'
 import type { RequestMemory, Share } from './request-memory.js'
 
 /** A request's body, and the wire that its content type names. */
@@ -29,13 +30,11 @@ const TYPES: Readonly<Record<string, Wire>> = {
 
 /** Bytes that are set aside at a time for a body: at once for what is announced, and as it comes for the rest. */
 const BLOCK_BYTES = 2 ** 20
-/** A body in more pieces than this whose pieces have fewer bytes than that costs more to read than it is worth. */
-const MANY_PIECES = 4096
-const TINY_PIECE = 64
 
 /** Reads the bodies of these routes, JSON and MessagePack alike, into WireBody. Other content types are refused. */
 export function bodyParsers(app: FastifyInstance, limits: BodyLimits): void {
   app.removeAllContentTypeParsers()
+  boundPieces(app)
   for (const [type, wire] of Object.entries(TYPES)) {
     const decode = wire === 'json' ? decodeJson : decodeMsgpack
     app.addContentTypeParser(type, async (request: FastifyRequest): Promise<WireBody> => {
@@ -67,7 +66,7 @@ export function endShares(app: FastifyInstance): void {
   })
 }
 
-/** The bytes of a body, bounded in number, in pieces and in all bodies together; `inflate` is what they go through first. */
+/** The bytes of a body, bounded in number and in all bodies together; `inflate` is what they go through first. */
 export function received(
   { raw, headers }: FastifyRequest,
   { bodyLimit, memory }: BodyLimits,
@@ -82,20 +81,13 @@ export function received(
     let block = Buffer.allocUnsafe(Math.min(announced || 2 ** 16, BLOCK_BYTES))
     let filled = 0
     let length = 0
-    let sent = 0
-    let pieces = 0
     const source = inflate ?? raw
     const end = () => {
-      raw.off('data', onPiece).off('error', fail)
+      raw.off('error', fail)
       source.off('data', onData).off('end', onEnd).off('error', fail)
       if (!inflate) return
       raw.unpipe(inflate)
       inflate.on('error', () => {}).destroy()
-    }
-    const onPiece = (piece: Buffer) => {
-      pieces += 1
-      sent += piece.length
-      if (pieces > MANY_PIECES && sent < pieces * TINY_PIECE) fail(tooManyPieces(sent / pieces))
     }
     const onData = (piece: Buffer) => {
       length += piece.length
@@ -124,17 +116,12 @@ export function received(
     }
     if (raw.destroyed) return fail(CALLER_LEFT)
     source.on('data', onData).on('end', onEnd).on('error', fail)
-    raw.on('data', onPiece)
     if (inflate) raw.on('error', fail).pipe(inflate)
+    // Paused by `boundPieces`.
+    else raw.resume()
   })
   return { share, body }
 }
 
 const tooLarge = (limit: number) =>
   new TurboPiError('BODY_TOO_LARGE', `This server takes bodies of ${limit} bytes (--body-limit).`)
-
-const tooManyPieces = (average: number) =>
-  new TurboPiError(
-    'BODY_MALFORMED',
-    `The body comes in pieces of ${average.toFixed(1)} bytes; send it in larger ones, or with its content-length.`,
-  )

@@ -8,6 +8,7 @@ import { BrowserSessions, sessionRoute } from '../routes/access/browser-sessions
 import { type HostRules, knownCallers } from '../routes/access/hosts.js'
 import { KeyRing } from '../routes/access/key-ring.js'
 import { securityHeaders } from '../routes/access/security-headers.js'
+import { boundPieces } from '../routes/body-pieces.js'
 import { healthRoute } from '../routes/health.js'
 import { metricsRoute } from '../routes/metrics.js'
 import { Models } from '../routes/open-inference/models.js'
@@ -108,6 +109,7 @@ export async function createServer(
   const { sockets, turns, refusals, connections, memory } = await sharedBy(app, config)
   connections.bound(maxConnections)
   connections.endWith(app, memory)
+  boundPieces(app)
   errorReplies(app, refusals)
   hostRequired(app)
   notFoundReplies(app, refusals)
