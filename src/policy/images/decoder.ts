@@ -2,13 +2,13 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import pLimit from 'p-limit'
 import { Piscina } from 'piscina'
-import sharp from 'sharp'
 import type { ObservationImage } from '../../contract/observation.js'
-import { reasonOf, TurboPiError } from '../../errors.js'
+import { TurboPiError } from '../../errors.js'
 import type { Wanted } from '../policy.js'
+import { decodeFile } from './file.js'
 import { announcedSize, type Size } from './header.js'
 import { type ImageArray, layoutOf, shapeOf, toRgb } from './pixels.js'
-import type { ResizeMethod, RgbImage } from './resize.js'
+import type { ResizeMethod } from './resize.js'
 import type { ResizeTask } from './resize-worker.js'
 
 export interface ImageDecoderOptions {
@@ -36,13 +36,12 @@ const atWork = pLimit(CORES + 1)
 const largeAtWork = pLimit(Math.max(1, CORES >> 1))
 
 /**
- * Turns images into what the network takes: 8-bit RGB [size, size, 3]. Files are decoded off the main thread as Pillow's
- * convert('RGB') would (alpha dropped, EXIF orientation and colour profiles not applied); sizes are changed in a worker
- * thread. Close it when done.
+ * Turns images into what the network takes: 8-bit RGB [size, size, 3]. Files are decoded off the main thread, those of another
+ * size in a worker thread, which changes the size. Close it when done.
  */
 export class ImageDecoder {
   readonly #options: ImageDecoderOptions
-  #pool: Piscina<ResizeTask, Uint8Array | null> | undefined
+  #pool: Piscina<ResizeTask, Uint8Array | string> | undefined
 
   constructor(options: ImageDecoderOptions) {
     this.#options = options
@@ -65,10 +64,12 @@ export class ImageDecoder {
       const announced = this.#announced(image.bytes, place)
       return laneOf(announced)(async () => {
         wanted?.throwIfAborted()
-        const rgb = await this.#file(image.bytes, announced, place)
-        if (rgb.width === size && rgb.height === size) return rgb.pixels
-        wanted?.throwIfAborted()
-        return this.#resize(rgb, place)
+        // A view would be posted together with the whole frame that it lies in.
+        if (announced.width !== size || announced.height !== size)
+          return this.#resize({ file: image.bytes.slice(), announced }, place)
+        const rgb = await decodeFile(image.bytes, announced)
+        if (typeof rgb === 'string') throw refuse('IMAGE_INVALID', place, rgb)
+        return rgb.pixels
       })
     }
     const checked = this.#checked(image, place)
@@ -116,33 +117,6 @@ export class ImageDecoder {
     return size
   }
 
-  async #file(bytes: Uint8Array, announced: Size, place: ImagePlace): Promise<RgbImage> {
-    try {
-      const file = sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
-      const { width, height, space, depth } = await file.metadata()
-      if (width !== announced.width || height !== announced.height)
-        throw new Error(`its parts disagree about its size`)
-      if (space === 'cmyk')
-        throw refuse(
-          'IMAGE_INVALID',
-          place,
-          'is a CMYK image; send RGB, the conversion would depend on a colour profile',
-        )
-      if (depth !== 'uchar')
-        throw refuse('IMAGE_INVALID', place, `has ${depth} samples; send 8 bits a channel`)
-      const { data, info } = await file
-        .removeAlpha()
-        .toColourspace('srgb')
-        .raw()
-        .toBuffer({ resolveWithObject: true })
-      if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`)
-      return { pixels: data, width: info.width, height: info.height }
-    } catch (error) {
-      if (error instanceof TurboPiError) throw error
-      throw refuse('IMAGE_INVALID', place, `could not be decoded: ${reasonOf(error).replaceAll(/\s+/g, ' ')}`)
-    }
-  }
-
   #checkSize({ width, height }: Size, place: ImagePlace): void {
     const { maxPixels } = this.#options
     if (!(width > 0 && height > 0)) throw refuse('IMAGE_INVALID', place, `is empty (${width} × ${height})`)
@@ -168,15 +142,12 @@ export class ImageDecoder {
       ),
       minThreads: 1,
       maxThreads: 2,
+      // One file is decoded, by a thread of Node.js' own, while another is resized.
+      concurrentTasksPerWorker: 2,
       idleTimeout: 60_000,
     })
     const pixels = await this.#pool.run({ image, size: this.#options.size, method: this.#options.resize })
-    if (!pixels)
-      throw refuse(
-        'IMAGE_INVALID',
-        place,
-        'is an array of floats, which must lie in 0…1; send 0…255 as uint8',
-      )
+    if (typeof pixels === 'string') throw refuse('IMAGE_INVALID', place, pixels)
     return pixels
   }
 }
