@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --v8-pool-size=1
+#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=16777216 node --v8-pool-size=1
 import { readFileSync } from 'node:fs'
 import { wrapped } from './commands/kit/help.js'
 import { Interrupted } from './commands/kit/interruption.js'
