@@ -47,6 +47,12 @@ export class Connections {
     return this.#peers.get(socket) ?? new Peer(undefined)
   }
 
+  /** Whether anybody's answer is under way. */
+  get busy(): boolean {
+    for (const { work } of this.#peers.values()) if (work > 0) return true
+    return false
+  }
+
   /**
    * Keeps their number within `limit`: one more takes the place of that one which has been silent for longest, of the address
    * that has most. Those that wait for an answer keep theirs.

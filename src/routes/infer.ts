@@ -9,6 +9,7 @@ import { bodyOf, bodyParsers, type WireBody } from './body.js'
 import { callerGone } from './caller-gone.js'
 import type { Connections } from './connections.js'
 import { Turns } from './event-loop-turns.js'
+import { patientRefusals } from './patient-refusals.js'
 import { problemReply } from './problems.js'
 import type { RequestMemory } from './request-memory.js'
 import { traceOf } from './request-names.js'
@@ -37,6 +38,7 @@ export function inferRoute(
   const bodyTurns = new Turns()
 
   bodyParsers(app, limits)
+  patientRefusals(app, connections)
 
   app.post(
     '/infer',

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { encodeMsgpack, NdArray } from '../../src/contract/msgpack.js'
 import { stoppedClock } from '../support/clock.js'
@@ -123,6 +124,23 @@ t.test(
     }
   },
 )
+
+t.test('a refusal waits while others are being answered, and keeps no memory', async t => {
+  const server = await startServer({ runtime: {}, config: { requestMemory: 4 * MiB } })
+  const robot = postGood(server.url)
+  await server.accepted(1)
+  const large = { ...good, 'observation/image': new NdArray('|u1', [MiB, 3], new Uint8Array(3 * MiB)) }
+  const bad: Promise<Response>[] = []
+  for (let sent = 1; sent <= 3; sent += 1) {
+    bad.push(post(server.url, encodeMsgpack(large), 'application/msgpack'))
+    while ((await server.service.metrics.errors()) < sent) await sleep(1)
+    if (sent === 1) t.equal(await Promise.race([...bad, sleep(20)]), undefined, 'it is not answered yet')
+  }
+  for (const refused of bad) t.equal((await refused).status, 422)
+  await finishAll(server.runtime)
+  t.equal((await robot).status, 200)
+  t.equal((await post(server.url, encodeMsgpack(large), 'application/msgpack')).status, 422)
+})
 
 t.test('bodies that come in whole are read in any pieces', async t => {
   const server = await startServer()
