@@ -1,7 +1,9 @@
 /**
  * npm run bench:gpu: times of the CUDA runtime's kernels on this machine, full size, random weights, medians and 99th
- * percentiles of 200 calls. `--reference python3` runs the PyTorch reference (tools/gpu-reference) in turns with it; `--json`
- * prints the profile that `turbo-pi capacity` takes, with `--prepare-ms` for decoding, which is not measured here.
+ * percentiles of 200 calls (50 of batches). `--rows 1,2,4,8,16,32` times batches of these sizes alone; `--compare` holds the
+ * kernels against the reference kernels, batches of 16 and 32 rows too where `--rows` goes so far. `--reference python3` runs
+ * the PyTorch reference (tools/gpu-reference) in turns with it; `--json` prints the profile that `turbo-pi capacity` takes,
+ * with `--prepare-ms` for decoding, which is not measured here.
  */
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -14,6 +16,7 @@ const { values } = parseArgs({
     reference: { type: 'string' },
     rounds: { type: 'string', default: '200' },
     compare: { type: 'boolean', default: false },
+    rows: { type: 'string' },
     json: { type: 'boolean', default: false },
     'prepare-ms': { type: 'string', default: '0' },
   },
@@ -33,11 +36,20 @@ const reference = (...sizes) => {
   if (values.reference)
     run(values.reference, [path.join(nativeRoot, '../tools/gpu-reference/pi05_reference.py'), ...sizes])
 }
+const sizes = values.rows ? ['--rows', values.rows] : []
 if (values.json) {
-  console.log(JSON.stringify(profile(ours('--time', '--batch'), Number(values['prepare-ms']))))
+  console.log(
+    JSON.stringify(
+      profile(ours(...(values.rows ? [] : ['--time']), '--batch', ...sizes), Number(values['prepare-ms'])),
+    ),
+  )
   process.exit()
 }
-if (values.compare) ours('--compare')
+if (values.compare) ours('--compare', ...sizes)
+if (values.rows) {
+  ours('--batch', ...sizes)
+  process.exit()
+}
 ours('--time', '--batch', '--lanes')
 reference('2', '64', '10', '10')
 ours('--time', '--horizon', '50')

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "check/lanes.h"
+#include "check/numbers.h"
 #include "check/poisoned_stages.h"
 #include "check/products.h"
 #include "pi05/cuda_stages.h"
@@ -21,7 +22,7 @@ namespace {
 using pi05::CudaModel;
 using pi05::WeightSource;
 
-CudaModel fullModel(int horizon, bool pi05) {
+CudaModel fullModel(int horizon, bool pi05, int rows) {
   CudaModel m;
   m.pi05 = pi05;
   m.vision = {1152, 27, 4304, 16, 16, 72};
@@ -32,8 +33,8 @@ CudaModel fullModel(int horizon, bool pi05) {
   m.vocabulary = 257152;
   m.horizon = horizon;
   m.actionDim = 32;
-  m.maxBatch = 8;
-  m.maxImages = 24;
+  m.maxBatch = rows;
+  m.maxImages = 3 * rows;
   m.maxPrefix = 968;
   m.tokenBuckets = {32, 64, 96, 128, 200};
   return m;
@@ -261,9 +262,10 @@ void time(pi05::Session& session, const CudaModel& m, const char* name, int batc
     t.denoise.push_back(static_cast<double>(a.denoiseMs));
     t.all.push_back(ms);
   }
-  std::printf("time %-34s vision %6.3f prefix %6.3f denoise %6.3f | host wall median %6.3f p99 %6.3f max %6.3f | unlike %d\n",
+  std::printf("time %-34s vision %6.3f prefix %6.3f denoise %6.3f | host wall median %6.3f p99 %6.3f max %6.3f | unlike %d"
+              " | rows/s %.1f\n",
               name, at(t.vision, 0.5), at(t.prefix, 0.5), at(t.denoise, 0.5), at(t.all, 0.5), at(t.all, 0.99),
-              at(t.all, 1), unlike);
+              at(t.all, 1), unlike, 1000 * batch / at(t.all, 0.5));
   std::fflush(stdout);
 }
 
@@ -276,12 +278,16 @@ int run(int argc, char** argv) {
       if (std::strcmp(argv[i], flag) == 0) return std::atoi(argv[i + 1]);
     return otherwise;
   };
+  std::vector<int> rows;
+  for (int i = 2; i + 1 < argc; ++i)
+    if (std::strcmp(argv[i], "--rows") == 0) rows = numbers(argv[i + 1]);
   const cuda::DriverPtr driver = cuda::Driver::load();
   const cuda::Context context(driver, 0);
   context.makeCurrent();
   const int horizon = number("--horizon", 10);
   const bool pi0 = has("--pi0");
-  CudaModel model = fullModel(horizon, !pi0);
+  const int most = rows.empty() ? 8 : *std::max_element(rows.begin(), rows.end());
+  CudaModel model = fullModel(horizon, !pi0, std::max(8, most));
   if (has("--small")) model.vision.depth = 2, model.prefix.depth = model.expert.depth = 2, model.vocabulary = 4096;
   if (has("--products")) {
     timeProducts(driver, argv[1]);
@@ -308,8 +314,8 @@ int run(int argc, char** argv) {
   auto tuned = open(true, false);
   if (has("--profile")) {
     const int cameras = number("--cameras", 2);
-    const int rows = number("--rows", 1);
-    tuned->trace(0, observation(model, rows, cameras, number("--tokens", 64), 0), noise(model, rows, 1));
+    const int batch = rows.empty() ? 1 : rows.front();
+    tuned->trace(0, observation(model, batch, cameras, number("--tokens", 64), 0), noise(model, batch, 1));
     return 0;
   }
   if (has("--compare")) {
@@ -317,10 +323,12 @@ int run(int argc, char** argv) {
       const char* name;
       int batch, cameras, tokens, ragged, steps;
     };
-    const Case cases[] = {{"1 row, 2 cameras, 64 tokens", 1, 2, 64, 0, 3},
-                          {"1 row, 3 cameras, 200 tokens", 1, 3, 200, 0, 1},
-                          {"1 row, 1 camera, 17 tokens", 1, 1, 17, 0, 1},
-                          {"3 rows, 2 cameras, 64/50 tokens", 3, 2, 64, 14, 1}};
+    std::vector<Case> cases = {{"1 row, 2 cameras, 64 tokens", 1, 2, 64, 0, 3},
+                               {"1 row, 3 cameras, 200 tokens", 1, 3, 200, 0, 1},
+                               {"1 row, 1 camera, 17 tokens", 1, 1, 17, 0, 1},
+                               {"3 rows, 2 cameras, 64/50 tokens", 3, 2, 64, 14, 1}};
+    if (most >= 16) cases.push_back({"16 rows, 2 cameras, 64/50 tokens", 16, 2, 64, 14, 1});
+    if (most >= 32) cases.push_back({"32 rows, 3 cameras, 200/150 tokens", 32, 3, 200, 50, 1});
     std::vector<pi05::Trace> traces;
     for (const Case& c : cases) {
       const auto act = noise(model, c.batch, c.steps);
@@ -357,11 +365,12 @@ int run(int argc, char** argv) {
     time(*tuned, model, "1 row, 3 cameras, 200 tokens, 10 steps", 1, 3, 200, 10, rounds);
     time(*tuned, model, "1 row, 1 camera, 32 tokens, 3 steps", 1, 1, 32, 3, rounds);
   }
-  if (has("--batch")) {
-    time(*tuned, model, "2 rows, 2 cameras, 64 tokens, 10 steps", 2, 2, 64, 10, rounds / 4);
-    time(*tuned, model, "4 rows, 2 cameras, 64 tokens, 10 steps", 4, 2, 64, 10, rounds / 4);
-    time(*tuned, model, "8 rows, 2 cameras, 64 tokens, 10 steps", 8, 2, 64, 10, rounds / 4);
-  }
+  if (has("--batch") && rows.empty()) rows = {2, 4, 8};
+  if (has("--batch"))
+    for (const int batch : rows) {
+      const std::string name = std::to_string(batch) + (batch == 1 ? " row" : " rows") + ", 2 cameras, 64 tokens, 10 steps";
+      time(*tuned, model, name.c_str(), batch, 2, 64, 10, batch == 1 ? rounds : std::max(1, rounds / 4));
+    }
   return failed;
 }
 
@@ -370,8 +379,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] [--small] [--pi0] "
-                 "[--rounds N]\n");
+    std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
+                 "[--small] [--pi0] [--rounds N] [--rows N,N…]\n");
     return 2;
   }
   try {

@@ -95,7 +95,7 @@ t.test('the lines of network_check make the profile that is kept', t => {
   const made = gpuProfile(
     [
       'ok  something',
-      'time 8 rows, 2 cameras, 64 tokens, 10 steps vision  9.670 prefix 26.250 denoise 10.350 | host wall median 46.980 p99 47.610 max 48.0 | unlike 0',
+      'time 8 rows, 2 cameras, 64 tokens, 10 steps vision  9.670 prefix 26.250 denoise 10.350 | host wall median 46.980 p99 47.610 max 48.0 | unlike 0 | rows/s 170.3',
       'time 1 row, 3 cameras, 200 tokens, 10 steps vision  2.380 prefix  6.010 denoise  4.390 | host wall median 12.920 p99 13.060 max 14.0 | unlike 0',
       'time 1 row, 2 cameras, 64 tokens, 10 steps vision  1.900 prefix  3.610 denoise  4.180 | host wall median  9.790 p99  9.900 max 10.0 | unlike 0',
     ].join('\n'),
