@@ -148,8 +148,7 @@ TEST("a trace keeps each stage until its work in the stream has ended, also when
     int early = 0;
     const cuda::Context context(plans.driver, 0);
     context.makeCurrent();
-    Session session(plans.driver,
-                    std::make_unique<WatchedStages>(pi05::openEngines(plans.library, plans.set, {}), early), {});
+    Session session(plans.driver, std::make_unique<WatchedStages>(plans.engines(), early), {});
     session.setModulation(2, toy::modulation(session.shape(), 2));
     const auto input = toy::frame(session.shape(), 1, 1, 2, 3, 4);
     if (fails) fakeCudaFail("cuMemcpyDtoHAsync_v2", 0, 700);

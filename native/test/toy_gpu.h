@@ -41,9 +41,11 @@ struct Plans {
     exec::OpenSession gpu;
     gpu.context = std::make_unique<cuda::Context>(driver, 0);
     gpu.context->makeCurrent();
-    gpu.session = std::make_unique<pi05::Session>(driver, pi05::openEngines(library, set, {}), options);
+    gpu.session = std::make_unique<pi05::Session>(driver, engines(), options);
     return gpu;
   }
+
+  std::unique_ptr<pi05::StageMaker> engines() const { return pi05::openEngines(library, set, {}); }
 
   trt::LibraryPtr library;
   cuda::DriverPtr driver;
