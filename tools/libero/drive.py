@@ -6,17 +6,19 @@ Each line on standard input is an episode: {"url", "suite", "task", "episode", "
 with one, in simulated time, over the stream with our client's executor.
 """
 
+import functools
 import json
 import os
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 
 import numpy as np
 
 from faults import FAULTS, Fault
 from simulator import STAND_STILL, STEP_LIMITS, Simulator
-from turbo_pi_client import ChunkExecutor, Failed, TurboPiClient
+from turbo_pi_client import ChunkExecutor, Failed, RtcOptions, TurboPiClient
 from turbo_pi_client.openpi import WebsocketClientPolicy
 
 HERTZ = 20
@@ -127,6 +129,7 @@ class SlowNetwork:
 def delayed(robot: Robot, client: TurboPiClient, job: dict) -> None:
     """In simulated time at 20 Hz: the world goes on while an answer is on its way."""
     network = SlowNetwork(client, job["delay"], robot.calls, job["timeout"])
+    given = trained_delay(job["url"])
     failures: list[BaseException] = []
 
     def hold(last: np.ndarray) -> np.ndarray:
@@ -139,6 +142,7 @@ def delayed(robot: Robot, client: TurboPiClient, job: dict) -> None:
         hertz=HERTZ,
         starvation=hold,
         execution_horizon=job["execute"],
+        rtc=RtcOptions(mode="trained", trained_delay=given) if given else RtcOptions(),
         now=lambda: network.now,
     )
     executor.on(Failed, lambda event: failures.append(event.error))
@@ -155,6 +159,13 @@ def delayed(robot: Robot, client: TurboPiClient, job: dict) -> None:
         if tick.source in ("starved", "nothing"):
             robot.starved += 1
         robot.carry_out(STAND_STILL if tick.action is None else tick.action)
+
+
+@functools.cache
+def trained_delay(url: str) -> int:
+    """Most rows of the chunk before that the served policy was trained to be given."""
+    with urllib.request.urlopen(f"{url.replace('ws', 'http', 1)}/metadata") as answer:
+        return json.load(answer)["trainedDelay"]
 
 
 class Player:

@@ -17,6 +17,8 @@ LIMIT = 240
 """Control steps after which an episode has failed."""
 EXECUTED = 5
 """Actions of the learner's chunk that are carried out before it is asked again, as openpi's client does it."""
+GIVEN = 4
+"""Most rows of a chunk that a network is given, as what is carried out while it is asked (real-time chunking)."""
 COUNTERFACTUAL_STEPS = 40
 """The other bowl is asked for within the first steps, as long as the right one lies where it lay."""
 DRIFT_MEMORY, DRIFT_GAIN = 0.8, 0.6
@@ -52,6 +54,8 @@ class Episode:
     """[T, 3, 3]: both bowls and the plate"""
     actions: np.ndarray
     """[T + HORIZON, 7]: the expert's answers; those of the last HORIZON steps are after success"""
+    carried_out: np.ndarray
+    """[T + HORIZON, 7]: what the arm was told: the answer with a drift over it, or what somebody else wanted"""
     by_expert: np.ndarray
     """[T + HORIZON], whether the expert's answer was carried out"""
     counterfactual_at: np.ndarray
@@ -61,10 +65,14 @@ class Episode:
     counterfactual_task: int
     """The task whose prompt names the other bowl; −1 where none does"""
 
+    def own(self) -> np.ndarray:
+        """[T]: rows of the chunk that begins there up to the last that the expert did not carry out; 0 where it carried out all."""
+        others = ~np.lib.stride_tricks.sliding_window_view(self.by_expert, HORIZON)[: len(self.state)]
+        return np.where(others.any(1), HORIZON - others[:, ::-1].argmax(1), 0)
+
     def labelled(self) -> np.ndarray:
-        """[T], where the expert itself acted for the whole of the chunk that begins there."""
-        windows = np.lib.stride_tricks.sliding_window_view(self.by_expert, HORIZON)
-        return windows[: len(self.state)].all(1)
+        """[T], where the expert carried out all of the chunk that begins there but for rows that a network can be given."""
+        return self.own() <= GIVEN
 
     def save(self, path: Path) -> None:
         fields = {name: np.asarray(value) for name, value in vars(self).items()}
@@ -104,7 +112,7 @@ def play(simulator: Simulator, plan: Plan, prompt_tasks: tuple[int, int]) -> Pla
     bowl, other = BOWLS[plan.bowl], BOWLS[1 - plan.bowl]
     expert = Expert(simulator, bowl)
     fixtures, lying = simulator.fixtures(), simulator.position(bowl)
-    rows, actions, by_expert, counterfactuals = [], [], [], {}
+    rows, actions, told, by_expert, counterfactuals = [], [], [], [], {}
     asked = set(random.choice(COUNTERFACTUAL_STEPS, plan.counterfactuals, replace=False).tolist())
     drift, chunk, solved = np.zeros(3), [], False
     for step in range(LIMIT):
@@ -127,12 +135,14 @@ def play(simulator: Simulator, plan: Plan, prompt_tasks: tuple[int, int]) -> Pla
             if not chunk:
                 chunk = list((yield simulator.drawn(), rows[-1][1])[:EXECUTED])
             carried_out = chunk.pop(0)
+        told.append(carried_out)
         simulator.step(carried_out)
         solved = simulator.solved(bowl)
         if solved:
             break
     for _ in range(HORIZON):
         actions.append(expert.act())
+        told.append(actions[-1])
         by_expert.append(True)
         simulator.step(actions[-1])
     qpos, state, things = (np.stack(column) for column in zip(*rows))
@@ -147,6 +157,7 @@ def play(simulator: Simulator, plan: Plan, prompt_tasks: tuple[int, int]) -> Pla
         state=state,
         things=things,
         actions=np.stack(actions),
+        carried_out=np.stack(told),
         by_expert=np.array(by_expert),
         counterfactual_at=np.array(list(counterfactuals), int),
         counterfactual_actions=np.array(list(counterfactuals.values())).reshape(-1, HORIZON, 7),

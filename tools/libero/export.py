@@ -12,6 +12,9 @@ import torch
 
 from pi05.checkpoint import write_policy
 
+ASSET = "physical-intelligence/libero"
+"""Where openpi has the statistics of LIBERO."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -24,7 +27,7 @@ def main() -> None:
     shutil.copyfile(arguments.tokenizer, arguments.out / "tokenizer.model")
     saved = torch.load(arguments.model, map_location="cpu", weights_only=True)
     fields = {"name": arguments.name, "config": "pi05_libero"}
-    write_policy(saved, arguments.out, asset="physical-intelligence/libero", fields=fields, dtype=torch.bfloat16)
+    write_policy(saved, arguments.out, asset=ASSET, fields=fields, dtype=torch.bfloat16)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes import Episode
+from episodes import HORIZON, Episode
 from simulator import BOWLS
 
 
@@ -28,6 +28,10 @@ class Frames:
     """[N, 8]"""
     actions: np.ndarray
     """[N, 10, 7]"""
+    carried_out: np.ndarray
+    """[N, 10, 7]: what the arm was told, which is not always what the expert answered"""
+    given: np.ndarray
+    """[N]: rows that somebody else carried out, so that a network has to be given them; mostly 0"""
     offsets: np.ndarray
     """[N, 6]: bowl and plate from the hand, in metres"""
 
@@ -40,18 +44,20 @@ def read(folders: list[Path], every: int = 1) -> Frames:
     paths = sorted(path for folder in folders for path in Path(folder).glob("t*.npz"))
     if not paths:
         raise SystemExit(f"no recorded episodes in {', '.join(map(str, folders))}; record.py writes them")
-    columns = {name: [] for name in ("picture", "prompt_task", "bowl", "state", "actions", "offsets")}
+    names = ("picture", "prompt_task", "bowl", "state", "actions", "carried_out", "given", "offsets")
+    columns = {name: [] for name in names}
     picture_episode, picture_step = [], []
 
-    def add(episode: Episode, step: int, task: int, bowl: int, chunk: np.ndarray) -> None:
+    def add(episode: Episode, step: int, task: int, bowl: int, chunk: np.ndarray, told: np.ndarray, given: int) -> None:
         hand, things = episode.state[step, :3], episode.things[step]
-        for name, value in zip(columns, (len(picture_step) - 1, task, bowl, episode.state[step], chunk)):
+        offsets = np.concatenate((things[bowl] - hand, things[len(BOWLS)] - hand))
+        row = (len(picture_step) - 1, task, bowl, episode.state[step], chunk, told, given, offsets)
+        for name, value in zip(names, row):
             columns[name].append(value)
-        columns["offsets"].append(np.concatenate((things[bowl] - hand, things[len(BOWLS)] - hand)))
 
     for index, path in enumerate(paths):
         episode = Episode.read(path)
-        labelled = episode.labelled()
+        labelled, own = episode.labelled(), episode.own()
         labelled[np.arange(len(labelled)) % every != episode.seed % every] = False
         others = dict(zip(episode.counterfactual_at.tolist(), episode.counterfactual_actions))
         for step in range(len(episode.state)):
@@ -60,9 +66,11 @@ def read(folders: list[Path], every: int = 1) -> Frames:
             picture_episode.append(index)
             picture_step.append(step)
             if labelled[step]:
-                add(episode, step, episode.prompt_task, episode.bowl, episode.actions[step : step + 10])
+                chunk = slice(step, step + HORIZON)
+                told = episode.carried_out[chunk]
+                add(episode, step, episode.prompt_task, episode.bowl, episode.actions[chunk], told, own[step])
             if step in others:
-                add(episode, step, episode.counterfactual_task, 1 - episode.bowl, others[step])
+                add(episode, step, episode.counterfactual_task, 1 - episode.bowl, others[step], others[step], 0)
     return Frames(
         paths=paths,
         picture_episode=np.array(picture_episode),

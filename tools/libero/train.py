@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 import frames
 from draw import tables
+from episodes import GIVEN
+from export import ASSET
 from frames import Frames
+from pi05.checkpoint import read_stats, read_weights
 from pi05.network import Config, Pi05
 from pi05.prompts import Prompts, describe
 from pi05.training import add_arguments, fit, flow_arguments, flow_error, prepare
@@ -40,6 +43,8 @@ PROMPT_TOKENS = 64
 ACTION_SIZE = 7
 PADDING_WEIGHT = 0.05
 """Of the action dimensions beyond the seventh, which are only there for the shape."""
+FRESH = 0.5
+"""Share of the samples that are given no row of the chunk before, as without a delay."""
 GRAIN, LIGHT, TINT = 4, 0.1, 0.05
 """Levels of noise, and shares by which light and single colours vary: what one renderer draws differently from another."""
 
@@ -57,16 +62,18 @@ class Trainee(nn.Module):
         weight[:ACTION_SIZE] = 1
         self.register_buffer("dimension_weight", weight / weight.sum(), persistent=False)
 
-    def forward(self, images, tokens, actions, offsets, cover, noise, times) -> tuple[Tensor, Tensor]:
+    def forward(self, images, tokens, actions, carried_out, given, offsets, cover, noise, times) -> tuple[Tensor, Tensor]:
         """Losses of B observations: flow matching, and the sum of the auxiliary ones.
 
-        images u8 [B, 2, 224, 224, 3]; tokens [B, L]; actions [B, 10, 32] normalised; offsets [B, 6] in metres, bowl and
+        images u8 [B, 2, 224, 224, 3]; tokens [B, L]; actions and carried_out [B, 10, 32] normalised;
+        given [B, M, 10]; offsets [B, 6] in metres, bowl and
         plate from the hand; cover [B, image tokens, 2] in 0…1, how much of a token bowl and plate are; noise [B, M, 10,
         32]; times [B, M].
         """
         seen = self.network.see(images)
         cache, mask, features = self.network.read(seen, tokens, tokens != 0)
-        flow = (flow_error(self.network, actions, noise, times, cache, mask) * self.dimension_weight).sum(-1).mean()
+        error = flow_error(self.network, actions, noise, times, cache, mask, carried_out, given)
+        flow = (error * self.dimension_weight).sum() / (~given).sum()
         last = features[torch.arange(len(features), device=features.device), mask.sum(1) - 1]
         offset_loss = (self.offsets(last).float() - 4 * offsets).square().mean()
         logits = self.cover(features[:, : seen.shape[1]]).float()
@@ -87,8 +94,11 @@ class Batches:
         encoded = prompts.encode([names[task] for task in table.prompt_task], table.state)
         self.tokens = torch.from_numpy(encoded).to(device)
         q01, q99 = (torch.tensor(stats["actions"][key]) for key in ("q01", "q99"))
-        actions = 2 * (torch.from_numpy(table.actions).float() - q01) / (q99 - q01 + 1e-6) - 1
-        self.actions = F.pad(actions, (0, c.action_dim - ACTION_SIZE)).to(device)
+        self.actions, self.carried_out = (
+            F.pad(2 * (torch.from_numpy(chunk).float() - q01) / (q99 - q01 + 1e-6) - 1, (0, c.action_dim - ACTION_SIZE)).to(device)
+            for chunk in (table.actions, table.carried_out)
+        )
+        self.given = torch.from_numpy(table.given).to(device)
         self.picture, self.bowl = (torch.from_numpy(column).to(device) for column in (table.picture, table.bowl))
         self.offsets = torch.from_numpy(table.offsets).float().to(device)
         side = c.image_size // c.patch
@@ -102,7 +112,15 @@ class Batches:
         noise, times = flow_arguments(actions, self.noise_samples)
         images = varied(self.pictures[picture])
         tokens = self.tokens[index].long()
-        return [images, tokens, actions, self.offsets[index], self.cover(picture, self.bowl[index]), noise, times]
+        given = self.rows_given(self.given[index])
+        cover = self.cover(picture, self.bowl[index])
+        return [images, tokens, actions, self.carried_out[index], given, self.offsets[index], cover, noise, times]
+
+    def rows_given(self, least: Tensor) -> Tensor:
+        """Whether a row is given, [B, M, 10]: none in a share of the samples, else any number up to GIVEN, but `least` [B]."""
+        shape, device = (len(least), self.noise_samples, 1), self.device
+        count = torch.randint(1, GIVEN + 1, shape, device=device) * (torch.rand(shape, device=device) > FRESH)
+        return torch.arange(self.config.horizon, device=device) < torch.maximum(count, least[:, None, None])
 
     def cover(self, picture: Tensor, bowl: Tensor) -> Tensor:
         """How much of each image token the meant bowl and the plate are, [B, tokens, 2], as if they were discs."""
@@ -140,6 +158,7 @@ def main() -> None:
     parser.add_argument("--demos", nargs="+", type=Path, help="where the episodes lie now; default: where they were drawn from")
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--policy", type=Path, help="goes on from the weights and statistics of a policy of export.py")
     add_arguments(parser)
     arguments = parser.parse_args()
     prepare(arguments)
@@ -148,14 +167,19 @@ def main() -> None:
     table = frames.read(arguments.demos or [Path(path) for path in about["demos"]], about["every"])
     if len(table.picture_step) != about["pictures"]:
         raise SystemExit(f"{about['pictures']} pictures were drawn, the episodes have {len(table.picture_step)}: draw them anew")
-    stats = {name: quantiles(values) for name, values in (("state", table.state), ("actions", table.actions[:, 0]))}
+    own = table.given == 0
+    stats = {name: quantiles(values[own]) for name, values in (("state", table.state), ("actions", table.actions[:, 0]))}
+    if arguments.policy:
+        stats = read_stats(arguments.policy, ASSET)
     prompts = Prompts(arguments.tokenizer, stats["state"], PROMPT_TOKENS)
     config = Config(vocabulary=len(prompts), **SIZES)
     network = Pi05(config)
+    if arguments.policy:
+        network.load_state_dict(read_weights(arguments.policy, network.state_dict()))
     trainee = Trainee(network).to(arguments.device)
     print(f"{len(table)} frames of {len(table.picture_step)} pictures from {len(table.paths)} episodes", flush=True)
     batches = Batches(table, arguments.drawn, prompts, stats, config, arguments)
-    fit(trainee, network, batches, {"stats": stats}, arguments)
+    fit(trainee, network, batches, {"stats": stats, "trained_delay": GIVEN}, arguments)
 
 
 def quantiles(values: np.ndarray) -> dict:

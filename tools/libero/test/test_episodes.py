@@ -41,8 +41,22 @@ class Episodes(unittest.TestCase):
         self.assertLess(len(self.episode.state), 200)
 
     def test_a_chunk_that_somebody_else_had_a_part_in_is_no_label(self):
-        labelled = self.episode.labelled()
-        np.testing.assert_array_equal(np.flatnonzero(~labelled), range(10 - HORIZON + 1, 15))
+        own = self.episode.own()
+        np.testing.assert_array_equal(np.flatnonzero(own), range(10 - HORIZON + 1, 15))
+
+    def test_a_chunk_whose_first_rows_somebody_else_carried_out_is_a_label_of_the_others(self):
+        own, labelled = self.episode.own(), self.episode.labelled()
+        np.testing.assert_array_equal(own[10:16], [5, 4, 3, 2, 1, 0])
+        np.testing.assert_array_equal(labelled[10:16], [False, True, True, True, True, True])
+
+    def test_what_the_arm_was_told_is_the_answer_with_a_drift_or_what_somebody_else_wanted(self):
+        told, answers = self.episode.carried_out, self.episode.actions
+        np.testing.assert_array_equal(told[10:15], np.tile([0.5, 0.5, 1, 0, 0, 0, 1], (5, 1)))
+        np.testing.assert_array_equal(told[:10, 3:], answers[:10, 3:])
+        drift = np.abs(told - answers)[:10, :3]
+        self.assertGreater(drift.max(), 0)
+        self.assertLess(drift.max(), 1)
+        np.testing.assert_array_equal(told[-HORIZON:], answers[-HORIZON:])
 
     def test_the_other_bowl_has_other_actions_and_its_own_prompt(self):
         self.assertGreater(len(self.episode.counterfactual_at), 0)
@@ -76,6 +90,8 @@ class Episodes(unittest.TestCase):
         self.assertEqual(set(table.prompt_task[own]), {TASK})
         steps = table.picture_step[table.picture]
         np.testing.assert_allclose(table.state, self.episode.state[steps], atol=1e-6)
+        np.testing.assert_array_equal(table.given[own], self.episode.own()[steps[own]])
+        np.testing.assert_array_equal(table.carried_out[~own], table.actions[~own])
         np.testing.assert_allclose(table.actions[own][0], self.episode.actions[steps[own][0] :][:HORIZON], atol=1e-6)
         hand = self.episode.state[steps, :3]
         np.testing.assert_allclose(table.offsets[:, 3:], self.episode.things[steps, 2] - hand, atol=1e-6)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pi05.network import Config
@@ -117,15 +117,17 @@ def write_policy(
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """
-    Writes what `training.fit` left into the folder `out`, where the tokenizer lies already. `fields`: of the manifest,
-    besides the files. `asset`: the folder of the norm stats under assets/.
+    Writes what `training.fit` left into the folder `out`, where the tokenizer lies already. Its `trained_delay`: most rows that
+    the network was given; 0 when it is absent. `fields`: of the manifest, besides the files. `asset`: the folder of the norm
+    stats under assets/.
     """
     c = Config(**saved["config"])
     stats = f"assets/{asset}/norm_stats.json"
     (out / stats).parent.mkdir(parents=True, exist_ok=True)
     metadata = {f"{PREFIX}.embed_tokens.weight": f"{PALIGEMMA}.lm_head.weight"}
     save_file(tensors_of(saved["weights"], c, enlargement, dtype), str(out / "model.safetensors"), metadata)
-    write_json(out / "config.json", config_json(c, enlargement, dtype))
+    given = {"rtc_training_max_delay": saved["trained_delay"]} if saved.get("trained_delay") else {}
+    write_json(out / "config.json", config_json(c, enlargement, dtype) | given)
     write_json(out / stats, {"norm_stats": saved["stats"]})
     files = ["model.safetensors", "config.json", "tokenizer.model", stats]
     manifest = {
@@ -140,6 +142,19 @@ def write_policy(
         "digests": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files},
     }
     write_json(out / "policy.json", manifest)
+
+
+def read_weights(policy: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a policy that `write_policy` wrote without enlargement, in float32; `like` has the network's names and shapes."""
+    tensors = load_file(policy / "model.safetensors")
+    kernel = tensors.pop(f"{VISION}.embeddings.patch_embedding.weight")
+    named = {name: kernel if name == "vision.embed.weight" else tensors[openpi_name(name)] for name in like}
+    return {name: named[name].float().view(value.shape) for name, value in like.items()}
+
+
+def read_stats(policy: Path, asset: str) -> dict:
+    """Its norm stats, as `saved["stats"]`."""
+    return json.loads((policy / f"assets/{asset}/norm_stats.json").read_text())["norm_stats"]
 
 
 def write_json(path: Path, value: object) -> None:

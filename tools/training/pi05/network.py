@@ -6,6 +6,7 @@ left out.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -160,6 +161,14 @@ class PrefixLayer(GemmaLayer):
         return x + self.mlp(rms_norm(x) * (1 + self.norm2)), k, v
 
 
+class Condition(NamedTuple):
+    """Of the time [B, M, W]; and where rows are given [B, M, H], of time 0 [W], which is theirs."""
+
+    time: Tensor
+    given: Tensor | None = None
+    zero: Tensor | None = None
+
+
 class AdaptiveNorm(nn.Module):
     """adaRMS: scale, shift and gate from the time condition; starts as a plain norm with gate 1."""
 
@@ -171,8 +180,11 @@ class AdaptiveNorm(nn.Module):
         with torch.no_grad():
             self.dense.bias[2 * width :] = 1
 
-    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        scale, shift, gate = self.dense(condition)[..., None, :].chunk(3, -1)
+    def forward(self, x: Tensor, condition: "Condition") -> tuple[Tensor, Tensor]:
+        factors = self.dense(condition.time)[..., None, :]
+        if condition.given is not None:
+            factors = torch.where(condition.given[..., None], self.dense(condition.zero), factors)
+        scale, shift, gate = factors.chunk(3, -1)
         return rms_norm(x) * (1 + scale) + shift, gate
 
 
@@ -183,7 +195,7 @@ class ExpertLayer(GemmaLayer):
         self.norm1 = AdaptiveNorm(c.expert_width)
         self.norm2 = AdaptiveNorm(c.expert_width)
 
-    def forward(self, x: Tensor, condition: Tensor, turn, prefix_k: Tensor, prefix_v: Tensor, bias: Tensor):
+    def forward(self, x: Tensor, condition: Condition, turn, prefix_k: Tensor, prefix_v: Tensor, bias: Tensor):
         """x [B, M, H, W]: M noise samples share one prefix. `bias` [B, P] is 0 or −∞."""
         h, gate = self.norm1(x, condition)
         b, m, s, _ = h.shape
@@ -239,14 +251,21 @@ class Pi05(nn.Module):
         cache.append(self.prefix[-1].keys_values(x, turn)[1:])
         return cache, mask, x
 
-    def velocity(self, noisy: Tensor, time: Tensor, cache, mask: Tensor) -> Tensor:
-        """v of noisy actions [B, M, H, A] at times [B, M]."""
+    def condition(self, time: Tensor) -> Tensor:
+        """What the expert's norms are told of times, [..., W]."""
         c = self.config
         fraction = torch.linspace(0, 1, c.expert_width // 2, dtype=torch.float64, device=time.device)
         period = c.min_period * (c.max_period / c.min_period) ** fraction
         angle = 2 * math.pi * time.double()[..., None] / period
         embedding = torch.cat([angle.sin(), angle.cos()], -1).float()
-        condition = F.silu(self.time_out(F.silu(self.time_in(embedding))))
+        return F.silu(self.time_out(F.silu(self.time_in(embedding))))
+
+    def velocity(self, noisy: Tensor, time: Tensor, cache, mask: Tensor, given: Tensor | None = None) -> Tensor:
+        """v of noisy actions [B, M, H, A] at times [B, M]; rows that are given [B, M, H] are not noisy, and have time 0."""
+        c = self.config
+        condition = Condition(self.condition(time))
+        if given is not None:
+            condition = Condition(condition.time, given, self.condition(time.new_zeros(())))
         positions = mask.sum(1)[:, None] + torch.arange(c.horizon, device=time.device)
         turn = rope(positions, c)
         bias = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, float("-inf"))

@@ -33,11 +33,26 @@ def flow_arguments(actions: Tensor, noise_samples: int) -> tuple[Tensor, Tensor]
     return noise, times
 
 
-def flow_error(network: Pi05, actions: Tensor, noise: Tensor, times: Tensor, cache, mask: Tensor) -> Tensor:
-    """Squared error [B, M, H, A] of the velocity of flow matching."""
+def flow_error(
+    network: Pi05,
+    actions: Tensor,
+    noise: Tensor,
+    times: Tensor,
+    cache,
+    mask: Tensor,
+    carried_out: Tensor | None = None,
+    given: Tensor | None = None,
+) -> Tensor:
+    """
+    Squared error [B, M, H, A] of the velocity of flow matching. Rows that are `given` [B, M, H] are those of `carried_out` [B, H,
+    A], as a server gives them that continues a chunk (docs/reference/rtc.md §5), and have no error.
+    """
     at = times[..., None, None]
     noisy = at * noise + (1 - at) * actions[:, None]
-    return (network.velocity(noisy, times, cache, mask).float() - (noise - actions[:, None])).square()
+    if given is not None:
+        noisy = torch.where(given[..., None], carried_out[:, None], noisy)
+    error = (network.velocity(noisy, times, cache, mask, given).float() - (noise - actions[:, None])).square()
+    return error if given is None else error.masked_fill(given[..., None], 0)
 
 
 def optimisers(trainee: nn.Module, network: Pi05, rate: float) -> list[torch.optim.Optimizer]:
