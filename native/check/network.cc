@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "check/cards.h"
 #include "check/float8.h"
 #include "check/lanes.h"
 #include "check/numbers.h"
@@ -82,23 +83,14 @@ int compare(const pi05::Trace& tuned, const pi05::Trace& reference, const pi05::
   return ok ? 0 : 1;
 }
 
-struct Times {
-  std::vector<double> vision, prefix, denoise, all;
-};
-
-double at(std::vector<double> v, double q) {
-  std::sort(v.begin(), v.end());
-  return v[std::min(v.size() - 1, static_cast<size_t>(q * static_cast<double>(v.size())))];
-}
-
-void time(pi05::Session& session, const CudaModel& m, const char* name, int batch, int cameras, int tokens, int steps,
-          int rounds) {
+Times measure(pi05::Session& session, const CudaModel& m, int batch, int cameras, int tokens, int steps, int rounds,
+              const std::function<void()>& ready = [] {}) {
   const pi05::PerceiveInput in = observation(m, batch, cameras, tokens, 0);
   const pi05::ActInput act = noise(m, batch, steps);
   Times t;
   std::vector<float> first;
-  int unlike = 0;
   for (int round = -10; round < rounds; ++round) {
+    if (round == 0) ready();
     const auto start = std::chrono::steady_clock::now();
     session.startPerceive(0, in);
     session.startAct(0, act);
@@ -110,18 +102,19 @@ void time(pi05::Session& session, const CudaModel& m, const char* name, int batc
     const pi05::ActResult a = session.finishAct(0);
     const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     if (round == -10) first = a.actions;
-    if (std::memcmp(first.data(), a.actions.data(), first.size() * sizeof(float)) != 0) ++unlike;
+    if (std::memcmp(first.data(), a.actions.data(), first.size() * sizeof(float)) != 0) ++t.unlike;
     if (round < 0) continue;
     t.vision.push_back(static_cast<double>(p.visionMs));
     t.prefix.push_back(static_cast<double>(p.prefixMs));
     t.denoise.push_back(static_cast<double>(a.denoiseMs));
     t.all.push_back(ms);
   }
-  std::printf("time %-34s vision %6.3f prefix %6.3f denoise %6.3f | host wall median %6.3f p99 %6.3f max %6.3f | unlike %d"
-              " | rows/s %.1f\n",
-              name, at(t.vision, 0.5), at(t.prefix, 0.5), at(t.denoise, 0.5), at(t.all, 0.5), at(t.all, 0.99),
-              at(t.all, 1), unlike, 1000 * batch / at(t.all, 0.5));
-  std::fflush(stdout);
+  return t;
+}
+
+void time(pi05::Session& session, const CudaModel& m, const char* name, int batch, int cameras, int tokens, int steps,
+          int rounds) {
+  print(name, measure(session, m, batch, cameras, tokens, steps, rounds), batch);
 }
 
 int run(int argc, char** argv) {
@@ -139,6 +132,7 @@ int run(int argc, char** argv) {
   const cuda::DriverPtr driver = cuda::Driver::load();
   const cuda::Context context(driver, 0);
   context.makeCurrent();
+  std::printf("%s\n", driver->device(0).name.c_str());
   const int horizon = number("--horizon", 10);
   const bool pi0 = has("--pi0");
   const int most = rows.empty() ? 8 : *std::max_element(rows.begin(), rows.end());
@@ -151,8 +145,9 @@ int run(int argc, char** argv) {
     timeProducts(driver, argv[1], float8);
     return 0;
   }
-  const auto open = [&](bool tuned, bool poisoned, int lanes = 1) {
+  const auto open = [&](bool tuned, bool poisoned, int lanes = 1, int card = 0) {
     pi05::CudaRequest request;
+    request.device = card;
     request.model = model;
     request.kernels = argv[1];
     request.weights = randomWeights(model);
@@ -163,6 +158,24 @@ int run(int argc, char** argv) {
     for (const int steps : {1, 3, 10}) session->setModulation(steps, timeEmbeddings(model, steps));
     return session;
   };
+  const int rounds = number("--rounds", 200);
+  const auto roundsOf = [&](int batch) { return batch == 1 ? rounds : std::max(1, rounds / 4); };
+  const auto named = [](int batch) {
+    return std::to_string(batch) + (batch == 1 ? " row" : " rows") + ", 2 cameras, 64 tokens, 10 steps";
+  };
+  if (const int cards = number("--cards", 0); cards > 0) {
+    require(cards <= driver->deviceCount(), "--cards " + std::to_string(cards) + ": this process sees " +
+                                                std::to_string(driver->deviceCount()) + " GPUs", "ask for fewer");
+    for (const int batch : rows.empty() ? std::vector<int>{1, 2, 4, 8} : rows) {
+      const Times times = timeCards(cards, [&](int card, const std::function<void()>& ready) {
+        const cuda::Context own(driver, card);
+        own.makeCurrent();
+        return measure(*open(true, false, 1, card), model, batch, 2, 64, 10, roundsOf(batch), ready);
+      });
+      print((std::to_string(cards) + (cards == 1 ? " card, " : " cards, ") + named(batch)).c_str(), times, batch, cards);
+    }
+    return 0;
+  }
   int failed = 0;
   if (has("--lanes")) {
     std::vector<pi05::PerceiveInput> frames;
@@ -229,7 +242,6 @@ int run(int argc, char** argv) {
       }
     }
   }
-  const int rounds = number("--rounds", 200);
   if (!tuned && (has("--time") || has("--batch"))) tuned = open(true, false);
   if (has("--time")) {
     time(*tuned, model, "1 row, 2 cameras, 64 tokens, 10 steps", 1, 2, 64, 10, rounds);
@@ -238,10 +250,7 @@ int run(int argc, char** argv) {
   }
   if (has("--batch") && rows.empty()) rows = {2, 4, 8};
   if (has("--batch"))
-    for (const int batch : rows) {
-      const std::string name = std::to_string(batch) + (batch == 1 ? " row" : " rows") + ", 2 cameras, 64 tokens, 10 steps";
-      time(*tuned, model, name.c_str(), batch, 2, 64, 10, batch == 1 ? rounds : std::max(1, rounds / 4));
-    }
+    for (const int batch : rows) time(*tuned, model, named(batch).c_str(), batch, 2, 64, 10, roundsOf(batch));
   return failed;
 }
 
@@ -251,7 +260,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--small] [--pi0] [--float8] [--rounding] [--rounds N] [--rows N,N…]\n");
+                 "[--small] [--pi0] [--float8] [--rounding] [--rounds N] [--rows N,N…] [--cards N]\n");
     return 2;
   }
   try {
