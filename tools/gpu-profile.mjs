@@ -7,7 +7,7 @@ const LINE =
  * The profile (src/capacity/profile.ts) of what network_check prints. It tells the 99th percentile of the whole alone: each
  * stage is taken to vary by as much. What a call takes beside its stages counts as prefix.
  */
-export function gpuProfile(printed, prepareMs, device = /NVIDIA [^\n,]+/.exec(printed)?.[0] ?? 'NVIDIA GPU') {
+export function gpuProfile(printed, prepareMs, { precision = 'bf16', device = deviceOf(printed) } = {}) {
   const batches = [...printed.matchAll(LINE)]
     .map(([, ...figures]) => figures.map(Number))
     .sort(([a], [b]) => a - b)
@@ -22,7 +22,7 @@ export function gpuProfile(printed, prepareMs, device = /NVIDIA [^\n,]+/.exec(pr
   return {
     policy: 'released sizes, random weights',
     backend: 'cuda',
-    precision: 'bf16',
+    precision,
     device,
     machine: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown CPU'}`,
     cores: availableParallelism(),
@@ -32,5 +32,7 @@ export function gpuProfile(printed, prepareMs, device = /NVIDIA [^\n,]+/.exec(pr
     batches,
   }
 }
+
+const deviceOf = printed => /NVIDIA [^\n,]+/.exec(printed)?.[0] ?? 'NVIDIA GPU'
 
 const round = ms => Math.round(1000 * ms) / 1000

@@ -7,10 +7,13 @@
 #include <functional>
 #include <string>
 
+#include "check/cards.h"
+#include "check/float8.h"
 #include "check/lanes.h"
 #include "check/numbers.h"
 #include "check/poisoned_stages.h"
 #include "check/products.h"
+#include "check/random_network.h"
 #include "pi05/cuda_stages.h"
 #include "pi05/session.h"
 
@@ -20,158 +23,6 @@ namespace turbopi::check {
 namespace {
 
 using pi05::CudaModel;
-using pi05::WeightSource;
-
-CudaModel fullModel(int horizon, bool pi05, int rows) {
-  CudaModel m;
-  m.pi05 = pi05;
-  m.vision = {1152, 27, 4304, 16, 16, 72};
-  m.prefix = {2048, 18, 16384, 8, 1, 256};
-  m.expert = {1024, 18, 4096, 8, 1, 256};
-  m.imageSize = 224;
-  m.patch = 14;
-  m.vocabulary = 257152;
-  m.horizon = horizon;
-  m.actionDim = 32;
-  m.maxBatch = rows;
-  m.maxImages = 3 * rows;
-  m.maxPrefix = 968;
-  m.tokenBuckets = {32, 64, 96, 128, 200};
-  return m;
-}
-
-std::vector<WeightSource> randomWeights(const CudaModel& m) {
-  std::vector<WeightSource> all;
-  unsigned seed = 1;
-  const auto matrix = [&](const std::string& name, int64_t n, int64_t k) {
-    all.push_back({name, {}, static_cast<uint64_t>(n * k), seed++, std::sqrt(3.0f / static_cast<float>(k))});
-  };
-  const auto vector = [&](const std::string& name, int64_t n) {
-    all.push_back({name, {}, static_cast<uint64_t>(n), seed++, 0.2f});
-  };
-  const auto dense = [&](const std::string& name, int64_t n, int64_t k) {
-    matrix(name + ".weight", n, k);
-    vector(name + ".bias", n);
-  };
-  const pi05::Transformer& v = m.vision;
-  const auto layer = [](const char* t, int l) { return std::string(t) + "." + std::to_string(l) + "."; };
-  dense("vision.patch", v.width, m.patchValues());
-  vector("vision.positions", int64_t{m.imageTokens()} * v.width);
-  for (int l = 0; l < v.depth; ++l) {
-    const std::string at = layer("vision", l);
-    for (const char* norm : {"norm1", "norm2"}) {
-      vector(at + norm + ".weight", v.width);
-      vector(at + norm + ".bias", v.width);
-    }
-    dense(at + "qkv", 3 * v.width, v.width);
-    dense(at + "o", v.width, v.width);
-    dense(at + "fc1", v.mlp, v.width);
-    dense(at + "fc2", v.width, v.mlp);
-  }
-  vector("vision.norm.weight", v.width);
-  vector("vision.norm.bias", v.width);
-  dense("vision.projector", m.prefix.width, v.width);
-  matrix("prefix.embedding", m.vocabulary, m.prefix.width);
-  for (const auto& [name, t] : {std::pair<const char*, pi05::Transformer>{"prefix", m.prefix}, {"expert", m.expert}})
-    for (int l = 0; l < t.depth; ++l) {
-      const std::string at = layer(name, l);
-      const bool expert = name[0] == 'e';
-      const bool last = !expert && l == t.depth - 1;
-      if (!expert || !m.pi05) {
-        vector(at + "norm1", t.width);
-        vector(at + "norm2", t.width);
-      }
-      matrix(at + "qkv", int64_t{(last ? 0 : t.heads) + 2 * t.kvHeads} * t.headDim, t.width);
-      if (last) continue;
-      matrix(at + "o", t.width, int64_t{t.heads} * t.headDim);
-      matrix(at + "gate_up", int64_t{2} * t.mlp, t.width);
-      matrix(at + "down", t.width, t.mlp);
-    }
-  const int64_t w = m.expert.width;
-  dense("action_in", w, m.actionDim);
-  dense("action_out", m.actionDim, w);
-  if (m.pi05) {
-    dense("time_in", w, w);
-    dense("time_out", w, w);
-    matrix("expert.modulation.weight", int64_t{3} * m.norms() * w, w);
-    vector("expert.modulation.bias", int64_t{3} * m.norms() * w);
-  } else {
-    vector("expert.norm", w);
-    dense("state", w, m.actionDim);
-    dense("action_time_in", w, 2 * w);
-    dense("action_time_out", w, w);
-  }
-  return all;
-}
-
-struct Numbers {
-  unsigned state = 12345;
-  float operator()() {
-    state = state * 1664525u + 1013904223u;
-    return static_cast<float>(state >> 8) / 16777216.0f;
-  }
-};
-
-/// `batch` rows of `cameras` pictures and `tokens` tokens, the odd ones shorter by `ragged`.
-pi05::PerceiveInput observation(const CudaModel& m, int batch, int cameras, int tokens, int ragged) {
-  Numbers random;
-  pi05::PerceiveInput in;
-  in.batch = batch;
-  in.images = int64_t{batch} * cameras;
-  int64_t bucket = 0;
-  for (const int64_t size : m.tokenBuckets)
-    if (bucket == 0 && size >= tokens) bucket = size;
-  in.prefixLength = cameras * m.imageTokens() + bucket;
-  in.pixels.resize(static_cast<size_t>(in.images) * m.imageSize * m.imageSize * 3);
-  for (uint8_t& p : in.pixels) p = static_cast<uint8_t>(random() * 255.99f);
-  in.tokens.assign(static_cast<size_t>(batch * bucket), 0);
-  in.source.assign(static_cast<size_t>(batch * in.prefixLength), 0);
-  int64_t token = in.images * m.imageTokens();
-  for (int b = 0; b < batch; ++b) {
-    const int own = b % 2 == 1 ? std::max(1, tokens - ragged) : tokens;
-    int64_t* source = in.source.data() + b * in.prefixLength;
-    for (int i = 0; i < cameras * m.imageTokens(); ++i) *source++ = int64_t{b} * cameras * m.imageTokens() + i;
-    for (int i = 0; i < own; ++i) {
-      in.tokens[static_cast<size_t>(token - in.images * m.imageTokens())] =
-          static_cast<int64_t>(random() * static_cast<float>(m.vocabulary - 1));
-      *source++ = token++;
-    }
-    in.lengths.push_back(cameras * m.imageTokens() + own);
-  }
-  return in;
-}
-
-pi05::ActInput noise(const CudaModel& m, int batch, int steps) {
-  Numbers random;
-  pi05::ActInput in;
-  in.batch = batch;
-  in.steps = steps;
-  for (int i = 0; i < batch * m.horizon * m.actionDim; ++i) {
-    float sum = -6;
-    for (int j = 0; j < 12; ++j) sum += random();
-    in.noise.push_back(sum);
-  }
-  for (int i = 0; i < steps * batch * m.horizon; ++i)
-    in.updates.insert(in.updates.end(), {1.0f, -1.0f / static_cast<float>(steps), 0.0f});
-  in.targets.assign(in.noise.size(), 0.0f);
-  if (!m.pi05)
-    for (int i = 0; i < batch * m.actionDim; ++i) in.state.push_back(2 * random() - 1);
-  return in;
-}
-
-/// Sine and cosine embeddings of the times 1, 1 − 1/N … (network §3.6).
-std::vector<float> timeEmbeddings(const CudaModel& m, int steps) {
-  const int width = m.expert.width;
-  std::vector<float> all(static_cast<size_t>(steps * width));
-  for (int k = 0; k < steps; ++k)
-    for (int i = 0; i < width / 2; ++i) {
-      const double period = 0.004 * std::pow(1000.0, static_cast<double>(i) / (width / 2 - 1));
-      const double angle = 2 * M_PI * (1.0 - static_cast<double>(k) / steps) / period;
-      all[static_cast<size_t>(k * width + i)] = static_cast<float>(std::sin(angle));
-      all[static_cast<size_t>(k * width + width / 2 + i)] = static_cast<float>(std::cos(angle));
-    }
-  return all;
-}
 
 struct Difference {
   double relative = 0, largest = 0;
@@ -203,7 +54,13 @@ std::vector<float> valid(const std::vector<float>& cache, const pi05::PerceiveIn
   return out;
 }
 
-int compare(const pi05::Trace& tuned, const pi05::Trace& reference, const pi05::PerceiveInput& in, const char* name) {
+/// Twice what bf16 sums in other orders differ by; planted mistakes are above it (test/mutations/gpu.ts).
+constexpr double kLimit = 0.012;
+/// Where such a sum lies between two 8-bit floats it is rounded to one or the other, a sixteenth apart.
+constexpr double kFloat8Limit = 0.05;
+
+int compare(const pi05::Trace& tuned, const pi05::Trace& reference, const pi05::PerceiveInput& in, const char* name,
+            double limit) {
   double worst = 0;
   const auto note = [&](const char* what, size_t i, const Difference& d, bool print) {
     if (!(d.relative <= worst)) worst = d.relative;
@@ -220,30 +77,20 @@ int compare(const pi05::Trace& tuned, const pi05::Trace& reference, const pi05::
   for (size_t k = 0; k < tuned.velocity.size(); ++k)
     note("velocity", k, difference(tuned.velocity[k], reference.velocity[k]), k == 0 || k + 1 == tuned.velocity.size());
   note("actions", 0, difference(tuned.act.actions, reference.act.actions), true);
-  // Twice what bf16 sums in other orders differ by; planted mistakes are above it (test/mutations/gpu.ts).
-  const bool ok = worst < 0.012;
+  const bool ok = worst < limit;
   std::printf("%s %s: worst relative error %.2e\n", ok ? "ok  " : "FAIL", name, worst);
   std::fflush(stdout);
   return ok ? 0 : 1;
 }
 
-struct Times {
-  std::vector<double> vision, prefix, denoise, all;
-};
-
-double at(std::vector<double> v, double q) {
-  std::sort(v.begin(), v.end());
-  return v[std::min(v.size() - 1, static_cast<size_t>(q * static_cast<double>(v.size())))];
-}
-
-void time(pi05::Session& session, const CudaModel& m, const char* name, int batch, int cameras, int tokens, int steps,
-          int rounds) {
+Times measure(pi05::Session& session, const CudaModel& m, int batch, int cameras, int tokens, int steps, int rounds,
+              const std::function<void()>& ready = [] {}) {
   const pi05::PerceiveInput in = observation(m, batch, cameras, tokens, 0);
   const pi05::ActInput act = noise(m, batch, steps);
   Times t;
   std::vector<float> first;
-  int unlike = 0;
   for (int round = -10; round < rounds; ++round) {
+    if (round == 0) ready();
     const auto start = std::chrono::steady_clock::now();
     session.startPerceive(0, in);
     session.startAct(0, act);
@@ -255,18 +102,19 @@ void time(pi05::Session& session, const CudaModel& m, const char* name, int batc
     const pi05::ActResult a = session.finishAct(0);
     const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     if (round == -10) first = a.actions;
-    if (std::memcmp(first.data(), a.actions.data(), first.size() * sizeof(float)) != 0) ++unlike;
+    if (std::memcmp(first.data(), a.actions.data(), first.size() * sizeof(float)) != 0) ++t.unlike;
     if (round < 0) continue;
     t.vision.push_back(static_cast<double>(p.visionMs));
     t.prefix.push_back(static_cast<double>(p.prefixMs));
     t.denoise.push_back(static_cast<double>(a.denoiseMs));
     t.all.push_back(ms);
   }
-  std::printf("time %-34s vision %6.3f prefix %6.3f denoise %6.3f | host wall median %6.3f p99 %6.3f max %6.3f | unlike %d"
-              " | rows/s %.1f\n",
-              name, at(t.vision, 0.5), at(t.prefix, 0.5), at(t.denoise, 0.5), at(t.all, 0.5), at(t.all, 0.99),
-              at(t.all, 1), unlike, 1000 * batch / at(t.all, 0.5));
-  std::fflush(stdout);
+  return t;
+}
+
+void time(pi05::Session& session, const CudaModel& m, const char* name, int batch, int cameras, int tokens, int steps,
+          int rounds) {
+  print(name, measure(session, m, batch, cameras, tokens, steps, rounds), batch);
 }
 
 int run(int argc, char** argv) {
@@ -284,17 +132,22 @@ int run(int argc, char** argv) {
   const cuda::DriverPtr driver = cuda::Driver::load();
   const cuda::Context context(driver, 0);
   context.makeCurrent();
+  std::printf("%s\n", driver->device(0).name.c_str());
   const int horizon = number("--horizon", 10);
   const bool pi0 = has("--pi0");
   const int most = rows.empty() ? 8 : *std::max_element(rows.begin(), rows.end());
   CudaModel model = fullModel(horizon, !pi0, std::max(8, most));
   if (has("--small")) model.vision.depth = 2, model.prefix.depth = model.expert.depth = 2, model.vocabulary = 4096;
+  const bool float8 = has("--float8");
+  model.prefix.float8 = model.expert.float8 = float8;
+  if (has("--rounding")) return checkFloat8(driver, argv[1]);
   if (has("--products")) {
-    timeProducts(driver, argv[1]);
+    timeProducts(driver, argv[1], float8);
     return 0;
   }
-  const auto open = [&](bool tuned, bool poisoned, int lanes = 1) {
+  const auto open = [&](bool tuned, bool poisoned, int lanes = 1, int card = 0) {
     pi05::CudaRequest request;
+    request.device = card;
     request.model = model;
     request.kernels = argv[1];
     request.weights = randomWeights(model);
@@ -305,6 +158,24 @@ int run(int argc, char** argv) {
     for (const int steps : {1, 3, 10}) session->setModulation(steps, timeEmbeddings(model, steps));
     return session;
   };
+  const int rounds = number("--rounds", 200);
+  const auto roundsOf = [&](int batch) { return batch == 1 ? rounds : std::max(1, rounds / 4); };
+  const auto named = [](int batch) {
+    return std::to_string(batch) + (batch == 1 ? " row" : " rows") + ", 2 cameras, 64 tokens, 10 steps";
+  };
+  if (const int cards = number("--cards", 0); cards > 0) {
+    require(cards <= driver->deviceCount(), "--cards " + std::to_string(cards) + ": this process sees " +
+                                                std::to_string(driver->deviceCount()) + " GPUs", "ask for fewer");
+    for (const int batch : rows.empty() ? std::vector<int>{1, 2, 4, 8} : rows) {
+      const Times times = timeCards(cards, [&](int card, const std::function<void()>& ready) {
+        const cuda::Context own(driver, card);
+        own.makeCurrent();
+        return measure(*open(true, false, 1, card), model, batch, 2, 64, 10, roundsOf(batch), ready);
+      });
+      print((std::to_string(cards) + (cards == 1 ? " card, " : " cards, ") + named(batch)).c_str(), times, batch, cards);
+    }
+    return 0;
+  }
   int failed = 0;
   if (has("--lanes")) {
     std::vector<pi05::PerceiveInput> frames;
@@ -353,12 +224,24 @@ int run(int argc, char** argv) {
       const auto start = std::chrono::steady_clock::now();
       const pi05::Trace expected = reference->trace(0, in, noise(model, c.batch, c.steps));
       const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-      failed += compare(traces[i], expected, in, c.name);
+      failed += compare(traces[i], expected, in, c.name, float8 ? kFloat8Limit : kLimit);
       if (i == 2) samePoisoned(false, i, expected);
       std::printf("  the reference took %.0f ms\n", ms);
     }
+    if (float8) {
+      // No limit: that is docs/reference/fp8.md's, on networks that are not random.
+      model.prefix.float8 = model.expert.float8 = false;
+      const auto plain = open(false, false);
+      model.prefix.float8 = model.expert.float8 = true;
+      for (size_t i = 0; i < traces.size(); ++i) {
+        const Case& c = cases[i];
+        const auto in = observation(model, c.batch, c.cameras, c.tokens, c.ragged);
+        const Difference d = difference(traces[i].act.actions,
+                                        plain->trace(0, in, noise(model, c.batch, c.steps)).act.actions);
+        std::printf("fp8 against bf16, %s: actions relative %.2e largest %.2e\n", c.name, d.relative, d.largest);
+      }
+    }
   }
-  const int rounds = number("--rounds", 200);
   if (!tuned && (has("--time") || has("--batch"))) tuned = open(true, false);
   if (has("--time")) {
     time(*tuned, model, "1 row, 2 cameras, 64 tokens, 10 steps", 1, 2, 64, 10, rounds);
@@ -367,10 +250,7 @@ int run(int argc, char** argv) {
   }
   if (has("--batch") && rows.empty()) rows = {2, 4, 8};
   if (has("--batch"))
-    for (const int batch : rows) {
-      const std::string name = std::to_string(batch) + (batch == 1 ? " row" : " rows") + ", 2 cameras, 64 tokens, 10 steps";
-      time(*tuned, model, name.c_str(), batch, 2, 64, 10, batch == 1 ? rounds : std::max(1, rounds / 4));
-    }
+    for (const int batch : rows) time(*tuned, model, named(batch).c_str(), batch, 2, 64, 10, roundsOf(batch));
   return failed;
 }
 
@@ -380,7 +260,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--small] [--pi0] [--rounds N] [--rows N,N…]\n");
+                 "[--small] [--pi0] [--float8] [--rounding] [--rounds N] [--rows N,N…] [--cards N]\n");
     return 2;
   }
   try {

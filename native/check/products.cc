@@ -19,6 +19,8 @@ struct Shape {
   const char* name;
   TileEpilogue epilogue;
   int64_t m, n, k;
+  /// From 8-bit floats, half as many bytes; their scales are zeros, as their sums then are.
+  bool float8 = false;
 };
 
 /// Weights larger in sum than the cache, so that each product reads its own from memory as the network does.
@@ -52,7 +54,7 @@ double microseconds(const cuda::Kernels& kernels, const Shape& shape, const Tile
                           memory.w.address() + i * static_cast<size_t>(shape.n * shape.k) * 2, memory.out.address(),
                           shape.m, shape.n, shape.k, shape.k, shape.k);
     kernels::Tiles& tiles = products.back().arguments();
-    tiles.bias = tiles.table = reinterpret_cast<const float*>(memory.floats.address());
+    tiles.aScales = tiles.wScales = tiles.bias = tiles.table = reinterpret_cast<const float*>(memory.floats.address());
     kernels::Rope& rope = tiles.rope;
     rope.q = reinterpret_cast<void*>(memory.out.address());
     rope.keys = reinterpret_cast<void*>(memory.out.address() + static_cast<size_t>(shape.m) * 2048 * 2);
@@ -81,13 +83,15 @@ double microseconds(const cuda::Kernels& kernels, const Shape& shape, const Tile
 
 void timeShape(const cuda::Kernels& kernels, const Shape& shape) {
   const Operands memory(kernels, shape);
-  const TilePlan chosen = pi05::planTiles(shape.epilogue, kernels.device().multiprocessors, shape.m, shape.n, shape.k);
+  const TilePlan chosen =
+      pi05::planTiles(shape.epilogue, kernels.device().multiprocessors, shape.m, shape.n, shape.k, shape.float8);
   struct Timed {
     TilePlan plan;
     double time, whole;
   };
   std::vector<Timed> all;
-  for (const TilePlan& plan : pi05::tilePlans(shape.epilogue, kernels.device().multiprocessors, shape.m, shape.n, shape.k)) {
+  for (const TilePlan& plan : pi05::tilePlans(shape.epilogue, kernels.device().multiprocessors, shape.m,
+                                              shape.n, shape.k, shape.float8)) {
     if (plan.cost > 3 * chosen.cost) continue;
     const double time = microseconds(kernels, shape, plan, memory);
     // What the norm takes for reading the parts.
@@ -111,7 +115,7 @@ void timeShape(const cuda::Kernels& kernels, const Shape& shape) {
 
 }  // namespace
 
-void timeProducts(const cuda::DriverPtr& driver, const std::string& path) {
+void timeProducts(const cuda::DriverPtr& driver, const std::string& path, bool float8) {
   const cuda::Kernels kernels(driver, 0, path);
   const auto vision = [&](const char* rows, int64_t m) {
     std::printf("-- vision, %s\n", rows);
@@ -122,19 +126,24 @@ void timeProducts(const cuda::DriverPtr& driver, const std::string& path) {
   };
   const auto gemma = [&](const char* rows, int64_t m, int64_t width, int64_t mlp) {
     std::printf("-- %s, %lld rows\n", rows, static_cast<long long>(m));
-    timeShape(kernels, {"q|k|v", TileEpilogue::kRope, m, 2560, width});
-    timeShape(kernels, {"o", TileEpilogue::kPartial, m, width, 2048});
-    timeShape(kernels, {"gate|up", TileEpilogue::kGated, m, 2 * mlp, width});
-    timeShape(kernels, {"down", TileEpilogue::kPartial, m, width, mlp});
+    if (!float8) {
+      timeShape(kernels, {"q|k|v", TileEpilogue::kRope, m, 2560, width});
+      timeShape(kernels, {"o", TileEpilogue::kPartial, m, width, 2048});
+    }
+    timeShape(kernels, {"gate|up", TileEpilogue::kGated, m, 2 * mlp, width, float8});
+    timeShape(kernels, {"down", TileEpilogue::kPartial, m, width, mlp, float8});
   };
-  vision("1 camera", 256);
-  vision("2 cameras", 512);
-  vision("3 cameras", 768);
-  vision("8 rows of 2 cameras", 4096);
+  if (!float8) {
+    vision("1 camera", 256);
+    vision("2 cameras", 512);
+    vision("3 cameras", 768);
+    vision("8 rows of 2 cameras", 4096);
+  }
   gemma("prefix", 288, 2048, 16384);
   gemma("prefix", 576, 2048, 16384);
   gemma("prefix", 968, 2048, 16384);
   gemma("prefix", 8 * 576, 2048, 16384);
+  if (float8) return;
   gemma("expert", 50, 1024, 4096);
   gemma("expert", 80, 1024, 4096);
 }

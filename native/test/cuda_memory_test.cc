@@ -68,3 +68,14 @@ TEST("on Hopper the expert's weights are there a second time, in the order of it
   plain.tuned = false;
   CHECK(pi05::cudaMemory(plain, {1, 1}, card(9)).weights == reference.weights);
 }
+
+TEST("with 8-bit floats the second copy has the MLPs as bytes, and the prefix room for its hidden rows as bytes") {
+  pi05::CudaRequest request = fullSize();
+  const pi05::CudaMemory wide = pi05::cudaMemory(request, {1, 1}, card(9));
+  request.model.prefix.float8 = request.model.expert.float8 = true;
+  const pi05::CudaMemory narrow = pi05::cudaMemory(request, {1, 1}, card(9));
+  const size_t saved = size_t{18} * 3 * 4096 * 1024;
+  // What is left of the difference are the scales of the rows.
+  CHECK(wide.weights - narrow.weights < saved && wide.weights - narrow.weights > saved - (size_t{1} << 20));
+  CHECK(narrow.workspaces - wide.workspaces >= size_t{576} * 16384 && narrow.slots == wide.slots);
+}

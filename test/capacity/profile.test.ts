@@ -100,7 +100,7 @@ t.test('the lines of network_check make the profile that is kept', t => {
       'time 1 row, 2 cameras, 64 tokens, 10 steps vision  1.900 prefix  3.610 denoise  4.180 | host wall median  9.790 p99  9.900 max 10.0 | unlike 0',
     ].join('\n'),
     5,
-    'NVIDIA H200',
+    { device: 'NVIDIA H200' },
   )
   t.strictSame(made.batches, readProfile(h200).batches)
   t.throws(() => gpuProfile('nothing', 0), /printed no times/)

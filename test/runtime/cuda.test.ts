@@ -101,6 +101,37 @@ t.test('what it cannot read in place is refused by name', async t => {
   await t.rejects(open({ weightsPath: t.testdir() }), { message: /is a JAX checkpoint/ })
 })
 
+t.test('fp8 is refused on a card without 8-bit floats, by the start and by the doctor', async t => {
+  const { config, weightsPath } = golden('pi05')
+  const of = (computeCapability: string) => {
+    const { addon, opened } = twoCards()
+    const old = {
+      ...addon,
+      probe: async () => ({ device: 'a card', devices: 1, computeCapability, driver: '580' }),
+    }
+    return { addon: old as unknown as NativeAddon, opened }
+  }
+  const open = ({ addon }: { addon: NativeAddon }, precision: string) =>
+    createCudaRuntime({
+      ...({ weightsPath, config, precision, lanes: 1, maxBatch: 1 } as unknown as BackendOptions),
+      ...{ cache: t.testdir(), addon, kernels: new URL(import.meta.url).pathname },
+    })
+  const ampere = of('8.0')
+  await t.rejects(open(ampere, 'fp8'), {
+    code: 'RUNTIME_UNAVAILABLE',
+    message:
+      /a card has compute capability 8\.0; 8-bit floats need 8\.9 or later\. To mend it: use --precision bf16/,
+  })
+  t.same(ampere.opened, [])
+  await open(ampere, 'bf16')
+  for (const capability of ['8.9', '9.0', '12.0']) await open(of(capability), 'fp8')
+  const policy = { weightsPath, model: config, close: async () => {} } as unknown as Policy
+  t.match(await cudaMemoryCheck(policy, { precision: 'fp8', pipeline: 'off', maxBatch: 1 }, ampere.addon), {
+    status: 'failed',
+    detail: /compute capability 8\.0; 8-bit floats need 8\.9 or later: use --precision bf16/,
+  })
+})
+
 /** A machine of two cards, as far as opening sessions goes. */
 function twoCards(fails: (device: number) => boolean = () => false, used = 5e9) {
   const opened: { device: number; readers: number }[] = []
@@ -216,7 +247,14 @@ t.test('the doctor tells what a policy takes on a GPU', async t => {
 
 t.test('sizes are those of the config', async t => {
   const { config } = golden('pi0')
+  t.match(nativeModel(config, 'fp8', 1), {
+    element: 'bfloat16',
+    vision: { float8: false },
+    prefix: { float8: true },
+    expert: { float8: true },
+  })
   t.match(nativeModel(config, 'fp32', 4), {
+    prefix: { float8: false },
     pi05: false,
     given: false,
     element: 'float32',

@@ -29,7 +29,8 @@ Napi::Array array(const Napi::Object& object, const char* name) {
 pi05::Transformer transformer(const Napi::Object& model, const char* name) {
   const Napi::Object object = objectAt(model, name);
   return {size(object, "width"), size(object, "depth"),   size(object, "mlp"),
-          size(object, "heads"), size(object, "kvHeads"), size(object, "headDim")};
+          size(object, "heads"), size(object, "kvHeads"), size(object, "headDim"),
+          flag(object, "float8")};
 }
 
 pi05::CudaModel model(const Napi::Object& object) {

@@ -32,6 +32,7 @@ using TensorMapEncodeTiled = Result(TensorMap*, int type, unsigned rank, void* a
                                     const uint64_t* strides, const unsigned* box, const unsigned* elementStrides,
                                     int interleave, int swizzle, int promotion, int outside);
 
+constexpr int kBytes = 0;
 constexpr int kBfloat16 = 9;
 constexpr int kSwizzle128 = 3;
 constexpr int kPromote256 = 3;
@@ -79,14 +80,14 @@ void Kernels::start(const Stream& stream, const char* name, const LaunchShape& s
 }
 
 TensorMap Kernels::boxes(DevicePtr address, uint64_t rows, uint64_t columns, uint64_t strideBytes,
-                         unsigned boxRows) const {
+                         unsigned boxRows, bool ofBytes) const {
   TensorMap map;
   const uint64_t sizes[] = {columns, rows};
   const uint64_t strides[] = {strideBytes};
-  const unsigned box[] = {64, boxRows};
+  const unsigned box[] = {ofBytes ? 128u : 64u, boxRows};
   const unsigned elementStrides[] = {1, 1};
   driver_->check(driver_->get<TensorMapEncodeTiled>("cuTensorMapEncodeTiled")(
-                     &map, kBfloat16, 2, reinterpret_cast<void*>(address), sizes, strides, box, elementStrides, 0,
+                     &map, ofBytes ? kBytes : kBfloat16, 2, reinterpret_cast<void*>(address), sizes, strides, box, elementStrides, 0,
                      kSwizzle128, kPromote256, 0),
                  "cuTensorMapEncodeTiled");
   return map;

@@ -39,8 +39,9 @@ class Kernels {
     start(stream, name, shape, const_cast<void**>(parameters));
   }
 
-  /// Boxes of boxRows × 64 elements of bf16, swizzled by 128 bytes; what is outside the array reads as zero.
-  TensorMap boxes(DevicePtr address, uint64_t rows, uint64_t columns, uint64_t strideBytes, unsigned boxRows) const;
+  /// Boxes of boxRows × 128 bytes, 64 elements of bf16 or 128 bytes, swizzled by 128; what is outside the array reads as zero.
+  TensorMap boxes(DevicePtr address, uint64_t rows, uint64_t columns, uint64_t strideBytes, unsigned boxRows,
+                  bool ofBytes = false) const;
 
   const DriverPtr& driver() const noexcept { return driver_; }
   const DeviceInfo& device() const noexcept { return device_; }

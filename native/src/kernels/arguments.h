@@ -71,6 +71,8 @@ struct Norm {
   float scaleOffset;
   /// Element type, or null when only x is wanted.
   void* out;
+  /// Of 8-bit floats: one a row.
+  float* scales;
   /// Width: a multiple of 4, at most 4096; a block has a thread for each four columns.
   int rows, width;
   float epsilon;
@@ -178,6 +180,9 @@ struct Tiles {
   float scale;
   /// kTileRope: queries, keys and values as in Rope.
   Rope rope;
+  /// Of 8-bit floats: one a row of a, and one a row of w in the order in which they lie.
+  const float* aScales;
+  const float* wScales;
 };
 
 /// The tuned prefix and suffix attention: one shared key/value head of 256, bf16, keys in two parts.
@@ -214,6 +219,10 @@ constexpr int kExpertHeadDim = 256;
 constexpr int kExpertChunk = 16384;
 /// Weight chunks of one layer: 16 a block, and a seventeenth in the first half of the blocks.
 constexpr int kExpertLayerChunks = kExpertBlocks * 16 + kExpertBlocks / 2;
+/// With the MLP in 8-bit floats: 10 a block, and an eleventh in the first half.
+constexpr int kExpertFloat8LayerChunks = kExpertBlocks * 10 + kExpertBlocks / 2;
+/// Of the MLP's rows a layer, eight bf16 numbers each: [block, row % 8] of gate|up, then [warp, row % 8] of down.
+constexpr int kExpertLayerScales = kExpertBlocks * 8 + 16 * 8;
 constexpr int kExpertMostSplits = 16;
 /// Tokens of a chunk of keys and values.
 constexpr int kExpertCacheKeys = 16;
@@ -222,6 +231,8 @@ constexpr int kExpertCacheKeys = 16;
 struct ExpertStep {
   /// [layers, kExpertLayerChunks] chunks, and [layers, cacheChunks] chunks of the prefix's keys and values.
   const void* weights;
+  /// Of 8-bit floats: [layers, kExpertLayerScales], what a weight's decoded bits are multiplied by.
+  const void* scales;
   const void* cache;
   /// [2·layers + 1, (factor, shift, gate), width].
   const float* modulation;

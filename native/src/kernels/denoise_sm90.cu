@@ -5,8 +5,8 @@
 namespace turbopi::kernels {
 
 #ifdef TURBO_PI_SM90
-template <int MT>
-__device__ void Expert<MT>::embed() {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::embed() {
   if (threadIdx.x >= MT * 64) return;
   const int r = threadIdx.x >> 2;
   const int q = threadIdx.x & 3;
@@ -28,8 +28,8 @@ __device__ void Expert<MT>::embed() {
   handOut(r, q, v, ownConstant(0, 0), ownConstant(0, 1));
 }
 
-template <int MT>
-__device__ void Expert<MT>::finish() {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::finish() {
   const int r = block + p.firstAction;
   if (r >= p.rows) return;
   float* shared = sums + kExpertWidth;
@@ -59,8 +59,8 @@ __device__ void Expert<MT>::finish() {
   }
 }
 
-template <int MT>
-__device__ void Expert<MT>::run() {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::run() {
   const int length = static_cast<int>(p.lengths[0]);
   embed();
   barrier<false>();
@@ -74,7 +74,7 @@ __device__ void Expert<MT>::run() {
     barrier<false>();
     outputProjection(l);
     barrier<false>();
-    feedForward();
+    feedForward(l);
     barrier<true>();
     addDown(l);
     barrier<false>();
@@ -82,7 +82,7 @@ __device__ void Expert<MT>::run() {
   finish();
 }
 
-template <int MT>
+template <int MT, bool kFloat8>
 __device__ __forceinline__ void expertStep(const ExpertStep& p) {
   extern __shared__ __align__(128) unsigned char chunks[];
   __shared__ float own[MT * 16][8];
@@ -96,7 +96,7 @@ __device__ __forceinline__ void expertStep(const ExpertStep& p) {
     barrierInitDone();
   }
   __syncthreads();
-  Expert<MT> expert(p);
+  Expert<MT, kFloat8> expert(p);
   expert.ring = chunks;
   expert.sums = reinterpret_cast<float*>(chunks + kSlots * kExpertChunk);
   expert.own = own;
@@ -124,13 +124,15 @@ __device__ __forceinline__ void expertStep(const ExpertStep& p) {
 using namespace turbopi::kernels;
 
 #ifdef TURBO_PI_SM90
-#define TURBO_PI_EXPERT_BODY(MT) expertStep<MT>(p);
+#define TURBO_PI_EXPERT_BODY(MT, kFloat8) expertStep<MT, kFloat8>(p);
 #else
-#define TURBO_PI_EXPERT_BODY(MT)
+#define TURBO_PI_EXPERT_BODY(MT, kFloat8)
 #endif
-#define TURBO_PI_EXPERT(MT)                                                                                     \
-  extern "C" __global__ void __launch_bounds__(640, 1) expert_step_##MT(const __grid_constant__ ExpertStep p) { \
-    TURBO_PI_EXPERT_BODY(MT)                                                                                    \
+#define TURBO_PI_EXPERT(name, MT, kFloat8)                                                           \
+  extern "C" __global__ void __launch_bounds__(640, 1) name(const __grid_constant__ ExpertStep p) { \
+    TURBO_PI_EXPERT_BODY(MT, kFloat8)                                                                \
   }
-TURBO_PI_EXPERT(1)
-TURBO_PI_EXPERT(2)
+TURBO_PI_EXPERT(expert_step_1, 1, false)
+TURBO_PI_EXPERT(expert_step_2, 2, false)
+TURBO_PI_EXPERT(expert_step_float8_1, 1, true)
+TURBO_PI_EXPERT(expert_step_float8_2, 2, true)

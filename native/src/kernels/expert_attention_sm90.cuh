@@ -5,8 +5,8 @@
 namespace turbopi::kernels {
 
 #ifdef TURBO_PI_SM90
-template <int MT>
-__device__ void Expert<MT>::queriesKeysValues(int length) {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::queriesKeysValues(int length) {
   uint4 x[64 / kParts];
   loadNormed(x);
   findRoots();
@@ -49,13 +49,13 @@ __device__ void Expert<MT>::queriesKeysValues(int length) {
   }
 }
 
-template <int MT>
-__device__ int Expert<MT>::keyWord(int r, int d) {
+template <int MT, bool kFloat8>
+__device__ int Expert<MT, kFloat8>::keyWord(int r, int d) {
   return ((((r >> 3) & 1) * 8 + (d >> 5)) * 32 + (r & 7) * 4 + ((d & 7) >> 1)) * 4 + ((d & 31) >> 3);
 }
 
-template <int MT>
-__device__ void Expert<MT>::attend(int length) {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::attend(int length) {
   const int head = block >> 4;
   const int split = block & (kExpertMostSplits - 1);
   const bool prefix = split < p.prefixSplits;
@@ -150,8 +150,8 @@ __device__ void Expert<MT>::attend(int length) {
   }
 }
 
-template <int MT>
-__device__ void Expert<MT>::combine() {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::combine() {
   const int item = block + warp * kExpertBlocks;
   if (item >= kExpertHeads * p.rows * 4) return;
   const int quarter = item & 3;

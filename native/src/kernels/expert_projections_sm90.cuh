@@ -5,8 +5,8 @@
 namespace turbopi::kernels {
 
 #ifdef TURBO_PI_SM90
-template <int MT>
-__device__ void Expert<MT>::handOut(int r, int q, float2 v, float2 factor, float2 shift) {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::handOut(int r, int q, float2 v, float2 factor, float2 shift) {
   const int column = block * 8 + q * 2;
   const bool valid = r < p.rows;
   unsigned word = valid ? two(v.x * factor.x, v.y * factor.y) : 0u;
@@ -18,8 +18,8 @@ __device__ void Expert<MT>::handOut(int r, int q, float2 v, float2 factor, float
   if (q == 0) publish(reinterpret_cast<unsigned*>(p.squares) + r * kExpertBlocks + block, __float_as_uint(squares));
 }
 
-template <int MT>
-__device__ void Expert<MT>::findRoots() const {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::findRoots() const {
 #pragma unroll
   for (int i = 0; i < MT; ++i) {
     const int r = warp * MT + i;
@@ -29,9 +29,9 @@ __device__ void Expert<MT>::findRoots() const {
   }
 }
 
-template <int MT>
+template <int MT, bool kFloat8>
 template <int N>
-__device__ void Expert<MT>::strips(const uint4 (&x)[64 / kParts], int first, int count) {
+__device__ void Expert<MT, kFloat8>::strips(const uint4 (&x)[64 / kParts], int first, int count) {
   float c[N][4];
 #pragma unroll
   for (int t = 0; t < N; ++t)
@@ -48,6 +48,34 @@ __device__ void Expert<MT>::strips(const uint4 (&x)[64 / kParts], int first, int
       fragments(c[t], x[2 * j + 1], b.z, b.w);
     }
   }
+  addParts<N>(c);
+}
+
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::upStrips(const uint4 (&x)[64 / kParts], const uint4& factors, int first) {
+  float c[4][4] = {};
+#pragma unroll
+  for (int t = 0; t < 4; ++t) {
+    const unsigned factor = factorOf(factors, first + t);
+    const uint4* w = chunk((first + t) >> 1) + (t & 1) * 512 + part * (16 / kParts) * 32 + lane;
+#pragma unroll
+    for (int j = 0; j < 16 / kParts; ++j) {
+      const uint4 v = w[j * 32];
+      const unsigned words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        unsigned b0, b1;
+        decodeWord(words[k], factor, b0, b1);
+        fragments(c[t], x[4 * j + k], b0, b1);
+      }
+    }
+  }
+  addParts<4>(c);
+}
+
+template <int MT, bool kFloat8>
+template <int N>
+__device__ void Expert<MT, kFloat8>::addParts(const float (&c)[N][4]) {
 #pragma unroll
   for (int t = 0; t < N; ++t)
     *reinterpret_cast<float4*>(sums + ((part * MT + m) * N + t) * 128 + lane * 4) =
@@ -62,24 +90,24 @@ __device__ void Expert<MT>::strips(const uint4 (&x)[64 / kParts], int first, int
   together();
 }
 
-template <int MT>
+template <int MT, bool kFloat8>
 template <int N>
-__device__ float Expert<MT>::valueAt(int r, int t, int n) const {
+__device__ float Expert<MT, kFloat8>::valueAt(int r, int t, int n) const {
   const auto at = [&](int row) {
     return sums[((row >> 4) * N + t) * 128 + ((row & 7) * 4 + (n >> 1)) * 4 + ((row >> 3) & 1) * 2 + (n & 1)];
   };
   return root[r] * at(r) + at(kShiftRow);
 }
 
-template <int MT>
-__device__ void Expert<MT>::loadNormed(uint4 (&x)[64 / kParts]) const {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::loadNormed(uint4 (&x)[64 / kParts]) const {
   const uint4* from = static_cast<const uint4*>(p.normed) + m * 2048 + part * (64 / kParts) * 32 + lane;
 #pragma unroll
   for (int j = 0; j < 64 / kParts; ++j) x[j] = __ldcg(from + j * 32);
 }
 
-template <int MT>
-__device__ void Expert<MT>::addToOwn(int sets, float2 gate, float2 factor, float2 shift, int norm) {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::addToOwn(int sets, float2 gate, float2 factor, float2 shift, int norm) {
   together();
   if (threadIdx.x >= MT * 64) return;
   const int r = (threadIdx.x >> 5) * 8 + (lane >> 2);
@@ -97,8 +125,8 @@ __device__ void Expert<MT>::addToOwn(int sets, float2 gate, float2 factor, float
   }
 }
 
-template <int MT>
-__device__ void Expert<MT>::outputProjection(int layer) {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::outputProjection(int layer) {
   const float2 gate = ownConstant(2 * layer, 2);
   const float2 factor = ownConstant(2 * layer + 1, 0);
   const float2 shift = ownConstant(2 * layer + 1, 1);
@@ -126,8 +154,14 @@ __device__ void Expert<MT>::outputProjection(int layer) {
   addToOwn(kParts, gate, factor, shift, 2 * layer + 1);
 }
 
-template <int MT>
-__device__ void Expert<MT>::feedForward() {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::feedForward(int layer) {
+  uint4 upFactors, downFactors;
+  if constexpr (kFloat8) {
+    const uint4* scales = static_cast<const uint4*>(p.scales) + layer * kExpertLayerScales;
+    upFactors = __ldg(scales + block * 8 + (lane >> 2));
+    downFactors = __ldg(scales + kExpertBlocks * 8 + warp * 8 + (lane >> 2));
+  }
   uint4 x[64 / kParts];
   loadNormed(x);
   findRoots();
@@ -136,7 +170,8 @@ __device__ void Expert<MT>::feedForward() {
   const int column = (threadIdx.x & 7) * 2;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    strips<4>(x, half * 4, 4);
+    if constexpr (kFloat8) upStrips(x, upFactors, half * 4);
+    else strips<4>(x, half * 4, 4);
     if (threadIdx.x < MT * 128) {
       const int t = column >> 3 << 1;
       const int n = column & 7;
@@ -155,11 +190,19 @@ __device__ void Expert<MT>::feedForward() {
   for (int i = 0; i < MT; ++i)
 #pragma unroll
     for (int k = 0; k < 2; ++k) a[i][k] = reinterpret_cast<const uint4*>(sums)[(i * 2 + k) * 32 + lane];
-  const uint4* w = chunk(8 + (warp >> 2)) + (warp & 3) * 8 * 32 + lane;
+  const uint4* w = kFloat8 ? chunk(kUpChunks + (warp >> 3)) + (warp & 7) * 4 * 32 + lane
+                           : chunk(kUpChunks + (warp >> 2)) + (warp & 3) * 8 * 32 + lane;
   float2* to = reinterpret_cast<float2*>(p.downParts) + static_cast<long long>(block) * MT * 8192 + warp * 8 * 32 + lane;
 #pragma unroll
   for (int t = 0; t < 8; ++t) {
-    const uint4 b = w[t * 32];
+    uint4 b;
+    if constexpr (kFloat8) {
+      const uint4 v = w[t / 2 * 32];
+      decodeWord(t & 1 ? v.z : v.x, factorOf(downFactors, t), b.x, b.y);
+      decodeWord(t & 1 ? v.w : v.y, factorOf(downFactors, t), b.z, b.w);
+    } else {
+      b = w[t * 32];
+    }
 #pragma unroll
     for (int i = 0; i < MT; ++i) {
       float c[4] = {};
@@ -171,11 +214,11 @@ __device__ void Expert<MT>::feedForward() {
           __stcg(to + (i * 2 + h) * 4096 + t * 32, make_float2(c[2 * h], c[2 * h + 1]));
     }
   }
-  consumed += 12;
+  consumed += kUpChunks + kDownChunks;
 }
 
-template <int MT>
-__device__ void Expert<MT>::addDown(int layer) {
+template <int MT, bool kFloat8>
+__device__ void Expert<MT, kFloat8>::addDown(int layer) {
   const float2 gate = ownConstant(2 * layer + 1, 2);
   const float2 factor = ownConstant(2 * layer + 2, 0);
   const float2 shift = ownConstant(2 * layer + 2, 1);

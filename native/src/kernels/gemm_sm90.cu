@@ -1,4 +1,4 @@
-#include "hopper.cuh"
+#include "hopper_float8.cuh"
 
 /// The large products on Hopper: tiles of 64 to 320 rows × up to 256, fed by the copy engine, multiplied by warpgroups.
 ///
@@ -8,7 +8,10 @@
 /// before this one has ended. The rows of a weight matrix are interleaved when a model is opened (interleave.cu), so that
 /// the sums a thread holds are neighbours in the output: four columns, or four gate|up pairs, or four RoPE pairs.
 ///
-/// Reads (m·k + n·k) bf16 at least once, writes m·n; floor 2·m·n·k flops at the card's tensor rate.
+/// Of 8-bit floats a stage holds 128 values. The tensor cores keep 14 bits or so of their sums: after every 512 values they
+/// are added up in float32. What comes out is multiplied by the scales of the rows of a and w.
+///
+/// Reads (m·k + n·k) elements at least once, writes m·n; floor 2·m·n·k flops at the card's tensor rate.
 /// The reference is linear.cu (with gated, rope and norm of their own).
 namespace turbopi::kernels {
 
@@ -100,11 +103,33 @@ __device__ __forceinline__ TilePlace placeOf(const Tiles& g, int i) {
   return {i % g.mTiles * TM, i / g.mTiles % g.nTiles * TN, i / g.mTiles / g.nTiles};
 }
 
-template <int WGS, int TN, int STAGES, int E>
+/// Stages of 8-bit floats whose sums are left to the tensor cores.
+constexpr int kFloat8Stages = 4;
+
+/// Multiplies the sums of two rows, eight apart, by the scales of rows and columns.
+template <int TN>
+__device__ __forceinline__ void applyScales(const Tiles& g, int row, int n, int quad, float (&d)[TN / 2]) {
+  const float first = row < g.m ? __ldcg(g.aScales + row) : 0.0f;
+  const float second = row + 8 < g.m ? __ldcg(g.aScales + row + 8) : 0.0f;
+  const float* scales = g.wScales + n + quad * 2;
+#pragma unroll
+  for (int i = 0; i < TN / 8; ++i) {
+    float2 w = make_float2(0, 0);
+    // In the order of use: all of them ahead would take the registers of the sums.
+    if (n + 8 * i < g.n)
+      asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(w.x), "=f"(w.y) : "l"(scales + 8 * i) : "memory");
+    d[4 * i] *= first * w.x, d[4 * i + 1] *= first * w.y;
+    d[4 * i + 2] *= second * w.x, d[4 * i + 3] *= second * w.y;
+  }
+}
+
+template <int WGS, int TN, int STAGES, int E, bool kFloat8 = false>
 __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const Tiles& g) {
   constexpr int TM = WGS * 64;
   constexpr int kA = TM * 128;
   constexpr int kW = TN * 128;
+  /// Values of the contraction a stage: 128 bytes.
+  constexpr int kDepth = kFloat8 ? 128 : 64;
   extern __shared__ __align__(1024) unsigned char ring[];
   unsigned char* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(ring) + 1023) & ~uintptr_t{1023});
   __shared__ __align__(8) uint64_t full[STAGES], empty[STAGES];
@@ -119,7 +144,7 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
   __syncthreads();
   letLaterStart();
   const int total = g.mTiles * g.nTiles * g.splits;
-  const int blocks = (g.k + 63) / 64;
+  const int blocks = (g.k + kDepth - 1) / kDepth;
   const auto start = static_cast<int>(blockIdx.x);
   const auto stride = static_cast<int>(gridDim.x);
   if (group == WGS) {
@@ -128,9 +153,9 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
     if constexpr (WGS == 5) fewerRegisters<24>();
     if (threadIdx.x == WGS * 128) {
       const auto copyA = [&](unsigned char* at, int kb, int m, uint64_t* barrier) {
-        copyBox(at, aMap, kb * 64, m, barrier);
+        copyBox(at, aMap, kb * kDepth, m, barrier);
         // A box has at most 256 rows.
-        if constexpr (TM > 256) copyBox(at + kA / 2, aMap, kb * 64, m + TM / 2, barrier);
+        if constexpr (TM > 256) copyBox(at + kA / 2, aMap, kb * kDepth, m + TM / 2, barrier);
       };
       // Weights were there before any kernel of this graph ran; activations were not.
       int early = 0;
@@ -139,7 +164,7 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
         const int first = place.split * g.splitBlocks;
         for (; early < min(STAGES, min(g.splitBlocks, blocks - first)); ++early) {
           barrierExpect(full + early, kA + kW);
-          copyBox(memory + early * (kA + kW) + kA, wMap, (first + early) * 64, place.n, full + early);
+          copyBox(memory + early * (kA + kW) + kA, wMap, (first + early) * kDepth, place.n, full + early);
         }
       }
       awaitEarlier();
@@ -155,7 +180,7 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
           } else {
             barrierWait(empty + stage, parity);
             barrierExpect(full + stage, kA + kW);
-            copyBox(at + kA, wMap, kb * 64, place.n, full + stage);
+            copyBox(at + kA, wMap, kb * kDepth, place.n, full + stage);
           }
           copyA(at, kb, place.m, full + stage);
           if (++stage == STAGES) stage = 0, parity ^= 1;
@@ -178,8 +203,13 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
       const int first = split * g.splitBlocks;
       const int last = min(first + g.splitBlocks, blocks);
       float d[TN / 2];
+      float sums[kFloat8 ? TN / 2 : 1];
 #pragma unroll
       for (int i = 0; i < TN / 2; ++i) d[i] = 0;
+      if constexpr (kFloat8) {
+#pragma unroll
+        for (int i = 0; i < TN / 2; ++i) sums[i] = 0;
+      }
       int previous = -1;
       for (int kb = first; kb < last; ++kb) {
         barrierWait(full + stage, parity);
@@ -188,16 +218,33 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
         const uint64_t w = alongRow(at + kA);
         productFence();
 #pragma unroll
-        for (int k = 0; k < 4; ++k) Product<TN>::run(d, a + 2 * k, w + 2 * k, 1);
+        for (int k = 0; k < 4; ++k) {
+          if constexpr (kFloat8)
+            Float8Product<TN>::run(d, a + 2 * k, w + 2 * k, k > 0 || (kb - first) % kFloat8Stages != 0);
+          else
+            Product<TN>::run(d, a + 2 * k, w + 2 * k, 1);
+        }
         productCommit();
         productWait<1>();
         if (previous >= 0) release(previous);
         previous = stage;
+        if constexpr (kFloat8) {
+          if ((kb - first) % kFloat8Stages == kFloat8Stages - 1 || kb == last - 1) {
+            productWait<0>();
+#pragma unroll
+            for (int i = 0; i < TN / 2; ++i) sums[i] += d[i];
+          }
+        }
         if (++stage == STAGES) stage = 0, parity ^= 1;
       }
       productWait<0>();
       if (previous >= 0) release(previous);
       const int row = m + group * 64 + ((threadIdx.x >> 5) & 3) * 16 + (lane >> 2);
+      if constexpr (kFloat8) {
+#pragma unroll
+        for (int i = 0; i < TN / 2; ++i) d[i] = sums[i];
+        applyScales<TN>(g, row, n, quad, d);
+      }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         if constexpr (E == kTileGated || E == kTileRope) {
@@ -220,9 +267,9 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
   }
 }
 
-#define TURBO_PI_TILES_BODY(WGS, TN, STAGES, E) tiles<WGS, TN, STAGES, E>(&aMap, &wMap, g);
+#define TURBO_PI_TILES_BODY(WGS, TN, STAGES, ...) tiles<WGS, TN, STAGES, __VA_ARGS__>(&aMap, &wMap, g);
 #else
-#define TURBO_PI_TILES_BODY(WGS, TN, STAGES, E)
+#define TURBO_PI_TILES_BODY(WGS, TN, STAGES, ...)
 #endif
 
 }  // namespace turbopi::kernels
@@ -230,10 +277,10 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
 using namespace turbopi::kernels;
 
 /// tiles_<epilogue>_<rows>x<columns>; ring stages as shared memory allows (the host counts the same, cuda_tiles.cc).
-#define TURBO_PI_TILES(name, WGS, TN, STAGES, E)                                                                  \
+#define TURBO_PI_TILES(name, WGS, TN, STAGES, ...)                                                                \
   extern "C" __global__ void __launch_bounds__(WGS * 128 + 128, 1)                                                \
       name(const __grid_constant__ Map aMap, const __grid_constant__ Map wMap, const __grid_constant__ Tiles g) { \
-    TURBO_PI_TILES_BODY(WGS, TN, STAGES, E)                                                                       \
+    TURBO_PI_TILES_BODY(WGS, TN, STAGES, __VA_ARGS__)                                                             \
   }
 
 TURBO_PI_TILES(tiles_partial_64x64, 1, 64, 8, kTilePartial)
@@ -261,3 +308,9 @@ TURBO_PI_TILES(tiles_rope_128x64, 2, 64, 8, kTileRope)
 TURBO_PI_TILES(tiles_rope_128x128, 2, 128, 6, kTileRope)
 TURBO_PI_TILES(tiles_rope_192x128, 3, 128, 5, kTileRope)
 TURBO_PI_TILES(tiles_positions_128x128, 2, 128, 6, kTilePositions)
+TURBO_PI_TILES(tiles_partial8_128x64, 2, 64, 8, kTilePartial, true)
+TURBO_PI_TILES(tiles_partial8_128x128, 2, 128, 6, kTilePartial, true)
+TURBO_PI_TILES(tiles_gated8_128x64, 2, 64, 8, kTileGated, true)
+TURBO_PI_TILES(tiles_gated8_128x128, 2, 128, 6, kTileGated, true)
+TURBO_PI_TILES(tiles_gated8_128x192, 2, 192, 5, kTileGated, true)
+TURBO_PI_TILES(tiles_gated8_192x128, 3, 128, 5, kTileGated, true)

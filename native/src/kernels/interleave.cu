@@ -1,4 +1,4 @@
-#include "common.cuh"
+#include "float8.cuh"
 
 /// The row order in which the tuned products want a weight matrix, so that what one thread sums lies together in the
 /// output. Within sixteen rows (or thirty-two, for pairs) row 8·j + 2·q + e holds output 4·q + 2·j + e: thread q of four
@@ -35,4 +35,13 @@ extern "C" __global__ void interleave_bf16(const bf16* from, bf16* to, int rows,
       from + static_cast<long long>(interleavedRow(kind, p, rows, headDim, rotatedRows)) * columns;
   for (int i = threadIdx.x; i < toStride; i += blockDim.x)
     to[static_cast<long long>(p) * toStride + i] = i < columns ? source[i] : narrow<bf16>(0.0f);
+}
+
+/// The same to 8-bit floats, rows of `columns` bytes, and the scale of each.
+extern "C" __global__ void __launch_bounds__(256)
+    interleave_float8(const bf16* from, unsigned char* to, float* scales, int rows, int columns, int kind) {
+  const int p = blockIdx.x;
+  const bf16* source = from + static_cast<long long>(interleavedRow(kind, p, rows, 0, 0)) * columns;
+  const float scale = storeFloat8(source, to + static_cast<long long>(p) * columns, columns);
+  if (threadIdx.x == 0) scales[p] = scale;
 }

@@ -4,6 +4,7 @@
 #include "attention_vision.cu"
 #include "denoise_sm90.cu"
 #include "expert_pack.cu"
+#include "float8.cu"
 #include "gemm_sm90.cu"
 #include "interleave.cu"
 #include "linear.cu"

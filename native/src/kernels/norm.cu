@@ -1,4 +1,4 @@
-#include "common.cuh"
+#include "float8.cuh"
 
 /// Residual and norm in one pass over a row: what the products before left as partial sums is added to the residual
 /// stream, which stays in float32, and the norm of the result goes to the products after (network §3.2, §3.3, §3.6).
@@ -35,6 +35,26 @@ __device__ __forceinline__ float rowSum(float v, float* shared) {
   return all;
 }
 
+/// The normed row as 8-bit floats: rounded to bf16 first, so that it is what bf16's norm and float8_rows give.
+__device__ __forceinline__ void storeFloat8(const Norm& p, long long at, bool there, float4 v) {
+  __shared__ float largest[32];
+  v = make_float4(wide(narrow<bf16>(v.x)), wide(narrow<bf16>(v.y)), wide(narrow<bf16>(v.z)), wide(narrow<bf16>(v.w)));
+  const float most = warpMax(there ? largestOf(v) : 0.0f);
+  if ((threadIdx.x & 31) == 0) largest[threadIdx.x >> 5] = most;
+  __syncthreads();
+  float all = 0;
+  for (int i = 0; i < blockDim.x >> 5; ++i) all = fmaxf(all, largest[i]);
+  const float scale = float8Scale(all);
+  const float factor = 1.0f / scale;
+  if (threadIdx.x == 0) p.scales[blockIdx.x] = scale;
+  if (there)
+    *reinterpret_cast<unsigned*>(static_cast<unsigned char*>(p.out) + at) =
+        float8Bytes(v.x * factor, v.y * factor, v.z * factor, v.w * factor);
+}
+
+/// What `norm` writes: float, bf16, or 8-bit floats with a scale a row.
+struct Float8 {};
+
 template <typename T>
 __device__ __forceinline__ void norm(const Norm& p) {
   __shared__ float sums[32], squares[32];
@@ -70,10 +90,11 @@ __device__ __forceinline__ void norm(const Norm& p) {
   }
   const float variance = rowSum(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w, squares) / p.width;
   const float factor = 1.0f / sqrtf(variance + p.epsilon);
-  if (there)
-    store4<T>(static_cast<T*>(p.out) + at,
-              make_float4(v.x * factor * (scale.x + p.scaleOffset) + shift.x, v.y * factor * (scale.y + p.scaleOffset) + shift.y,
-                          v.z * factor * (scale.z + p.scaleOffset) + shift.z, v.w * factor * (scale.w + p.scaleOffset) + shift.w));
+  const float4 out =
+      make_float4(v.x * factor * (scale.x + p.scaleOffset) + shift.x, v.y * factor * (scale.y + p.scaleOffset) + shift.y,
+                  v.z * factor * (scale.z + p.scaleOffset) + shift.z, v.w * factor * (scale.w + p.scaleOffset) + shift.w);
+  if constexpr (std::is_same_v<T, Float8>) storeFloat8(p, at, there, out);
+  else if (there) store4<T>(static_cast<T*>(p.out) + at, out);
 }
 
 }  // namespace turbopi::kernels
@@ -82,3 +103,4 @@ using namespace turbopi::kernels;
 
 extern "C" __global__ void __launch_bounds__(1024) norm_f32(const Norm p) { norm<float>(p); }
 extern "C" __global__ void __launch_bounds__(1024) norm_bf16(const Norm p) { norm<bf16>(p); }
+extern "C" __global__ void __launch_bounds__(1024) norm_float8(const Norm p) { norm<Float8>(p); }

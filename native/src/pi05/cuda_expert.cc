@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "pi05/cuda_float8.h"
 
 namespace turbopi::pi05 {
 namespace {
@@ -43,8 +44,15 @@ struct Exchange {
   size_t used = 0;
 };
 
-size_t packedBytes(const CudaModel& m) {
-  return static_cast<size_t>(m.expert.depth) * kernels::kExpertLayerChunks * kernels::kExpertChunk;
+size_t layerChunks(const CudaModel& m) {
+  return m.expert.float8 ? kernels::kExpertFloat8LayerChunks : kernels::kExpertLayerChunks;
+}
+size_t layerBytes(const CudaModel& m) { return layerChunks(m) * kernels::kExpertChunk; }
+size_t packedBytes(const CudaModel& m) { return static_cast<size_t>(m.expert.depth) * layerBytes(m); }
+/// Of one layer: eight bf16 numbers each.
+constexpr size_t kLayerScaleBytes = size_t{kernels::kExpertLayerScales} * 16;
+size_t scaleBytes(const CudaModel& m) {
+  return m.expert.float8 ? static_cast<size_t>(m.expert.depth) * kLayerScaleBytes : 1;
 }
 size_t cacheBytes(const CudaModel& m) {
   return static_cast<size_t>(m.expert.depth * cacheChunks(m.maxPrefix)) * kernels::kExpertChunk;
@@ -79,7 +87,8 @@ class ExpertStage final : public Stage {
     shape.block = 640;
     shape.sharedBytes = 12 * kernels::kExpertChunk + 32768;
     shape.cooperative = true;
-    s_->kernels->launch(stream, ("expert_step_" + std::to_string(blocks)).c_str(), shape, p);
+    const char* name = m.expert.float8 ? "expert_step_float8_" : "expert_step_";
+    s_->kernels->launch(stream, (name + std::to_string(blocks)).c_str(), shape, p);
   }
 
  private:
@@ -109,12 +118,13 @@ bool PersistentExpert::fits(const CudaModel& m, const cuda::DeviceInfo& device) 
 }
 
 size_t PersistentExpert::weightBytes(const CudaModel& m) {
-  return cuda::aligned(packedBytes(m)) + cuda::aligned(cacheBytes(m)) + cuda::aligned(Exchange(m).used) +
+  return cuda::aligned(packedBytes(m)) + cuda::aligned(scaleBytes(m)) + cuda::aligned(cacheBytes(m)) + cuda::aligned(Exchange(m).used) +
          cuda::aligned(constantBytes(m));
 }
 
-PersistentExpert::PersistentExpert(const CudaShared& s)
+PersistentExpert::PersistentExpert(const CudaShared& s, DevicePtr scales)
     : weights_(s.kernels->driver(), packedBytes(s.model)),
+      scales_(s.kernels->driver(), scaleBytes(s.model)),
       cache_(s.kernels->driver(), cacheBytes(s.model)),
       exchange_(s.kernels->driver(), Exchange(s.model).used),
       constants_(s.kernels->driver(), constantBytes(s.model)) {
@@ -125,13 +135,25 @@ PersistentExpert::PersistentExpert(const CudaShared& s)
     return s.weight(layerName("expert", l, name), elements);
   };
   cuda::LaunchShape shape;
-  shape.gridX = kernels::kExpertLayerChunks;
+  shape.gridX = static_cast<unsigned>(layerChunks(m));
   constexpr int64_t kWidth = kernels::kExpertWidth;
-  for (int l = 0; l < m.expert.depth; ++l)
-    s.kernels->launch(stream, "expert_pack", shape, weight(l, "qkv", 2560 * kWidth), weight(l, "o", 2048 * kWidth),
-                      weight(l, "gate_up", 2 * kernels::kExpertMlp * kWidth),
-                      weight(l, "down", kernels::kExpertMlp * kWidth),
-                      weights_.address() + static_cast<size_t>(l) * kernels::kExpertLayerChunks * kernels::kExpertChunk);
+  for (int l = 0; l < m.expert.depth; ++l) {
+    const DevicePtr qkv = weight(l, "qkv", 2560 * kWidth), o = weight(l, "o", 2048 * kWidth),
+                    up = weight(l, "gate_up", 2 * kernels::kExpertMlp * kWidth),
+                    down = weight(l, "down", kernels::kExpertMlp * kWidth),
+                    to = weights_.address() + static_cast<size_t>(l) * layerBytes(m);
+    if (!m.expert.float8) {
+      s.kernels->launch(stream, "expert_pack", shape, qkv, o, up, down, to);
+      continue;
+    }
+    const DevicePtr upScales = scales + sizeof(float) * static_cast<size_t>(l * mlpRows(m.expert));
+    const DevicePtr downScales = upScales + sizeof(float) * 2 * kernels::kExpertMlp;
+    s.kernels->launch(stream, "expert_pack_float8", shape, qkv, o, up, down, upScales, downScales, to);
+    cuda::LaunchShape numbers;
+    numbers.gridX = kernels::kExpertLayerScales * 8 / 256;
+    s.kernels->launch(stream, "expert_pack_scales", numbers, upScales, downScales,
+                      scales_.address() + static_cast<size_t>(l) * kLayerScaleBytes);
+  }
   if (!m.pi05) {
     const cuda::LaunchShape one;
     for (int norm = 0; norm < m.norms(); ++norm) {
@@ -151,6 +173,7 @@ std::unique_ptr<Stage> PersistentExpert::stage(std::shared_ptr<const CudaShared>
   const Exchange exchange(m, exchange_.address());
   kernels::ExpertStep p = {};
   p.weights = pointer(weights_.address());
+  p.scales = pointer(scales_.address());
   p.cache = pointer(cache_.address());
   p.rope = pointer<const kernels::float2>(s->rope.address());
   p.lengths = pointer<long long>(call.lengths);

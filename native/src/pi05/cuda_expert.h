@@ -12,8 +12,9 @@ class PersistentExpert {
   /// Whether the kernel takes this model on this card.
   static bool fits(const CudaModel& model, const cuda::DeviceInfo& device);
 
-  /// Packs the expert's weights, which must still be in the checkpoint's row order.
-  explicit PersistentExpert(const CudaShared& shared);
+  /// Packs the expert's weights, which must still be in the checkpoint's row order. With 8-bit floats the MLPs have been
+  /// rounded to them, and `scales` are those of their rows (roundMlps).
+  PersistentExpert(const CudaShared& shared, cuda::DevicePtr scales);
 
   /// Stages share the exchange memory: one runs at a time.
   std::unique_ptr<Stage> stage(std::shared_ptr<const CudaShared> shared, const DenoiseCall& call, Scratch scratch) const;
@@ -23,6 +24,8 @@ class PersistentExpert {
 
  private:
   cuda::DeviceBuffer weights_;
+  /// Of 8-bit floats; else a byte.
+  cuda::DeviceBuffer scales_;
   cuda::DeviceBuffer cache_;
   cuda::DeviceBuffer exchange_;
   /// pi0: its norms as constants of a step; else a byte.

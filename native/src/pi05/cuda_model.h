@@ -16,6 +16,8 @@ struct Transformer {
   int heads = 0;
   int kvHeads = 0;
   int headDim = 0;
+  /// Of prefix and expert: its MLPs are in 8-bit floats (docs/reference/fp8.md), the rest in bf16.
+  bool float8 = false;
 };
 
 /// Everything that the CUDA stages are made from (network §1).

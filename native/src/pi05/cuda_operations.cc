@@ -38,6 +38,8 @@ void Operations::norm(const cuda::Stream& stream, const kernels::Norm& p) const 
 
 void Operations::normWide(const cuda::Stream& stream, const kernels::Norm& p) const { norm(stream, p, "_f32"); }
 
+void Operations::normFloat8(const cuda::Stream& stream, const kernels::Norm& p) const { norm(stream, p, "_float8"); }
+
 void Operations::norm(const cuda::Stream& stream, const kernels::Norm& p, const std::string& suffix) const {
   cuda::LaunchShape shape;
   shape.gridX = static_cast<unsigned>(p.rows);

@@ -45,6 +45,8 @@ class Operations {
   void norm(const cuda::Stream& stream, const kernels::Norm& p) const;
   /// The same to float32.
   void normWide(const cuda::Stream& stream, const kernels::Norm& p) const;
+  /// The same to 8-bit floats and their scales.
+  void normFloat8(const cuda::Stream& stream, const kernels::Norm& p) const;
   void rope(const cuda::Stream& stream, const kernels::Rope& p) const;
   void attention(const cuda::Stream& stream, const kernels::Attention& p) const;
   void patches(const cuda::Stream& stream, const kernels::Patches& p) const;

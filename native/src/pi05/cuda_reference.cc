@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "pi05/cuda_float8.h"
 #include "pi05/cuda_suffix.h"
 #include "pi05/cuda_vision.h"
 
@@ -31,16 +32,20 @@ struct GemmaMemory {
   DevicePtr x, h, qkv, q, mixed, up, hidden;
 };
 
-/// x += down(gelu(gate(h)) ⊙ up(h)) of a normed h.
+/// x += down(gelu(gate(h)) ⊙ up(h)) of a normed h. `float8`: what enters the products goes through 8-bit floats first; the
+/// weights have done so.
 void gatedMlp(const CudaShared& s, const cuda::Stream& stream, const Transformer& t, const GemmaMemory& memory,
-              const char* transformer, int l, int64_t rows, DevicePtr gate, const kernels::GivenRows& given = {}) {
+              const char* transformer, int l, int64_t rows, bool float8, DevicePtr gate,
+              const kernels::GivenRows& given = {}) {
   const Operations& op = s.operations;
   const auto weight = [&](const char* tensor, int64_t n, int64_t k) {
     return s.weight(layerName(transformer, l, tensor), n * k);
   };
+  if (float8) roundRows(s, stream, memory.h, rows, t.width);
   op.linear(stream, product(memory.h, weight("gate_up", 2 * t.mlp, t.width), memory.up, rows, 2 * t.mlp, t.width,
                             Epilogue::kStore));
   op.gated(stream, {pointer(memory.up), pointer(memory.hidden), static_cast<int>(rows), t.mlp});
+  if (float8) roundRows(s, stream, memory.hidden, rows, t.mlp);
   kernels::Linear down = product(memory.hidden, weight("down", t.width, t.mlp), memory.x, rows, t.width, t.mlp,
                                  Epilogue::kResidual);
   down.gate = pointer<float>(gate);
@@ -132,7 +137,7 @@ class PrefixStage final : public Stage {
     op.linear(stream, product(memory_.mixed, s_->weight(layerName("prefix", l, "o"), mixed * t.width), memory_.x, rows,
                               t.width, mixed, Epilogue::kResidual));
     norm(stream, l, "norm2", rows);
-    gatedMlp(*s_, stream, t, memory_, "prefix", l, rows, 0);
+    gatedMlp(*s_, stream, t, memory_, "prefix", l, rows, t.float8, 0);
   }
 
   std::shared_ptr<const CudaShared> s_;
@@ -241,7 +246,7 @@ class DenoiseStage final : public Stage {
     o.given = before.given;
     op.linear(stream, o);
     op.norm(stream, normOf(memory.h, after, rows));
-    gatedMlp(*s_, stream, t, memory, "expert", l, rows, after.gate, after.given);
+    gatedMlp(*s_, stream, t, memory, "expert", l, rows, false, after.gate, after.given);
   }
 
   std::shared_ptr<const CudaShared> s_;

@@ -12,6 +12,7 @@ struct TileKernel {
   TileEpilogue epilogue;
   const char* name;
   int rows, columns, stages;
+  bool float8 = false;
 };
 
 constexpr TileKernel kKernels[] = {
@@ -40,6 +41,12 @@ constexpr TileKernel kKernels[] = {
     {TileEpilogue::kRope, "tiles_rope_128x128", 128, 128, 6},
     {TileEpilogue::kRope, "tiles_rope_192x128", 192, 128, 5},
     {TileEpilogue::kPositions, "tiles_positions_128x128", 128, 128, 6},
+    {TileEpilogue::kPartial, "tiles_partial8_128x64", 128, 64, 8, true},
+    {TileEpilogue::kPartial, "tiles_partial8_128x128", 128, 128, 6, true},
+    {TileEpilogue::kGated, "tiles_gated8_128x64", 128, 64, 8, true},
+    {TileEpilogue::kGated, "tiles_gated8_128x128", 128, 128, 6, true},
+    {TileEpilogue::kGated, "tiles_gated8_128x192", 128, 192, 5, true},
+    {TileEpilogue::kGated, "tiles_gated8_192x128", 192, 128, 5, true},
 };
 
 // Of an H100, in microseconds: only their proportions matter to the choice. `network_check --products` prints them beside
@@ -66,21 +73,25 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
   plan.rows = kernel.rows;
   plan.columns = kernel.columns;
   plan.stages = kernel.stages;
-  const auto blocks = static_cast<int>(tilesAlong(k, 64));
+  plan.float8 = kernel.float8;
+  // Of 8-bit floats half the bytes, and twice the products in the time of one.
+  const int depthOfStage = kernel.float8 ? 128 : 64;
+  const double bytes = kernel.float8 ? 1 : 2;
+  const auto blocks = static_cast<int>(tilesAlong(k, depthOfStage));
   plan.splitBlocks = (blocks + parts - 1) / parts;
   plan.splits = (blocks + plan.splitBlocks - 1) / plan.splitBlocks;
   const int64_t rowTiles = tilesAlong(m, kernel.rows);
   const auto tiles = static_cast<double>(rowTiles * tilesAlong(n, kernel.columns) * plan.splits);
-  const double depth = plan.splitBlocks * 64.0;
-  const double flops = 2.0 * kernel.rows * kernel.columns * depth / kFlopsPerMultiprocessor /
+  const double depth = static_cast<double>(plan.splitBlocks) * depthOfStage;
+  const double flops = bytes * kernel.rows * kernel.columns * depth / kFlopsPerMultiprocessor /
                        efficiency(kernel.rows, kernel.columns);
   const double fetched = static_cast<double>(std::min<int64_t>(m, kernel.rows)) + kernel.columns;
   const double work = std::ceil(tiles / multiprocessors) *
-                      (std::max(flops, 2.0 * fetched * depth / kBytesPerMultiprocessor) + kTile);
-  const double memory = 2.0 * static_cast<double>(n * k) / kBytesOfMemory;
+                      (std::max(flops, bytes * fetched * depth / kBytesPerMultiprocessor) + kTile);
+  const double memory = bytes * static_cast<double>(n * k) / kBytesOfMemory;
   // Several rows of tiles ask for the same weights at about the same time, and wait for them together.
   plan.cost = rowTiles > 1 ? std::hypot(work, memory) : std::max(work, memory);
-  plan.cost = std::max(plan.cost, 2.0 * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
+  plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
   if (kernel.epilogue == TileEpilogue::kPartial)
     plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) / kBytesOfPartials;
   return plan;
@@ -88,19 +99,20 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
 
 }  // namespace
 
-std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k) {
+std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k,
+                                bool float8) {
   std::vector<TilePlan> plans;
-  const auto blocks = static_cast<int>((k + 63) / 64);
+  const auto blocks = static_cast<int>(tilesAlong(k, float8 ? 128 : 64));
   for (const TileKernel& kernel : kKernels) {
-    if (kernel.epilogue != epilogue) continue;
+    if (kernel.epilogue != epilogue || kernel.float8 != float8) continue;
     const int most = epilogue == TileEpilogue::kPartial ? std::min(kMostSplits, blocks) : 1;
     for (int split = 1; split <= most; ++split) plans.push_back(planOf(kernel, split, multiprocessors, m, n, k));
   }
   return plans;
 }
 
-TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k) {
-  const std::vector<TilePlan> plans = tilePlans(epilogue, multiprocessors, m, n, k);
+TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k, bool float8) {
+  const std::vector<TilePlan> plans = tilePlans(epilogue, multiprocessors, m, n, k, float8);
   return *std::min_element(plans.begin(), plans.end(),
                            [](const TilePlan& a, const TilePlan& b) { return a.cost < b.cost; });
 }
@@ -108,10 +120,10 @@ TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_
 TiledProduct::TiledProduct(const cuda::Kernels& kernels, const TilePlan& plan, cuda::DevicePtr a, cuda::DevicePtr w,
                            cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride)
     : plan_(plan),
-      a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k), static_cast<uint64_t>(aStride) * 2,
-                       static_cast<unsigned>(plan_.rows > 256 ? plan_.rows / 2 : plan_.rows))),
-      w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k), static_cast<uint64_t>(wStride) * 2,
-                       static_cast<unsigned>(plan_.columns))) {
+      a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k), static_cast<uint64_t>(aStride) * (plan.float8 ? 1 : 2),
+                       static_cast<unsigned>(plan_.rows > 256 ? plan_.rows / 2 : plan_.rows), plan.float8)),
+      w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k), static_cast<uint64_t>(wStride) * (plan.float8 ? 1 : 2),
+                       static_cast<unsigned>(plan_.columns), plan.float8)) {
   tiles_.m = static_cast<int>(m);
   tiles_.n = static_cast<int>(n);
   tiles_.k = static_cast<int>(k);

@@ -13,6 +13,8 @@ enum class TileEpilogue { kPartial, kStore, kGelu, kGated, kRope, kPositions };
 /// How a product is cut into tiles: the kernel, and how many parts the contraction has.
 struct TilePlan {
   const char* kernel = nullptr;
+  /// From 8-bit floats, with scales.
+  bool float8 = false;
   int rows = 0;
   int columns = 0;
   int stages = 0;
@@ -26,10 +28,11 @@ struct TilePlan {
 
 /// All plans of a product, with their costs by a model of the card: whole waves of tiles, the memory that they move, a
 /// fixed cost a tile.
-std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k);
+std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k,
+                                bool float8 = false);
 
 /// The cheapest of them.
-TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k);
+TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_t n, int64_t k, bool float8 = false);
 
 /// Most parts that a plan of kPartial has.
 constexpr int kMostSplits = kernels::kMostPartials;
@@ -37,7 +40,7 @@ constexpr int kMostSplits = kernels::kMostPartials;
 /// One tuned product, ready to be put into a stream any number of times.
 class TiledProduct {
  public:
-  /// a [m, k] with rows of `aStride` elements, w [n, k] with rows of `wStride`, both bf16.
+  /// a [m, k] with rows of `aStride` elements, w [n, k] with rows of `wStride`, both bf16 or, as the plan says, bytes.
   TiledProduct(const cuda::Kernels& kernels, const TilePlan& plan, cuda::DevicePtr a, cuda::DevicePtr w,
                cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride);
 

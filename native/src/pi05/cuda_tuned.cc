@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "pi05/cuda_float8.h"
+#include "pi05/cuda_interleave.h"
 #include "pi05/cuda_pending_sum.h"
 #include "pi05/cuda_suffix.h"
 #include "pi05/cuda_tiles.h"
@@ -17,31 +19,13 @@ using cuda::DevicePtr;
 constexpr int kHeads = 8;
 constexpr int kHeadDim = 256;
 
-/// Row orders of kernels/interleave.cu.
-enum class Interleave : int { kPlain, kGated, kRope };
-
 size_t patchBytes(const CudaModel& model) {
   return static_cast<size_t>(model.vision.width * patchStride(model)) * 2;
 }
 
-/// Puts the rows of a matrix [rows, columns] into `kind` order, in place.
-void interleave(const CudaShared& s, const cuda::Stream& stream, const cuda::DeviceBuffer& spare,
-                const std::string& name, int64_t rows, int64_t columns, Interleave kind, int rotatedRows = 0) {
-  const DevicePtr weight = s.weight(name, rows * columns);
-  cuda::LaunchShape shape;
-  shape.gridX = static_cast<unsigned>(rows);
-  s.kernels->launch(stream, "interleave_bf16", shape, weight, spare.address(), static_cast<int>(rows),
-                    static_cast<int>(columns), static_cast<int>(columns), static_cast<int>(kind), kHeadDim, rotatedRows);
-  stream.copy(weight, spare.address(), static_cast<size_t>(rows * columns) * 2);
-}
-
-int64_t packedRows(const Transformer& t, bool keysAndValuesOnly) {
-  return int64_t{(keysAndValuesOnly ? 0 : t.heads) + 2 * t.kvHeads} * t.headDim;
-}
-
 /// Room for one pass of a Gemma transformer over `rows` tokens.
 struct GemmaMemory {
-  GemmaMemory(const Transformer& t, int64_t count, DevicePtr base) : carver(base) {
+  GemmaMemory(const Transformer& t, int64_t count, DevicePtr base, bool float8) : carver(base) {
     const auto rows = static_cast<size_t>(count);
     const auto size = [&](int64_t width) { return rows * static_cast<size_t>(width); };
     x = carver.take(size(t.width) * sizeof(float));
@@ -50,9 +34,15 @@ struct GemmaMemory {
     mixed = carver.take(size(int64_t{t.heads} * t.headDim) * 2);
     hidden = carver.take(size(t.mlp) * 2);
     partial = carver.take(kMostSplits * size(t.width) * sizeof(float));
+    if (!float8) return;
+    scales = carver.take(rows * sizeof(float));
+    hiddenBytes = carver.take(size(t.mlp));
+    hiddenScales = carver.take(rows * sizeof(float));
   }
   Carver carver;
   DevicePtr x, h, q, mixed, hidden, partial;
+  /// With 8-bit floats: of h, which then holds bytes, and of hidden.
+  DevicePtr scales = 0, hiddenBytes = 0, hiddenScales = 0;
 };
 
 /// The products and the attention of one layer of prefix or expert.
@@ -73,9 +63,15 @@ class GemmaLayer {
       return s.weight(layerName(where.transformer, where.layer, name), n * k);
     };
     const int64_t m = where.batch * where.rows;
-    const auto add = [&](TileEpilogue epilogue, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k) {
-      const TilePlan plan = planTiles(epilogue, s.kernels->device().multiprocessors, m, n, k);
-      products_.emplace_back(*s.kernels, plan, a, weight(name, n, k), out, m, n, k, k, k);
+    // With scales of a's rows, a and the weight are 8-bit floats.
+    const auto add = [&](TileEpilogue epilogue, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k,
+                         DevicePtr scales = 0) {
+      const TilePlan plan = planTiles(epilogue, s.kernels->device().multiprocessors, m, n, k, scales != 0);
+      const DevicePtr w = weight(name, n, k);
+      products_.emplace_back(*s.kernels, plan, a, w, out, m, n, k, k, k);
+      if (scales == 0) return;
+      products_.back().arguments().aScales = pointer<float>(scales);
+      products_.back().arguments().wScales = pointer<float>(w + static_cast<size_t>(n * k));
     };
     const int64_t mixed = int64_t{t.heads} * t.headDim;
     add(TileEpilogue::kRope, "qkv", memory.h, 0, packedRows(t, where.keysAndValuesOnly), t.width);
@@ -92,8 +88,9 @@ class GemmaLayer {
     rope.headDim = t.headDim;
     if (where.keysAndValuesOnly) return;
     add(TileEpilogue::kPartial, "o", memory.mixed, memory.partial, t.width, mixed);
-    add(TileEpilogue::kGated, "gate_up", memory.h, memory.hidden, int64_t{2} * t.mlp, t.width);
-    add(TileEpilogue::kPartial, "down", memory.hidden, memory.partial, t.width, t.mlp);
+    add(TileEpilogue::kGated, "gate_up", memory.h, memory.hidden, int64_t{2} * t.mlp, t.width, memory.scales);
+    add(TileEpilogue::kPartial, "down", memory.hiddenBytes ? memory.hiddenBytes : memory.hidden, memory.partial, t.width,
+        t.mlp, memory.hiddenScales);
   }
 
   const TiledProduct& qkv() const { return products_[0]; }
@@ -154,7 +151,7 @@ class PrefixStage final : public Stage {
   PrefixStage(std::shared_ptr<const CudaShared> shared, const PrefixCall& call, Scratch scratch)
       : s_(std::move(shared)),
         call_(call),
-        memory_(s_->model.prefix, call.batch * call.prefixLength, scratch.address) {
+        memory_(s_->model.prefix, call.batch * call.prefixLength, scratch.address, s_->model.prefix.float8) {
     const Transformer& t = s_->model.prefix;
     for (int l = 0; l < t.depth; ++l) {
       const auto index = static_cast<size_t>(l);
@@ -189,20 +186,25 @@ class PrefixStage final : public Stage {
       if (l == t.depth - 1) return;
       attention_[static_cast<size_t>(l)].enqueue(kernels, stream);
       layer.o().enqueue(kernels, stream);
-      norm(stream, {memory_.partial, layer.o().splits(), 0, 0}, l, "norm2");
+      norm(stream, {memory_.partial, layer.o().splits(), 0, 0}, l, "norm2", memory_.scales);
       layer.gated().enqueue(kernels, stream);
+      if (t.float8)
+        float8Rows(*s_, stream, memory_.hidden, memory_.hiddenBytes, memory_.hiddenScales, gather.rows, t.mlp);
       layer.down().enqueue(kernels, stream);
       pending = {memory_.partial, layer.down().splits(), 0, 0};
     }
   }
 
  private:
-  void norm(const cuda::Stream& stream, const PendingSum& pending, int l, const char* name) const {
+  /// With `scales` to 8-bit floats.
+  void norm(const cuda::Stream& stream, const PendingSum& pending, int l, const char* name, DevicePtr scales = 0) const {
     const int width = s_->model.prefix.width;
     kernels::Norm p = normAfter(pending, memory_.x, memory_.h, call_.batch * call_.prefixLength, width,
                                 s_->model.rmsEpsilon, s_->weight(layerName("prefix", l, name), width));
     p.scaleOffset = 1;
-    s_->operations.norm(stream, p);
+    p.scales = pointer<float>(scales);
+    if (scales != 0) s_->operations.normFloat8(stream, p);
+    else s_->operations.norm(stream, p);
   }
 
   std::shared_ptr<const CudaShared> s_;
@@ -213,7 +215,7 @@ class PrefixStage final : public Stage {
 };
 
 struct DenoiseMemory {
-  DenoiseMemory(const CudaModel& m, int64_t batch, DevicePtr base) : gemma(m.expert, batch * m.suffix(), base) {
+  DenoiseMemory(const CudaModel& m, int64_t batch, DevicePtr base) : gemma(m.expert, batch * m.suffix(), base, false) {
     const auto rows = static_cast<size_t>(batch * m.suffix());
     keys = gemma.carver.take(rows * kHeadDim * 2);
     values = gemma.carver.take(rows * kHeadDim * 2);
@@ -289,20 +291,6 @@ class DenoiseStage final : public Stage {
   std::vector<SharedHead> attention_;
 };
 
-void interleaveGemma(const CudaShared& s, const cuda::Stream& stream, const cuda::DeviceBuffer& spare,
-                     const char* transformer, const Transformer& t, bool lastIsKeysAndValues) {
-  for (int l = 0; l < t.depth; ++l) {
-    const auto name = [&](const char* tensor) { return layerName(transformer, l, tensor); };
-    const bool short_ = lastIsKeysAndValues && l == t.depth - 1;
-    const int rotated = (short_ ? t.kvHeads : t.heads + t.kvHeads) * t.headDim;
-    interleave(s, stream, spare, name("qkv"), packedRows(t, short_), t.width, Interleave::kRope, rotated);
-    if (short_) continue;
-    interleave(s, stream, spare, name("o"), t.width, int64_t{t.heads} * t.headDim, Interleave::kPlain);
-    interleave(s, stream, spare, name("gate_up"), int64_t{2} * t.mlp, t.width, Interleave::kGated);
-    interleave(s, stream, spare, name("down"), t.width, t.mlp, Interleave::kPlain);
-  }
-}
-
 }  // namespace
 
 bool tunedFits(const CudaModel& m, const cuda::DeviceInfo& device) {
@@ -319,35 +307,20 @@ CudaTuned::CudaTuned(const std::shared_ptr<CudaShared>& shared)
       patch_(shared->kernels->driver(), patchBytes(shared->model)) {
   const CudaShared& s = *shared_;
   const CudaModel& m = s.model;
-  const Transformer& v = m.vision;
-  if (PersistentExpert::fits(m, s.kernels->device())) expert_.emplace(s);
   const cuda::Stream stream(s.kernels->driver(), cuda::Stream::Priority::kNormal);
-  const int64_t largest = std::max({int64_t{v.width} * v.mlp, int64_t{3} * v.width * v.width,
-                                    int64_t{2} * m.prefix.mlp * m.prefix.width, int64_t{2} * m.expert.mlp * m.expert.width,
-                                    packedRows(m.prefix, false) * m.prefix.width, int64_t{m.prefix.width} * v.width});
-  const cuda::DeviceBuffer spare(s.kernels->driver(), static_cast<size_t>(largest) * 2);
-  cuda::LaunchShape shape;
-  shape.gridX = static_cast<unsigned>(v.width);
-  s.kernels->launch(stream, "interleave_bf16", shape, s.weight("vision.patch.weight", int64_t{v.width} * m.patchValues()),
-                    patch_.address(), v.width, m.patchValues(), static_cast<int>(patchStride(m)),
-                    static_cast<int>(Interleave::kPlain), 0, 0);
-  for (int l = 0; l < v.depth; ++l) {
-    const auto name = [&](const char* tensor) { return layerName("vision", l, tensor) + ".weight"; };
-    interleave(s, stream, spare, name("qkv"), 3 * v.width, v.width, Interleave::kPlain);
-    interleave(s, stream, spare, name("o"), v.width, v.width, Interleave::kPlain);
-    interleave(s, stream, spare, name("fc1"), v.mlp, v.width, Interleave::kPlain);
-    interleave(s, stream, spare, name("fc2"), v.width, v.mlp, Interleave::kPlain);
-  }
-  interleave(s, stream, spare, "vision.projector.weight", m.prefix.width, v.width, Interleave::kPlain);
-  interleaveGemma(s, stream, spare, "prefix", m.prefix, true);
-  interleaveGemma(s, stream, spare, "expert", m.expert, false);
+  const cuda::DeviceBuffer scales(
+      s.kernels->driver(),
+      m.expert.float8 ? static_cast<size_t>(m.expert.depth * mlpRows(m.expert)) * sizeof(float) : sizeof(float));
+  if (m.expert.float8) roundMlps(s, stream, "expert", m.expert, scales.address());
   stream.synchronize();
+  if (PersistentExpert::fits(m, s.kernels->device())) expert_.emplace(s, scales.address());
+  interleaveWeights(s, stream, patch_.address());
 }
 
 StageBytes tunedBytes(const CudaModel& m, bool expert) {
   const size_t products = DenoiseMemory(m, m.maxBatch, 0).gemma.carver.used();
   return {tunedVisionBytes(m),
-          GemmaMemory(m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0).carver.used(),
+          GemmaMemory(m.prefix, int64_t{m.maxBatch} * m.maxPrefix, 0, m.prefix.float8).carver.used(),
           expert ? std::max(products, PersistentExpert::scratch(m)) : products};
 }
 size_t tunedWeightBytes(const CudaModel& m, const cuda::DeviceInfo& device) {

@@ -54,7 +54,7 @@ ok(
   `a card is read beside the event loop: asked in ${askedMs.toFixed(2)} ms, held up for ${Math.round(tookMs)} ms, ${turns} turns meanwhile`,
 )
 
-const gemma = { width: 64, depth: 2, mlp: 128, heads: 2, kvHeads: 1, headDim: 32 }
+const gemma = { width: 64, depth: 2, mlp: 128, heads: 2, kvHeads: 1, headDim: 32, float8: false }
 const memory = await addon.cudaMemory({
   stages: {
     kind: 'cuda',

@@ -2,7 +2,7 @@ import type { Config } from '../../config.js'
 import { reasonOf } from '../../errors.js'
 import type { CheckResult } from '../../policy/loading/checklist.js'
 import type { Policy } from '../../policy/policy.js'
-import { cudaStages } from '../../runtime/cuda/create.js'
+import { cudaStages, lacksPrecision } from '../../runtime/cuda/create.js'
 import { described, roomFor } from '../../runtime/cuda/memory.js'
 import { loadAddon } from '../../runtime/gpu/addon.js'
 
@@ -15,11 +15,14 @@ export async function cudaMemoryCheck(
   const name = 'GPU memory'
   try {
     if ('reason' in addon) return { name, status: 'note', detail: `${addon.reason}: ${addon.hint}` }
+    const computed = precision === 'auto' ? 'bf16' : precision
+    const lacking = await lacksPrecision(addon, computed, 0)
+    if (lacking) return { name, status: 'failed', detail: `${lacking.reason}: ${lacking.hint}.` }
     const { needed, short } = await roomFor(addon, {
       stages: cudaStages({
         weightsPath: policy.weightsPath,
         config: policy.model,
-        precision: precision === 'auto' ? 'bf16' : precision,
+        precision: computed,
         maxBatch,
       }),
       lanes: pipeline === 'on' ? 2 : 1,

@@ -4,7 +4,7 @@ import { createCudaRuntime, probeCuda, refuses } from './create.js'
 export const cudaBackend: Backend = {
   name: 'cuda',
   title: 'CUDA',
-  arithmetics: ['bf16', 'fp32'],
+  arithmetics: ['bf16', 'fp32', 'fp8'],
   severalCards: true,
   lanes: [1, 2],
   probe: () => probeCuda(),

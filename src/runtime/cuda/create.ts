@@ -3,12 +3,20 @@ import { dirname, join } from 'node:path'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import { Checkpoint } from '../../families/pi0/checkpoint.js'
 import { modulatedTimes, timeEmbeddings } from '../../families/pi0/time.js'
+import type { Precision } from '../../onnx/arithmetic.js'
 import { contentDigest } from '../../storage/content.js'
 import { ContentReading, recall } from '../../storage/known-content.js'
-import { type Availability, type BackendOptions, unavailable } from '../backend.js'
+import { type Availability, type BackendOptions, type Missing, unavailable } from '../backend.js'
 import { openCards } from '../card-set.js'
 import { chosenDevices } from '../devices.js'
-import { addonPath, loadAddon, type NativeMemory, type NativeStages, probe } from '../gpu/addon.js'
+import {
+  addonPath,
+  loadAddon,
+  type NativeAddon,
+  type NativeMemory,
+  type NativeStages,
+  probe,
+} from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
 import { roomFor } from './memory.js'
@@ -37,6 +45,9 @@ export interface CudaStages extends NativeStages {
 
 /** Compute capability of the cards that the fast kernels are for (`tunedFits` in native/src/pi05/cuda_tuned.cc). */
 const TUNED_FOR = '9.0'
+
+/** The first compute capability with 8-bit floats. */
+const FLOAT8_FROM = 8.9
 
 /** Threads that read weights, of all cards together. */
 const READERS = 8
@@ -74,6 +85,21 @@ export async function probeCuda(
   }
 }
 
+/** Why a card cannot compute in a precision. */
+export async function lacksPrecision(
+  addon: NativeAddon,
+  precision: Precision,
+  ordinal: number,
+): Promise<Missing | undefined> {
+  if (precision !== 'fp8') return undefined
+  const { device, computeCapability = '0' } = await probe(addon, ordinal)
+  if (Number(computeCapability) >= FLOAT8_FROM) return undefined
+  return {
+    reason: `${device} has compute capability ${computeCapability}; 8-bit floats need ${FLOAT8_FROM} or later`,
+    hint: 'use --precision bf16',
+  }
+}
+
 /**
  * Runs the network on an NVIDIA GPU through our own kernels, which need the driver and nothing else of NVIDIA's.
  * Throws RUNTIME_UNAVAILABLE in one paragraph when that cannot be: nothing else is put in its place.
@@ -93,6 +119,10 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
       reason: refused,
       hint: 'convert the checkpoint to safetensors, or use --runtime tensorrt',
     })
+  for (const device of devices) {
+    const lacking = await lacksPrecision(addon, precision, device)
+    if (lacking) throw unavailable('CUDA', lacking)
+  }
   const stages = cudaStages({ ...options, kernels, tuned, cards: devices.length })
   const needs = new Map<number, NativeMemory>()
   for (const device of devices) {
