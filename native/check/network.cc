@@ -246,13 +246,13 @@ void time(pi05::Session& session, const CudaModel& m, const char* name, int batc
   for (int round = -10; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
     session.startPerceive(0, in);
-    session.startAct(0, act);
+    session.startAct(pi05::wholeSlot(0, batch), act);
     while (!session.perceiveDone(0)) {
     }
     const pi05::PerceiveResult p = session.finishPerceive(0);
-    while (!session.actDone(0)) {
+    while (!session.actDone()) {
     }
-    const pi05::ActResult a = session.finishAct(0);
+    const pi05::ActResult a = session.finishAct();
     const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     if (round == -10) first = a.actions;
     if (std::memcmp(first.data(), a.actions.data(), first.size() * sizeof(float)) != 0) ++unlike;
@@ -301,7 +301,7 @@ int run(int argc, char** argv) {
     request.tuned = tuned;
     std::unique_ptr<pi05::StageMaker> stages = pi05::openCudaStages(driver, request);
     if (poisoned) stages = std::make_unique<PoisonedStages>(std::move(stages));
-    auto session = std::make_unique<pi05::Session>(driver, std::move(stages), pi05::SessionOptions{lanes, lanes, 48});
+    auto session = std::make_unique<pi05::Session>(driver, std::move(stages), pi05::SessionOptions{lanes, lanes});
     for (const int steps : {1, 3, 10}) session->setModulation(steps, timeEmbeddings(model, steps));
     return session;
   };

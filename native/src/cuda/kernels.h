@@ -39,6 +39,9 @@ class Kernels {
     start(stream, name, shape, const_cast<void**>(parameters));
   }
 
+  /// Whether the image has a kernel of this name.
+  bool has(const char* name) const;
+
   /// Boxes of boxRows × 64 elements of bf16, swizzled by 128 bytes; what is outside the array reads as zero.
   TensorMap boxes(DevicePtr address, uint64_t rows, uint64_t columns, uint64_t strideBytes, unsigned boxRows) const;
 
