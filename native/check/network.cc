@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "check/joined.h"
 #include "check/lanes.h"
 #include "check/numbers.h"
 #include "check/poisoned_stages.h"
@@ -282,6 +283,8 @@ int run(int argc, char** argv) {
   for (int i = 2; i + 1 < argc; ++i)
     if (std::strcmp(argv[i], "--rows") == 0) rows = numbers(argv[i + 1]);
   const cuda::DriverPtr driver = cuda::Driver::load();
+  const JoinedInputs inputs = {randomWeights, observation, noise, timeEmbeddings};
+  if (has("--break")) return checkBroken(driver, argv[1], fullModel(10, true, 1), inputs);
   const cuda::Context context(driver, 0);
   context.makeCurrent();
   const int horizon = number("--horizon", 10);
@@ -311,6 +314,7 @@ int run(int argc, char** argv) {
     for (const int tokens : {64, 50, 60}) frames.push_back(observation(model, 1, 2, tokens, 0));
     failed += checkLanes([&](int lanes) { return open(true, false, lanes); }, frames, noise(model, 1, 10));
   }
+  if (has("--joined")) return failed + checkJoined(driver, argv[1], model, inputs);
   auto tuned = open(true, false);
   if (has("--profile")) {
     const int cameras = number("--cameras", 2);
@@ -380,7 +384,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--small] [--pi0] [--rounds N] [--rows N,N…]\n");
+                 "[--joined] [--break] [--small] [--pi0] [--rounds N] [--rows N,N…]\n");
     return 2;
   }
   try {
