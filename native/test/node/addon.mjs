@@ -83,7 +83,10 @@ const memory = await addon.cudaMemory({
 })
 // Two layers of keys and of values of 40 places a row in bf16: 2 rows of the slot, 2 that an act joins, 3 that are kept; and
 // lengths. Rotations of 44 places.
-assert.deepEqual([memory.slots, memory.weights], [4 * (2 + 2 + 3) * 40 * 32 * 2 + 2 * 256, 2048 + 44 * 16 * 8])
+assert.deepEqual(
+  [memory.slots, memory.weights],
+  [4 * (2 + 2 + 3) * 40 * 32 * 2 + 2 * 256, 2048 + 44 * 16 * 8],
+)
 assert.ok(memory.inputs > 0 && memory.workspaces > 0)
 ok('what a session would take is told without opening it')
 
@@ -147,7 +150,10 @@ assert.deepEqual([trace.imageEmbeddings.length, trace.keys.length, trace.x.lengt
 ok('perceive, act and trace give the model’s numbers; what does not fit is refused')
 
 assert.equal(session.shape.joins, false)
-assert.throws(() => session.act({ ...act(0, 7), rows: Int32Array.of(0) }), /rows is not pairs of slot and row/)
+assert.throws(
+  () => session.act({ ...act(0, 7), rows: Int32Array.of(0) }),
+  /rows is not pairs of slot and row/,
+)
 for (const [call, reason] of [
   [() => session.act({ ...act(0, 7), rows: Int32Array.of(0, 1) }), /slot 0 holds a prefix of 1 rows/],
   [() => session.act({ ...act(0, 7), rows: Int32Array.of(2, 0) }), /slot 2 is not one of 2/],
