@@ -32,15 +32,15 @@ class Kernels {
   Kernels(const Kernels&) = delete;
   Kernels& operator=(const Kernels&) = delete;
 
+  /// Whether the image has a kernel of this name.
+  bool has(const char* name) const;
+
   /// Puts one kernel into the stream. Arguments are passed by value, as the kernel declares them.
   template <typename... Arguments>
   void launch(const Stream& stream, const char* name, const LaunchShape& shape, const Arguments&... arguments) const {
     const void* parameters[] = {&arguments...};
     start(stream, name, shape, const_cast<void**>(parameters));
   }
-
-  /// Whether the image has a kernel of this name.
-  bool has(const char* name) const;
 
   /// Boxes of boxRows × 64 elements of bf16, swizzled by 128 bytes; what is outside the array reads as zero.
   TensorMap boxes(DevicePtr address, uint64_t rows, uint64_t columns, uint64_t strideBytes, unsigned boxRows) const;
