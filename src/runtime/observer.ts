@@ -1,10 +1,12 @@
 import type { TurboPiError } from '../errors.js'
 
-/** The time that one batch spent in one lane, in performance.now() milliseconds. */
+/** The time of one call of a lane, in performance.now() milliseconds. */
 export interface LaneSpan {
   lane: 'perceive' | 'act'
-  /** Batches are numbered from 0 in the order in which they start. */
+  /** Batches are numbered from 0 in the order in which they start; of several in one act call, the first. */
   batch: number
+  /** Rows of the call. */
+  rows: number
   start: number
   end: number
   /** The card, as CUDA counts them; absent on CPUs. */
@@ -38,8 +40,8 @@ export interface RuntimeObserver {
   /** After calls that hung the engine works again. */
   recovered?(): void
   engine?(change: EngineChange): void
-  /** There was no memory for a batch of so many rows: from now on there are `most` in one. */
+  /** There was no memory for a call of so many rows: from now on there are `most` in one. */
   shrunk?(device: number | undefined, rows: number, most: number): void
-  /** A batch left a lane. */
+  /** A call of a lane has ended. */
   lane?(span: LaneSpan): void
 }

@@ -21,6 +21,8 @@ export interface RuntimeInfo {
   readonly lanes: 1 | 2
   /** Prefixes that may be held at once. */
   readonly prefixSlots: number
+  /** Whether one act call takes several prefixes. */
+  readonly joins: boolean
   /** Digest of the checkpoint's bytes: the same on every machine and backend. */
   readonly weights: string
   readonly config: ModelConfig
@@ -78,9 +80,10 @@ export interface Runtime {
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
   perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
   /**
-   * Denoises (network §3.7), one sampling a row; the rows share their steps. Does not release the prefix.
+   * Denoises (network §3.7) the rows of one prefix, or where `info.joins` of several together, of at most maxBatch rows:
+   * one sampling a row, in the order of the prefixes and of their rows; the rows share their steps. Does not release them.
    */
-  act(prefix: Prefix, sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult>
+  act(prefixes: readonly Prefix[], sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult>
   /** perceive and act of one batch with all intermediate tensors. */
   trace(rows: readonly PerceiveRow[], sampling: readonly Sampling[]): Promise<InferenceTrace & ActResult>
   /**

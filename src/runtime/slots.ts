@@ -74,9 +74,9 @@ export abstract class SlotRuntime<Slot> implements Runtime {
 
   /** Vision and prefix of a batch, into a slot. */
   protected abstract fill(slot: Slot, layout: PrefixLayout, options: RunOptions): Promise<Perceived>
-  /** All denoise steps of a held batch. */
+  /** All denoise steps of held batches together: of one, unless `info.joins`. */
   protected abstract denoise(
-    held: Held<Slot>,
+    held: readonly Held<Slot>[],
     sampling: readonly Sampling[],
     options: RunOptions,
   ): Promise<ActResult>
@@ -99,12 +99,27 @@ export abstract class SlotRuntime<Slot> implements Runtime {
     }
   }
 
-  async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
+  async act(
+    prefixes: readonly Prefix[],
+    sampling: readonly Sampling[],
+    options: RunOptions = {},
+  ): Promise<ActResult> {
+    const { config, joins, maxBatch } = this.info
+    const most = joins ? prefixes.length : 1
+    if (prefixes.length === 0 || prefixes.length > most)
+      throw refuse(`act takes ${joins ? 'at least one prefix' : 'one prefix'}, got ${prefixes.length}`)
+    const held = prefixes.map(prefix => this.#held(prefix))
+    const rows = held.reduce((sum, { batch }) => sum + batch, 0)
+    if (rows > maxBatch) throw refuse(`act takes at most ${maxBatch} rows, got ${rows}`)
+    checkSampling(sampling, rows, config)
+    return this.denoise(held, sampling, options)
+  }
+
+  #held(prefix: Prefix): Held<Slot> {
     if (!(prefix instanceof SlotPrefix) || prefix.owner !== this)
       throw refuse('the prefix was made by another runtime')
     if (prefix.released) throw refuse('the prefix has been released')
-    checkSampling(sampling, prefix.batch, this.info.config)
-    return this.denoise(prefix as Held<Slot>, sampling, options)
+    return prefix as Held<Slot>
   }
 
   async trace(

@@ -128,6 +128,7 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
         maxBatch,
         lanes,
         prefixSlots: lanes,
+        joins: false,
         weights: contentDigest(await reading.end()),
         config,
         ...(chosen !== undefined && { chosen }),

@@ -37,10 +37,11 @@ export class GpuRuntime extends SlotRuntime<number> {
   }
 
   protected async denoise(
-    { slot, state }: Held<number>,
+    [held]: readonly Held<number>[],
     sampling: readonly Sampling[],
     { signal }: RunOptions,
   ): Promise<ActResult> {
+    const { slot, state } = held!
     const input = this.actInput(slot, state, sampling)
     const { steps } = input
     await this.prepare(steps)
