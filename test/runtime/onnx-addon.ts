@@ -157,6 +157,7 @@ class OnnxSession implements NativeSession {
       modulation: 0,
       state: config.modelType === 'pi0',
       given: config.trainedDelay > 0,
+      joins: false,
       maxBatch,
       maxImages: most('vision', 'images')[0]!,
       maxPrefix: most('denoise', 'keys.0')[2]!,
@@ -195,7 +196,12 @@ class OnnxSession implements NativeSession {
   }
 
   act(input: NativeAct) {
-    return this.job(async () => ({ actions: (await this.denoise(input)).actions, denoiseMs: 4 }))
+    return this.job(async () => {
+      const [slot = -1] = input.rows
+      const whole = Int32Array.from({ length: 2 * input.batch }, (_, i) => (i % 2 === 0 ? slot : i >> 1))
+      if (String(input.rows) !== String(whole)) throw failure('invalid', `no joined rows: ${input.rows}`)
+      return { actions: (await this.denoise({ ...input, slot })).actions, denoiseMs: 4 }
+    })
   }
 
   setModulation({ steps, table }: { steps: number; table: Float32Array }) {
@@ -204,7 +210,7 @@ class OnnxSession implements NativeSession {
     })
   }
 
-  trace(input: NativePerceive & NativeAct) {
+  trace(input: NativePerceive & Omit<NativeAct, 'rows'>) {
     return this.job(async () => {
       const { keys, values, imageEmbeddings } = await this.fill(input)
       return { imageEmbeddings, keys, values, ...(await this.denoise(input)) }
@@ -251,7 +257,8 @@ class OnnxSession implements NativeSession {
     }
   }
 
-  private async denoise({ slot, batch, steps, noise, updates, targets, state }: NativeAct) {
+  private async denoise(input: Omit<NativeAct, 'rows'> & { slot: number }) {
+    const { slot, batch, steps, noise, updates, targets, state } = input
     const held = this.held.get(slot)
     const table = this.tables.get(steps)
     if (!held) throw failure('invalid', 'the slot holds no prefix')

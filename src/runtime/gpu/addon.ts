@@ -59,10 +59,19 @@ export interface NativePerceive {
   source: BigInt64Array
   /** [batch]. */
   lengths: BigInt64Array
+  /**
+   * [batch]: the place in the store of kept rows that each row is copied to, or −1. Absent: none is. A place must not be in
+   * use by an act that is under way.
+   */
+  keep?: Int32Array
 }
 
 export interface NativeAct {
-  slot: number
+  /**
+   * [batch, 2]: the slot and the row in it that each row is denoised from; slot `slots` is the store of kept rows. Where the
+   * shape does not say `joins`, all rows of one slot in their order.
+   */
+  rows: Int32Array
   batch: number
   steps: number
   /** [batch, horizon, actionDim]. */
@@ -103,6 +112,8 @@ export interface NativeShape {
   state: boolean
   /** The denoise graph takes rows that are given. */
   given: boolean
+  /** An act takes rows of several slots, and rows can be kept. */
+  joins: boolean
   maxBatch: number
   maxImages: number
   maxPrefix: number
@@ -118,7 +129,8 @@ export interface NativeSession {
    * left as it is.
    */
   setModulation(input: { steps: number; table: Float32Array }): NativeJob<void>
-  trace(input: NativePerceive & NativeAct): NativeJob<NativeTrace>
+  /** Denoises the rows that it perceives; none is kept. */
+  trace(input: NativePerceive & Omit<NativeAct, 'rows'>): NativeJob<NativeTrace>
   /** False when the job has started. */
   cancel(job: number): boolean
   close(): Promise<void>
@@ -159,10 +171,20 @@ export interface NativeCard {
 export interface NativeMemory {
   /** With what is made of them. */
   weights: number
-  /** Keys and values of all prefixes that are held. */
+  /** Keys and values of all prefixes that are held, of the rows that are kept, and of those that an act joins. */
   slots: number
   inputs: number
   workspaces: number
+}
+
+export interface NativeSessionOptions {
+  stages: NativeStages
+  lanes: 1 | 2
+  /** Batches whose prefix is held, 1…8. */
+  slots: number
+  /** Rows that can be kept beyond their slots; more than 0 only where the stages join rows. */
+  kept?: number
+  device: number
 }
 
 export interface NativeAddon {
@@ -176,18 +198,13 @@ export interface NativeAddon {
     onProgress: (phase: string, step: number, steps: number) => void,
   ): { promise: Promise<void>; cancel(): void }
   /** What `openSession` would allocate; of an H100 where the card is not there. Neither files nor memory are touched. */
-  cudaMemory(options: {
-    stages: NativeStages
-    lanes: 1 | 2
-    slots: number
-    device: number
-  }): Promise<NativeMemory>
-  openSession(options: {
-    stages: NativeStages
-    lanes: 1 | 2
-    slots: number
-    device: number
-  }): Promise<NativeSession>
+  cudaMemory(options: NativeSessionOptions): Promise<NativeMemory>
+  openSession(options: NativeSessionOptions): Promise<NativeSession>
+  /**
+   * For tests of what a failing card does to a server, there only when TURBO_PI_TEST_HOOKS=1 as the addon is loaded: every
+   * session on the card fails for good.
+   */
+  destroyContext?(device: number): Promise<void>
 }
 
 /** How the addon rejects. */

@@ -8,6 +8,10 @@ import { type Held, type Perceived, SlotRuntime } from '../slots.js'
 import type { NativeAct, NativeError, NativeJob, NativeSession } from './addon.js'
 import { cropped, engineBatch } from './batch.js'
 
+/** All rows of a slot in their order, as pairs of slot and row. */
+const wholeSlot = (slot: number, batch: number): Int32Array =>
+  Int32Array.from({ length: 2 * batch }, (_, i) => (i % 2 === 0 ? slot : (i - 1) / 2))
+
 /**
  * Runs the network through a session of the native addon: stages, CUDA graphs and streams are its business; padding and
  * the modulation table are decided here. After a device fault every call fails with the first reason.
@@ -42,7 +46,7 @@ export class GpuRuntime extends SlotRuntime<number> {
     { signal }: RunOptions,
   ): Promise<ActResult> {
     const { slot, state } = held!
-    const input = this.actInput(slot, state, sampling)
+    const input = { ...this.actInput(state, sampling), rows: wholeSlot(slot, sampling.length) }
     const { steps } = input
     await this.prepare(steps)
     const { actions, denoiseMs } = await this.run(() => this.session.act(input), signal)
@@ -56,10 +60,10 @@ export class GpuRuntime extends SlotRuntime<number> {
   ): Promise<InferenceTrace & ActResult> {
     const { headDim, imageTokens } = this.session.shape
     const { input, positions, pictures } = this.padded(layout)
-    const act = this.actInput(slot, layout.state, sampling)
+    const act = this.actInput(layout.state, sampling)
     await this.prepare(act.steps)
     const start = performance.now()
-    const traced = await this.run(() => this.session.trace({ ...input, ...act }))
+    const traced = await this.run(() => this.session.trace({ ...input, ...act, slot }))
     const ms = performance.now() - start
     const crop = (cache: Float32Array) => cropped(cache, input, positions, headDim)
     return {
@@ -86,11 +90,10 @@ export class GpuRuntime extends SlotRuntime<number> {
   }
 
   private actInput(
-    slot: number,
     state: Float32Array = new Float32Array(0),
     sampling: readonly Sampling[],
-  ): NativeAct {
-    return { slot, batch: sampling.length, ...denoiseInputs(sampling, this.info.config), state }
+  ): Omit<NativeAct, 'rows'> {
+    return { batch: sampling.length, ...denoiseInputs(sampling, this.info.config), state }
   }
 
   /** Sends the modulation of a step count, once. A failure is not kept: the next call tries again. */
