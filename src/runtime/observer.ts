@@ -35,6 +35,8 @@ export interface RuntimeObserver {
   dropped?(reason: DropReason): void
   /** A batch was perceived: images that were encoded, and images whose embeddings were kept from before. */
   images?(encoded: number, reused: number): void
+  /** A batch was perceived: rows whose prefix was computed, and rows whose prefix was kept from before. */
+  prefixes?(computed: number, reused: number): void
   /** A call has not returned in time. */
   hung?(error: TurboPiError): void
   /** After calls that hung the engine works again. */

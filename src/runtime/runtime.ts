@@ -40,6 +40,8 @@ export interface Prefix {
   readonly timing: { readonly visionMs: number; readonly prefixMs: number }
   /** Images encoded for it, and images whose embeddings were kept; absent where none are kept. */
   readonly images?: { readonly encoded: number; readonly reused: number }
+  /** Rows of it that were not perceived, since their K/V were kept or another row's; absent where none are kept. */
+  readonly reused?: number
   /** Gives the slot back; idempotent, and safe while nothing else runs on it. */
   release(): void
 }

@@ -12,7 +12,7 @@ import type {
 } from './runtime.js'
 
 /** What a backend tells of a batch that it has perceived. */
-export type Perceived = Pick<Prefix, 'timing' | 'images'>
+export type Perceived = Pick<Prefix, 'timing' | 'images' | 'reused'>
 
 /** A perceived batch: where its K/V lie, and what denoising takes beside them. */
 export interface Held<Slot> {
@@ -32,18 +32,20 @@ class SlotPrefix<Slot> implements Prefix, Held<Slot> {
   readonly state: Float32Array | undefined
   readonly timing: Perceived['timing']
   readonly images?: NonNullable<Perceived['images']>
+  readonly reused?: number
 
   constructor(
     readonly owner: object,
     readonly slot: Slot,
     { lengths, state }: PrefixLayout,
-    { timing, images }: Perceived,
+    { timing, images, reused }: Perceived,
     private readonly free: () => void,
   ) {
     this.lengths = Array.from(lengths, Number)
     this.state = state
     this.timing = timing
     if (images) this.images = images
+    if (reused !== undefined) this.reused = reused
   }
 
   get batch(): number {
@@ -73,7 +75,13 @@ export abstract class SlotRuntime<Slot> implements Runtime {
   }
 
   /** Vision and prefix of a batch, into a slot. */
-  protected abstract fill(slot: Slot, layout: PrefixLayout, options: RunOptions): Promise<Perceived>
+  protected abstract fill(
+    slot: Slot,
+    batch: { rows: readonly PerceiveRow[]; layout: PrefixLayout },
+    options: RunOptions,
+  ): Promise<Perceived>
+  /** Nobody holds what the slot was filled with any more. */
+  protected vacate(_slot: Slot): void {}
   /** All denoise steps of held batches together: of one, unless `info.joins`. */
   protected abstract denoise(
     held: readonly Held<Slot>[],
@@ -92,7 +100,7 @@ export abstract class SlotRuntime<Slot> implements Runtime {
     const layout = this.#layOut(rows)
     const { slot, free } = this.#take()
     try {
-      return new SlotPrefix(this, slot, layout, await this.fill(slot, layout, options), free)
+      return new SlotPrefix(this, slot, layout, await this.fill(slot, { rows, layout }, options), free)
     } catch (error) {
       free()
       throw error
@@ -147,6 +155,10 @@ export abstract class SlotRuntime<Slot> implements Runtime {
     if (this.#free.length === 0)
       throw refuse(`all ${this.info.prefixSlots} prefix slots are in use; release one first`)
     const slot = this.#free.pop() as Slot
-    return { slot, free: () => this.#free.push(slot) }
+    const free = () => {
+      this.vacate(slot)
+      this.#free.push(slot)
+    }
+    return { slot, free }
   }
 }

@@ -50,6 +50,12 @@ export class Metrics implements ServiceListener {
     labelNames: ['from'],
     registers: [this.registry],
   })
+  readonly #prefixes = new Counter({
+    name: 'turbo_pi_prefixes_total',
+    help: 'Rows whose prefix was needed, by where it came from; counted where prefixes are kept.',
+    labelNames: ['from'],
+    registers: [this.registry],
+  })
   readonly #hung = this.#counter('engine_hung_total', 'Calls of the engine that did not return in time.')
   readonly #recovered = this.#counter(
     'engine_recovered_total',
@@ -156,6 +162,10 @@ export class Metrics implements ServiceListener {
       if (encoded > 0) this.#images.inc({ from: 'encoder' }, encoded)
       if (reused > 0) this.#images.inc({ from: 'cache' }, reused)
     },
+    prefixes: (computed, reused) => {
+      if (computed > 0) this.#prefixes.inc({ from: 'engine' }, computed)
+      if (reused > 0) this.#prefixes.inc({ from: 'cache' }, reused)
+    },
     hung: () => this.#hung.inc(),
     recovered: () => this.#recovered.inc(),
     dropped: reason => this.#dropped.inc({ reason }),
@@ -170,6 +180,7 @@ export class Metrics implements ServiceListener {
   constructor(policy?: string) {
     if (policy !== undefined) this.registry.setDefaultLabels({ policy })
     for (const from of ['encoder', 'cache']) this.#images.inc({ from }, 0)
+    for (const from of ['engine', 'cache']) this.#prefixes.inc({ from }, 0)
   }
 
   /** The policy that acts from now on, the bytes of its weights, and the cards that compute. */

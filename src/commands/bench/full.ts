@@ -91,6 +91,7 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
         precision,
         maxBatch: 1,
         visionCache: 0,
+        prefixCache: 0,
         onStage: stage => {
           lowered ||= stage.name === 'lowering the weights'
           display.show(stage)

@@ -78,7 +78,11 @@ class CpuRuntime extends SlotRuntime<Slot> {
       layerCapacity(config, maxBatch) * 2 * config.prefix.depth * FLOATS[float].BYTES_PER_ELEMENT
   }
 
-  protected async fill(slot: Slot, layout: PrefixLayout, options: RunOptions): Promise<Perceived> {
+  protected async fill(
+    slot: Slot,
+    { layout }: { layout: PrefixLayout },
+    options: RunOptions,
+  ): Promise<Perceived> {
     const { visionMs, prefixMs, encoded, reused } = await this.perceiveInto(slot, layout, options, false)
     return { timing: { visionMs, prefixMs }, images: { encoded, reused } }
   }

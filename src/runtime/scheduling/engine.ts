@@ -111,7 +111,8 @@ export class Engine {
       onFree()
     })
     const now = this.#clock.now()
-    this.#whole.learn(rows, steps, now - start, now)
+    // What was spared a batch says nothing of the next.
+    if (result.whole) this.#whole.learn(rows, steps, now - start, now)
     const back = this.#failures > 0
     this.#failures = 0
     if (back) this.#recovered()

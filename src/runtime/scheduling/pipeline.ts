@@ -23,6 +23,8 @@ export interface BatchResult {
   denoiseMs: number
   /** Perceived, but waiting for the act lane. */
   waitMs: number
+  /** Every row was perceived. */
+  whole: boolean
 }
 
 export interface PipelineOptions {
@@ -111,6 +113,8 @@ export class Pipeline {
       })
       const perceived = this.#clock.now()
       if (prefix.images) this.#observer.images?.(prefix.images.encoded, prefix.images.reused)
+      const { reused } = prefix
+      if (reused !== undefined) this.#observer.prefixes?.(rows.length - reused, reused)
       const acted = new Promise<Acted>((resolve, reject) => {
         this.#waiting.push({ ...batch, number, prefix, resolve, reject })
       })
@@ -126,6 +130,7 @@ export class Pipeline {
           prefixMs,
           denoiseMs: stepMs.reduce((sum, ms) => sum + ms, 0),
           waitMs: start - perceived,
+          whole: !reused,
         }
       } finally {
         prefix.release()
