@@ -238,7 +238,10 @@ export class Dispatcher {
   #pump(): void {
     this.#turns.giveFree()
     for (let engine = this.#free(); engine; engine = this.#free())
-      void this.#run(engine, this.#line.takeBatch(engine.maxBatch))
+      void this.#run(
+        engine,
+        this.#line.takeBatch(engine.maxBatch, steps => engine.endFor(steps)),
+      )
     this.#reportDepth()
     if (this.#places.size === 0 && this.#running.length === 0) this.#drained?.()
   }

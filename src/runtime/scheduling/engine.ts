@@ -94,6 +94,13 @@ export class Engine {
     return begins + this.#whole.expected(rows, steps, now)
   }
 
+  /** When a batch of so many rows that it is given now would have its answers, as far as is known. */
+  endFor(steps: number): (rows: number) => number {
+    const now = this.#clock.now()
+    const needed = this.#whole.needed(steps, now)
+    return rows => now + needed(rows)
+  }
+
   /** As `Pipeline.run`. */
   async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
     const start = this.#clock.now()
