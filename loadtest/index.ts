@@ -18,7 +18,7 @@ const HELP = `npm run loadtest -- [options]: measures a server under load and pr
   --hertz N         observations a second of each robot                                               [10]
   --deadline-ms N   of every observation in the scenario stream; 0: none                                   [0]
   --url URL         a server that runs already, instead of one of our own
-  --serve ARGS      turbo-pi serve with these arguments as the server of our own, for example
+  --serve=ARGS      turbo-pi serve with these arguments as the server of our own, for example
                     "--runtime cuda --random-weights pi05 --max-batch 32 --pipeline on"
   --api-key KEY     its key
   --remote          allows a URL that is not on this machine

@@ -1,10 +1,12 @@
+import { renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { machineLine } from '../../src/commands/kit/machine.js'
 import { markdownTable } from '../../src/commands/kit/table.js'
 import { Load } from '../faults/load.js'
 import { jsonObservation } from '../faults/observation.js'
-import { FaultServer } from '../faults/server.js'
+import { FaultServer, folder } from '../faults/server.js'
 import { repositoryPath } from '../support/served-policy.js'
 import { Readiness } from './readiness.js'
 
@@ -15,7 +17,7 @@ lost or refused, and the server says that one of them does not work; of one, who
 
   --devices A,B   cards that serve                                             [0,1]
   --break N       the card that fails                                          [the last of them]
-  --serve ARGS    of turbo-pi serve                 [--runtime cuda --random-weights pi05]
+  --serve=ARGS    of turbo-pi serve                 [--runtime cuda --random-weights pi05]
   --robots N      at 5 Hz each                                                 [32]
   --seconds N     before and after                                             [5]`
 
@@ -36,10 +38,11 @@ const START_MS = 550_000
 async function main(): Promise<number> {
   const cards = values.devices.split(',')
   const broken = values.break ?? cards.at(-1)!
+  const order = join(folder(), 'break')
   const server = FaultServer.launch({
     served: [...values.serve.split(' '), '--devices', values.devices],
     node: [`--require=${repositoryPath('test/support/breakable-card.cjs')}`],
-    env: { TURBO_PI_TEST_HOOKS: '1', BREAK_CARD: broken },
+    env: { BREAK_CARD: order },
   })
   await server.ready(START_MS)
   const seen = new Readiness(server.url, text => console.log(`/readyz ${text}`))
@@ -48,7 +51,8 @@ async function main(): Promise<number> {
   await sleep(1000 * seconds)
   const before = { ...load.tally }
   const brokenAt = performance.now()
-  server.child.kill('SIGUSR2')
+  writeFileSync(`${order}.new`, broken)
+  renameSync(`${order}.new`, order)
   const recoveryMs = cards.length > 1 ? await load.recovery(brokenAt) : undefined
   await sleep(1000 * seconds)
   const reason = await answered(server.url)
@@ -82,6 +86,14 @@ async function main(): Promise<number> {
 
 /** What a request comes to: "answered", or the code and the reason. */
 async function answered(url: string): Promise<string> {
+  try {
+    return await asked(url)
+  } catch (error) {
+    return `no answer: ${(error as Error).message}`
+  }
+}
+
+async function asked(url: string): Promise<string> {
   const response = await fetch(`${url}/infer`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
