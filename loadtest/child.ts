@@ -1,5 +1,8 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Engine } from './engines.js'
 import type { Target } from './load-socket.js'
@@ -35,16 +38,52 @@ export class ServerProcess {
     return new ServerProcess(child, String(await greeting(child)))
   }
 
+  /** `turbo-pi serve` with these arguments, as built; resolves when it is ready. */
+  static async serving(args: readonly string[], nodeArgs: readonly string[]): Promise<ServerProcess> {
+    const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
+    const child = spawn(
+      process.execPath,
+      ['--v8-pool-size=1', ...nodeArgs, cli, 'serve', '--port', '0', ...args],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
+    const log: string[] = []
+    let url: string | undefined
+    for (const stream of [child.stdout, child.stderr])
+      createInterface({ input: stream }).on('line', line => {
+        log.push(line)
+        url ??= /https?:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0]
+      })
+    for (;;) {
+      if (child.exitCode !== null) throw new Error(`turbo-pi serve ended: ${log.slice(-5).join('\n')}`)
+      if (url && (await isReady(url))) return new ServerProcess(child, url)
+      await sleep(100)
+    }
+  }
+
   /** Processor time used so far, in milliseconds. */
   async cpuMs(): Promise<number> {
+    if (!this.child.connected) return processorMs(this.child.pid!)
     this.child.send('cpu')
     const [milliseconds] = await once(this.child, 'message')
     return Number(milliseconds)
   }
 
   stop(): void {
-    this.child.disconnect()
+    if (this.child.connected) this.child.disconnect()
+    else this.child.kill('SIGTERM')
   }
+}
+
+const isReady = (url: string) =>
+  fetch(`${url}/readyz`).then(
+    ({ status }) => status === 200,
+    () => false,
+  )
+
+/** What Linux tells of another process, in ticks of 10 ms. */
+function processorMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return 10 * (Number(fields[11]) + Number(fields[12]))
 }
 
 /** Asks /healthz all the while; `stop` gives the 99th percentile in milliseconds. */

@@ -52,6 +52,8 @@ export interface OpenLoop {
   hertz: number
   /** An answer to an observation older than this is stale. */
   staleAfterMs: number
+  /** Of every observation on /stream. */
+  deadlineMs?: number | undefined
 }
 
 /** One robot's end of a connection. */
@@ -97,11 +99,13 @@ async function openLoop(
 /** `WS /stream`: latest wins, by the core of turbo-pi/client. */
 export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop): Promise<Tally> {
   const tally = new Tally()
+  const { deadlineMs } = load
+  const options = deadlineMs === undefined ? {} : { deadlineMs }
   return openLoop(
     robots,
     load,
     robot => {
-      const wire = new LoadWire(robots[robot]!)
+      const wire = new LoadWire(robots[robot]!, deadlineMs)
       const driver = new Driver(target.url, wire, target, {
         ready: () => {},
         lost: (_error, final) => {
@@ -114,7 +118,10 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
       const settle = (captured: number) => (outcome: Outcome) => {
         if ('chunk' in outcome) {
           tally.answered(robot, performance.now() - captured, load.staleAfterMs)
-          if (outcome.chunk.coalesced) tally.coalesced += 1
+          const { coalesced, late, observationAgeMs } = outcome.chunk
+          if (coalesced) tally.coalesced += 1
+          if (late) tally.late += 1
+          else if (deadlineMs !== undefined && observationAgeMs > deadlineMs) tally.lateAsFresh += 1
           return
         }
         const { code } = outcome.error as ClientError
@@ -128,7 +135,7 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
         },
         send: () => {
           driver.tell((core, now) =>
-            core.call({ observation: {}, options: {}, capturedAt: now }, true, settle(now), now),
+            core.call({ observation: {}, options, capturedAt: now }, true, settle(now), now),
           )
         },
         end: async () => driver.tell((core, now) => core.close(now)),

@@ -43,11 +43,13 @@ export class LoadWire implements Wire {
     },
   }
 
-  constructor(robot: RobotFrames) {
+  /** `deadlineMs` of every observation; undefined: none. */
+  constructor(robot: RobotFrames, deadlineMs: number | undefined) {
     this.#template = new FrameTemplate(3, ([seq, capturedAt, moving]) => ({
       type: 'observation',
       seq: seq!,
       captured_at: capturedAt!,
+      ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
       observation: robot.observation(moving!),
     }))
   }

@@ -28,6 +28,7 @@ export class MeasuringRuntime implements Runtime {
       maxBatch,
       lanes,
       prefixSlots: lanes,
+      joins: false,
       weights: 'measuring',
       config,
     }
@@ -43,11 +44,11 @@ export class MeasuringRuntime implements Runtime {
     }
   }
 
-  async act({ batch }: Prefix, sampling: readonly Sampling[]): Promise<ActResult> {
+  async act(_prefixes: readonly Prefix[], sampling: readonly Sampling[]): Promise<ActResult> {
     await this.#wait()
     const { steps } = sampling[0]!
     const { actionHorizon, actionDim } = this.info.config
-    const actions = new Float32Array(batch * actionHorizon * actionDim)
+    const actions = new Float32Array(sampling.length * actionHorizon * actionDim)
     return { actions, stepMs: new Array<number>(steps).fill(this.#laneMs / steps) }
   }
 

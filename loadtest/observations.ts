@@ -8,8 +8,8 @@ const SIDE = 224
 export interface RobotFrames {
   /** Body of POST /infer with JPEG images in base64. */
   json: string
-  /** Body of POST /infer in MessagePack with raw images, which is openpi's frame, too. */
-  msgpack: Uint8Array
+  /** Body of POST /infer in MessagePack with raw images, which is openpi's frame, too; made when it is first asked for. */
+  readonly msgpack: Uint8Array
   /** What the robot sees, with raw images, which come last; `moving` is the first number of its state. */
   observation(moving: Float): Record<string, MsgpackValue>
 }
@@ -37,6 +37,7 @@ export async function framesFor(spec: ObservationSpec, robot: number): Promise<R
     return fields
   }
   const raw = pictures.map(pixels => new NdArray('|u1', [SIDE, SIDE, 3], pixels))
+  let msgpack: Uint8Array | undefined
   return {
     json: JSON.stringify(
       observation<unknown>(
@@ -44,7 +45,9 @@ export async function framesFor(spec: ObservationSpec, robot: number): Promise<R
         robot / 1000,
       ),
     ),
-    msgpack: encodeMsgpack(observation<MsgpackValue>(raw, robot / 1000)),
+    get msgpack() {
+      return (msgpack ??= encodeMsgpack(observation<MsgpackValue>(raw, robot / 1000)))
+    },
     observation: moving => observation<MsgpackValue>(raw, moving),
   }
 }

@@ -119,6 +119,29 @@ export async function robots(bench: Bench, counts: readonly number[]): Promise<v
   }
 }
 
+/** Robots at a constant rate, latest-wins, each of whose answers is of use until its deadline. */
+export async function stream(bench: Bench, counts: readonly number[]): Promise<void> {
+  const { target, frames, load } = bench
+  const deadline = load.deadlineMs === undefined ? '' : `, deadline ${load.deadlineMs} ms`
+  for (const count of counts) {
+    await measure(bench, `/stream at ${load.hertz} Hz${deadline}`, count, async () => {
+      const before = performance.eventLoopUtilization()
+      const tally = await streamLoad(target, frames.slice(0, count), load)
+      const { utilization } = performance.eventLoopUtilization(before)
+      return {
+        ...openRowOf(tally, load),
+        expired: share(tally.expired, tally.sent),
+        ...(load.deadlineMs !== undefined && {
+          late: share(tally.late, tally.answers),
+          lateAsFresh: String(tally.lateAsFresh),
+        }),
+        leastShare: column(tally.leastShare(count), 2),
+        loadBusy: share(utilization, 1),
+      }
+    })
+  }
+}
+
 /** Many callers with the same observation. */
 export async function burst(bench: Bench): Promise<void> {
   await measure(bench, 'the same observation at once', 32, async () => {

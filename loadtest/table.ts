@@ -10,6 +10,10 @@ export interface Row {
   p999?: string
   stale?: string
   superseded?: string
+  expired?: string
+  late?: string
+  lateAsFresh?: string
+  leastShare?: string
   coalesced?: string
   unfair?: string
   compared?: string
@@ -17,6 +21,8 @@ export interface Row {
   /** Processor time of our own server. */
   cpu?: string
   health?: string
+  /** Share of the time that the load's own thread was busy. */
+  loadBusy?: string
 }
 
 const HEADINGS: Record<keyof Row, string> = {
@@ -28,12 +34,17 @@ const HEADINGS: Record<keyof Row, string> = {
   p999: 'p99.9 ms',
   stale: 'stale',
   superseded: 'superseded',
+  expired: 'expired',
+  late: 'late',
+  lateAsFresh: 'late as fresh',
+  leastShare: 'least share',
   coalesced: 'coalesced',
   unfair: 'share ±',
   compared: 'compared',
   errors: 'errors',
   cpu: 'CPU ms/answer',
   health: '/healthz p99 ms',
+  loadBusy: 'load busy',
 }
 
 /** A number with as many decimals as it deserves. */

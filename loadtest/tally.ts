@@ -13,6 +13,10 @@ export class Tally {
   expired = 0
   coalesced = 0
   stale = 0
+  /** Answers after their deadline, as the server marks them. */
+  late = 0
+  /** Answers that left the server after their deadline without being marked. */
+  lateAsFresh = 0
   errors = 0
 
   answered(robot: number, milliseconds: number, staleAfterMs = Number.POSITIVE_INFINITY): void {
@@ -24,6 +28,12 @@ export class Tally {
 
   percentile(percent: number): number {
     return this.#times.getValueAtPercentile(percent) / 1000
+  }
+
+  /** Answers of the robot that got fewest, as a share of what each of `robots` would have of all. */
+  leastShare(robots: number): number {
+    const fewest = this.answersOf.size < robots ? 0 : Math.min(...this.answersOf.values())
+    return this.answers === 0 ? 0 : (fewest * robots) / this.answers
   }
 
   /** The largest distance of a robot's answers from the mean share: 0.2 is 20 %. */

@@ -9,6 +9,21 @@ export const CALLER_LEFT = new TurboPiError(
   'The caller went away before its answer was ready.',
 )
 
+/** Aborts once all of `signals` have, of which there is at least one. */
+export function whenAllAbort(signals: readonly AbortSignal[]): AbortSignal {
+  if (signals.length === 1) return signals[0]!
+  const all = new Cancellation()
+  for (const signal of signals)
+    signal.addEventListener(
+      'abort',
+      () => {
+        if (signals.every(({ aborted }) => aborted)) all.abort(signal.reason)
+      },
+      { once: true },
+    )
+  return all
+}
+
 /** For long work that its owner gave up, for example `the start`. */
 export const calledOff = (work: string): TurboPiError =>
   new TurboPiError('REQUEST_CANCELLED', `${work} was called off`)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "check/random_network.h"
 #include "cuda/break_context.h"
 #include "pi05/cuda_operations.h"
 
@@ -208,15 +209,15 @@ int checkCopies(const cuda::DriverPtr& driver, const std::string& image) {
 }
 
 /// Rows in two slots and in the store against the same rows in their own batches.
-int checkActs(Session& session, PoisonedJoin& stages, const CudaModel& model, const JoinedInputs& inputs) {
+int checkActs(Session& session, PoisonedJoin& stages, const CudaModel& model) {
   const pi05::ModelShape& shape = session.shape();
   const int64_t floats = shape.actionFloats(1);
   const int store = session.options().slots;
   int failed = 0;
-  auto three = inputs.frame(model, 3, 2, 64, 14);
+  auto three = observation(model, 3, 2, 64, 14);
   three.keep = {-1, 2, -1};
-  const auto two = inputs.frame(model, 2, 1, 100, 30);
-  const auto all = inputs.noise(model, 5, 10);
+  const auto two = observation(model, 2, 1, 100, 30);
+  const auto all = noise(model, 5, 10);
   const auto noiseOfThree = picked(shape, all, {0, 1, 2});
   perceive(session, 0, three);
   perceive(session, 1, two);
@@ -250,7 +251,7 @@ int checkActs(Session& session, PoisonedJoin& stages, const CudaModel& model, co
   int unlike = 0;
   for (int round = 0; round < 50; ++round) {
     session.startAct(mixed, picked(shape, all, order));
-    session.startPerceive(0, inputs.frame(model, 3, 2, 64, 14));
+    session.startPerceive(0, observation(model, 3, 2, 64, 14));
     session.startPerceive(1, two);
     while (!session.actDone()) {
     }
@@ -280,16 +281,16 @@ size_t freeBytes(const cuda::DriverPtr& driver) {
 }
 
 /// 8 rows in one slot against 4 and 4 in two, and the memory of graphs.
-void timeActs(const cuda::DriverPtr& driver, Session& session, const CudaModel& model, const JoinedInputs& inputs) {
+void timeActs(const cuda::DriverPtr& driver, Session& session, const CudaModel& model) {
   for (const int batch : {8, 32}) {
     if (batch > session.shape().maxBatch) continue;
-    perceive(session, 0, inputs.frame(model, batch, 2, 64, 0));
-    for (const int slot : {1, 2}) perceive(session, slot, inputs.frame(model, batch / 2, 2, 64, 0));
+    perceive(session, 0, observation(model, batch, 2, 64, 0));
+    for (const int slot : {1, 2}) perceive(session, slot, observation(model, batch / 2, 2, 64, 0));
     std::vector<RowPlace> rows = pi05::wholeSlot(1, batch / 2);
     for (const RowPlace& row : pi05::wholeSlot(2, batch / 2)) rows.push_back(row);
-    const auto noise = inputs.noise(model, batch, 10);
-    const double one = denoiseMs(session, pi05::wholeSlot(0, batch), noise);
-    const double both = denoiseMs(session, rows, noise);
+    const auto start = noise(model, batch, 10);
+    const double one = denoiseMs(session, pi05::wholeSlot(0, batch), start);
+    const double both = denoiseMs(session, rows, start);
     std::printf("time %d rows, 10 steps: one slot %.3f ms, %d and %d of two slots joined %.3f ms\n", batch, one, batch / 2,
                 batch / 2, both);
   }
@@ -297,9 +298,9 @@ void timeActs(const cuda::DriverPtr& driver, Session& session, const CudaModel& 
   const std::vector<int> sizes = {2, 3, 5, 6, 7};
   const double each = 1.0 / 1024 / static_cast<double>(sizes.size());
   const size_t before = freeBytes(driver);
-  for (const int batch : sizes) act(session, pi05::wholeSlot(0, batch), inputs.noise(model, batch, 10));
+  for (const int batch : sizes) act(session, pi05::wholeSlot(0, batch), noise(model, batch, 10));
   const size_t between = freeBytes(driver);
-  for (const int batch : sizes) perceive(session, 1, inputs.frame(model, batch, 2, 64, 0));
+  for (const int batch : sizes) perceive(session, 1, observation(model, batch, 2, 64, 0));
   const size_t after = freeBytes(driver);
   std::printf("time memory of a graph: denoise of 10 steps %.0f KiB, vision with prefix %.0f KiB\n",
               static_cast<double>(before - between) * each, static_cast<double>(between - after) * each);
@@ -308,27 +309,26 @@ void timeActs(const cuda::DriverPtr& driver, Session& session, const CudaModel& 
 
 }  // namespace
 
-int checkJoined(const cuda::DriverPtr& driver, const std::string& kernels, const CudaModel& model,
-                const JoinedInputs& inputs) {
+int checkJoined(const cuda::DriverPtr& driver, const std::string& kernels, const CudaModel& model) {
   const int failed = checkCopies(driver, kernels);
   auto stages = std::make_unique<PoisonedJoin>(
-      pi05::openCudaStages(driver, {model, kernels, inputs.weights(model)}));
+      pi05::openCudaStages(driver, {model, kernels, randomWeights(model)}));
   PoisonedJoin& poisoned = *stages;
   pi05::SessionOptions options;
   options.slots = 3;
   options.kept = 4;
   Session session(driver, std::move(stages), options);
-  session.setModulation(10, inputs.modulation(model, 10));
-  const int wrong = checkActs(session, poisoned, model, inputs);
+  session.setModulation(10, timeEmbeddings(model, 10));
+  const int wrong = checkActs(session, poisoned, model);
   poisoned.forget();
-  timeActs(driver, session, model, inputs);
+  timeActs(driver, session, model);
   return failed + wrong;
 }
 
-int checkBroken(const cuda::DriverPtr& driver, const std::string& kernels, CudaModel model, const JoinedInputs& inputs) {
+int checkBroken(const cuda::DriverPtr& driver, const std::string& kernels, CudaModel model) {
   model.vision.depth = model.prefix.depth = model.expert.depth = 2, model.vocabulary = 4096;
-  const pi05::CudaRequest request = {model, kernels, inputs.weights(model)};
-  const pi05::PerceiveInput frame = inputs.frame(model, 1, 2, 64, 0);
+  const pi05::CudaRequest request = {model, kernels, randomWeights(model)};
+  const pi05::PerceiveInput frame = observation(model, 1, 2, 64, 0);
   const auto open = [&](const std::function<void(Session&)>& use) {
     const cuda::Context context(driver, 0);
     context.makeCurrent();

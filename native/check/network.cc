@@ -131,8 +131,7 @@ int run(int argc, char** argv) {
   for (int i = 2; i + 1 < argc; ++i)
     if (std::strcmp(argv[i], "--rows") == 0) rows = numbers(argv[i + 1]);
   const cuda::DriverPtr driver = cuda::Driver::load();
-  const JoinedInputs inputs = {randomWeights, observation, noise, timeEmbeddings};
-  if (has("--break")) return checkBroken(driver, argv[1], fullModel(10, true, 1), inputs);
+  if (has("--break")) return checkBroken(driver, argv[1], fullModel(10, true, 1));
   const cuda::Context context(driver, 0);
   context.makeCurrent();
   std::printf("%s\n", driver->device(0).name.c_str());
@@ -185,7 +184,7 @@ int run(int argc, char** argv) {
     for (const int tokens : {64, 50, 60}) frames.push_back(observation(model, 1, 2, tokens, 0));
     failed += checkLanes([&](int lanes) { return open(true, false, lanes); }, frames, noise(model, 1, 10));
   }
-  if (has("--joined")) return failed + checkJoined(driver, argv[1], model, inputs);
+  if (has("--joined")) return failed + checkJoined(driver, argv[1], model);
   auto tuned = open(true, false);
   if (has("--profile")) {
     const int cameras = number("--cameras", 2);

@@ -25,6 +25,10 @@ export const ProfileSchema = Type.Object({
   /** Processor cores. */
   cores: Type.Integer({ minimum: 1 }),
   lanes: Type.Union([Type.Literal(1), Type.Literal(2)]),
+  /** Prefixes that the engine holds at once; default 2. */
+  prefixSlots: Type.Optional(Type.Integer({ minimum: 1 })),
+  /** Whether it denoises several of them in one call; default: it does not. */
+  joins: Type.Optional(Type.Boolean()),
   /** Denoise steps of the batches. */
   steps: Type.Integer({ minimum: 1 }),
   /** Decoding and preparing one observation. */

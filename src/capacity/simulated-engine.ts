@@ -13,14 +13,15 @@ export class SimulatedEngine implements Runtime {
   readonly #random: Random
 
   constructor(profile: Profile, clock: Clock, random: Random) {
-    const { backend, device, lanes, batches } = profile
+    const { backend, device, lanes, batches, prefixSlots = 2, joins = false } = profile
     this.info = {
       backend,
       device,
       precision: 'fp32',
       maxBatch: batches.at(-1)!.rows,
       lanes,
-      prefixSlots: 2,
+      prefixSlots,
+      joins,
       weights: 'simulated',
       config: releasedConfig('pi05'),
     }
@@ -39,13 +40,13 @@ export class SimulatedEngine implements Runtime {
   }
 
   async act(
-    { batch }: Prefix,
-    _sampling: readonly Sampling[],
+    _prefixes: readonly Prefix[],
+    { length: rows }: readonly Sampling[],
     { signal }: RunOptions = {},
   ): Promise<ActResult> {
-    const ms = stageMs(this.#profile, 'denoise', batch, this.#random.uniform())
+    const ms = stageMs(this.#profile, 'denoise', rows, this.#random.uniform())
     await this.#busy(ms, signal)
-    return { actions: new Float32Array(batch), stepMs: [ms] }
+    return { actions: new Float32Array(rows), stepMs: [ms] }
   }
 
   trace(): Promise<never> {

@@ -149,16 +149,18 @@ export interface ChunkEnvelope {
   chunk_id: number
   obs_age_ms: number
   valid_until: number | null
+  /** From the capture of the observation. */
+  deadline_ms: number | undefined
 }
 
-/** An `actions` message as a frame. */
+/** An `actions` message as a frame; late, too, when the deadline has passed since the answer was ready. */
 export function encodeActions(
-  { seq, generation, chunk_id, obs_age_ms, valid_until }: ChunkEnvelope,
+  { seq, generation, chunk_id, obs_age_ms, valid_until, deadline_ms }: ChunkEnvelope,
   answer: InferenceAnswer,
   wire: Wire,
 ): string | Uint8Array {
   const head = { type: 'actions', seq, ...(generation !== undefined && { generation }), chunk_id }
-  const { late } = answer
+  const late = answer.late || (deadline_ms !== undefined && obs_age_ms > deadline_ms)
   if (wire === 'json') return JSON.stringify({ ...head, obs_age_ms, valid_until, late, ...jsonReply(answer) })
   return encodeMsgpack({
     ...head,

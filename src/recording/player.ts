@@ -74,7 +74,7 @@ export class Player {
     )
     const prefix = await this.#runtime.perceive(prepared.map(({ row }) => row))
     try {
-      const { actions } = await this.#runtime.act(prefix, observations)
+      const { actions } = await this.#runtime.act([prefix], observations)
       const size = actions.length / observations.length
       return prepared.map((one, at) => {
         const network = actions.slice(at * size, (at + 1) * size)

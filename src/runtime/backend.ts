@@ -56,6 +56,8 @@ export interface BackendOptions {
   threads?: number
   /** Images whose embeddings are kept for when they are seen again, where the backend can; default 0. */
   visionCache?: number
+  /** Rows whose prefix is kept for when they are seen again, where the backend can; default 0. */
+  prefixCache?: number
   /** Hears what the start is at. */
   onStage?: OnStage
   /** Hears, in sentences, that the cache was damaged, what is built and why, and how it was judged. */

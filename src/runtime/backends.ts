@@ -39,7 +39,7 @@ export interface RuntimeModel {
 export interface RuntimeSettings
   extends Pick<
     BackendOptions,
-    'maxBatch' | 'emulated' | 'threads' | 'visionCache' | 'onStage' | 'onNotice' | 'signal'
+    'maxBatch' | 'emulated' | 'threads' | 'visionCache' | 'prefixCache' | 'onStage' | 'onNotice' | 'signal'
   > {
   /** One of RUNTIMES. */
   runtime: string

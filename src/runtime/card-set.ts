@@ -19,8 +19,8 @@ class CardSet implements Runtime {
     return this.cards[0].perceive(rows, options)
   }
 
-  act(prefix: Prefix, sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult> {
-    return this.cards[0].act(prefix, sampling, options)
+  act(prefixes: readonly Prefix[], sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult> {
+    return this.cards[0].act(prefixes, sampling, options)
   }
 
   trace(rows: readonly PerceiveRow[], sampling: readonly Sampling[]): ReturnType<Runtime['trace']> {

@@ -1,10 +1,12 @@
 import type { TurboPiError } from '../errors.js'
 
-/** The time that one batch spent in one lane, in performance.now() milliseconds. */
+/** The time of one call of a lane, in performance.now() milliseconds. */
 export interface LaneSpan {
   lane: 'perceive' | 'act'
-  /** Batches are numbered from 0 in the order in which they start. */
+  /** Batches are numbered from 0 in the order in which they start; of several in one act call, the first. */
   batch: number
+  /** Rows of the call. */
+  rows: number
   start: number
   end: number
   /** The card, as CUDA counts them; absent on CPUs. */
@@ -33,13 +35,15 @@ export interface RuntimeObserver {
   dropped?(reason: DropReason): void
   /** A batch was perceived: images that were encoded, and images whose embeddings were kept from before. */
   images?(encoded: number, reused: number): void
+  /** A batch was perceived: rows whose prefix was computed, and rows whose prefix was kept from before. */
+  prefixes?(computed: number, reused: number): void
   /** A call has not returned in time. */
   hung?(error: TurboPiError): void
   /** After calls that hung the engine works again. */
   recovered?(): void
   engine?(change: EngineChange): void
-  /** There was no memory for a batch of so many rows: from now on there are `most` in one. */
+  /** There was no memory for a call of so many rows: from now on there are `most` in one. */
   shrunk?(device: number | undefined, rows: number, most: number): void
-  /** A batch left a lane. */
+  /** A call of a lane has ended. */
   lane?(span: LaneSpan): void
 }

@@ -92,10 +92,14 @@ export function layOut(rows: readonly PerceiveRow[], config: ModelConfig): Prefi
   }
 }
 
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const size = parts[0]!.length
-  const whole = new Float32Array(parts.length * size)
-  for (const [at, part] of parts.entries()) whole.set(part, at * size)
+/** Numbers one after another. */
+export function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
   return whole
 }
 

@@ -21,6 +21,8 @@ export interface RuntimeInfo {
   readonly lanes: 1 | 2
   /** Prefixes that may be held at once. */
   readonly prefixSlots: number
+  /** Whether one act call takes several prefixes. */
+  readonly joins: boolean
   /** Digest of the checkpoint's bytes: the same on every machine and backend. */
   readonly weights: string
   readonly config: ModelConfig
@@ -38,6 +40,8 @@ export interface Prefix {
   readonly timing: { readonly visionMs: number; readonly prefixMs: number }
   /** Images encoded for it, and images whose embeddings were kept; absent where none are kept. */
   readonly images?: { readonly encoded: number; readonly reused: number }
+  /** Rows of it that were not perceived, since their K/V were kept or another row's; absent where none are kept. */
+  readonly reused?: number
   /** Gives the slot back; idempotent, and safe while nothing else runs on it. */
   release(): void
 }
@@ -78,9 +82,10 @@ export interface Runtime {
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */
   perceive(rows: readonly PerceiveRow[], options?: RunOptions): Promise<Prefix>
   /**
-   * Denoises (network §3.7), one sampling a row; the rows share their steps. Does not release the prefix.
+   * Denoises (network §3.7) the rows of one prefix, or where `info.joins` of several together, of at most maxBatch rows:
+   * one sampling a row, in the order of the prefixes and of their rows; the rows share their steps. Does not release them.
    */
-  act(prefix: Prefix, sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult>
+  act(prefixes: readonly Prefix[], sampling: readonly Sampling[], options?: RunOptions): Promise<ActResult>
   /** perceive and act of one batch with all intermediate tensors. */
   trace(rows: readonly PerceiveRow[], sampling: readonly Sampling[]): Promise<InferenceTrace & ActResult>
   /**

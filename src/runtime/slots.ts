@@ -12,7 +12,7 @@ import type {
 } from './runtime.js'
 
 /** What a backend tells of a batch that it has perceived. */
-export type Perceived = Pick<Prefix, 'timing' | 'images'>
+export type Perceived = Pick<Prefix, 'timing' | 'images' | 'reused'>
 
 /** A perceived batch: where its K/V lie, and what denoising takes beside them. */
 export interface Held<Slot> {
@@ -32,18 +32,20 @@ class SlotPrefix<Slot> implements Prefix, Held<Slot> {
   readonly state: Float32Array | undefined
   readonly timing: Perceived['timing']
   readonly images?: NonNullable<Perceived['images']>
+  readonly reused?: number
 
   constructor(
     readonly owner: object,
     readonly slot: Slot,
     { lengths, state }: PrefixLayout,
-    { timing, images }: Perceived,
+    { timing, images, reused }: Perceived,
     private readonly free: () => void,
   ) {
     this.lengths = Array.from(lengths, Number)
     this.state = state
     this.timing = timing
     if (images) this.images = images
+    if (reused !== undefined) this.reused = reused
   }
 
   get batch(): number {
@@ -73,10 +75,16 @@ export abstract class SlotRuntime<Slot> implements Runtime {
   }
 
   /** Vision and prefix of a batch, into a slot. */
-  protected abstract fill(slot: Slot, layout: PrefixLayout, options: RunOptions): Promise<Perceived>
-  /** All denoise steps of a held batch. */
+  protected abstract fill(
+    slot: Slot,
+    batch: { rows: readonly PerceiveRow[]; layout: PrefixLayout },
+    options: RunOptions,
+  ): Promise<Perceived>
+  /** Nobody holds what the slot was filled with any more. */
+  protected vacate(_slot: Slot): void {}
+  /** All denoise steps of held batches together: of one, unless `info.joins`. */
   protected abstract denoise(
-    held: Held<Slot>,
+    held: readonly Held<Slot>[],
     sampling: readonly Sampling[],
     options: RunOptions,
   ): Promise<ActResult>
@@ -92,19 +100,34 @@ export abstract class SlotRuntime<Slot> implements Runtime {
     const layout = this.#layOut(rows)
     const { slot, free } = this.#take()
     try {
-      return new SlotPrefix(this, slot, layout, await this.fill(slot, layout, options), free)
+      return new SlotPrefix(this, slot, layout, await this.fill(slot, { rows, layout }, options), free)
     } catch (error) {
       free()
       throw error
     }
   }
 
-  async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
+  async act(
+    prefixes: readonly Prefix[],
+    sampling: readonly Sampling[],
+    options: RunOptions = {},
+  ): Promise<ActResult> {
+    const { config, joins, maxBatch } = this.info
+    const most = joins ? prefixes.length : 1
+    if (prefixes.length === 0 || prefixes.length > most)
+      throw refuse(`act takes ${joins ? 'at least one prefix' : 'one prefix'}, got ${prefixes.length}`)
+    const held = prefixes.map(prefix => this.#held(prefix))
+    const rows = held.reduce((sum, { batch }) => sum + batch, 0)
+    if (rows > maxBatch) throw refuse(`act takes at most ${maxBatch} rows, got ${rows}`)
+    checkSampling(sampling, rows, config)
+    return this.denoise(held, sampling, options)
+  }
+
+  #held(prefix: Prefix): Held<Slot> {
     if (!(prefix instanceof SlotPrefix) || prefix.owner !== this)
       throw refuse('the prefix was made by another runtime')
     if (prefix.released) throw refuse('the prefix has been released')
-    checkSampling(sampling, prefix.batch, this.info.config)
-    return this.denoise(prefix as Held<Slot>, sampling, options)
+    return prefix as Held<Slot>
   }
 
   async trace(
@@ -132,6 +155,10 @@ export abstract class SlotRuntime<Slot> implements Runtime {
     if (this.#free.length === 0)
       throw refuse(`all ${this.info.prefixSlots} prefix slots are in use; release one first`)
     const slot = this.#free.pop() as Slot
-    return { slot, free: () => this.#free.push(slot) }
+    const free = () => {
+      this.vacate(slot)
+      this.#free.push(slot)
+    }
+    return { slot, free }
   }
 }

@@ -6,6 +6,7 @@ import type { RuntimeObserver } from '../runtime/observer.js'
 import type { Answered, Failed, ServiceListener } from './events.js'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10]
+const BATCHES = [1, 2, 4, 8, 16, 32]
 
 /** The numbers of what is served under one name, in Prometheus' names and base units. */
 export class Metrics implements ServiceListener {
@@ -46,6 +47,12 @@ export class Metrics implements ServiceListener {
   readonly #images = new Counter({
     name: 'turbo_pi_images_total',
     help: 'Images perceived, by where their embeddings came from.',
+    labelNames: ['from'],
+    registers: [this.registry],
+  })
+  readonly #prefixes = new Counter({
+    name: 'turbo_pi_prefixes_total',
+    help: 'Rows whose prefix was needed, by where it came from; counted where prefixes are kept.',
     labelNames: ['from'],
     registers: [this.registry],
   })
@@ -90,8 +97,14 @@ export class Metrics implements ServiceListener {
   })
   readonly #batch = new Histogram({
     name: 'turbo_pi_batch_rows',
-    help: 'Rows of a batch.',
-    buckets: [1, 2, 4, 8, 16, 32],
+    help: 'Rows of a batch, which are perceived together.',
+    buckets: BATCHES,
+    registers: [this.registry],
+  })
+  readonly #acted = new Histogram({
+    name: 'turbo_pi_act_rows',
+    help: 'Rows that one act call denoises together, of one batch or of several.',
+    buckets: BATCHES,
     registers: [this.registry],
   })
   readonly #wait = new Histogram({
@@ -149,18 +162,25 @@ export class Metrics implements ServiceListener {
       if (encoded > 0) this.#images.inc({ from: 'encoder' }, encoded)
       if (reused > 0) this.#images.inc({ from: 'cache' }, reused)
     },
+    prefixes: (computed, reused) => {
+      if (computed > 0) this.#prefixes.inc({ from: 'engine' }, computed)
+      if (reused > 0) this.#prefixes.inc({ from: 'cache' }, reused)
+    },
     hung: () => this.#hung.inc(),
     recovered: () => this.#recovered.inc(),
     dropped: reason => this.#dropped.inc({ reason }),
     engine: ({ device, error }) => this.#working.set({ device: device ?? '' }, error ? 0 : 1),
-    lane: ({ lane, start, end, device }) =>
-      this.#lanes.inc(device === undefined ? { lane } : { lane, device }, (end - start) / 1000),
+    lane: ({ lane, rows, start, end, device }) => {
+      if (lane === 'act') this.#acted.observe(rows)
+      this.#lanes.inc(device === undefined ? { lane } : { lane, device }, (end - start) / 1000)
+    },
   }
 
   /** @param policy labels every number, where several policies are served. */
   constructor(policy?: string) {
     if (policy !== undefined) this.registry.setDefaultLabels({ policy })
     for (const from of ['encoder', 'cache']) this.#images.inc({ from }, 0)
+    for (const from of ['engine', 'cache']) this.#prefixes.inc({ from }, 0)
   }
 
   /** The policy that acts from now on, the bytes of its weights, and the cards that compute. */

@@ -1,20 +1,12 @@
 import { type Observation, type ObservationImage, payloadOf } from '../contract/observation.js'
 import { type SamplingRequest, sameSampling, samplingKey } from '../families/pi0/sampling.js'
+import { mix, sameBytes, sampledKey } from '../sampled-key.js'
 
 /** What is asked for, with the policy's defaults filled in: requests that mean the same are equal. */
 export interface InferenceRequest {
   readonly observation: Observation
   readonly sampling: SamplingRequest
 }
-
-type Bytes = Uint8Array | Float64Array
-
-const SAMPLES = 16
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: Bytes) => Buffer.from(buffer, byteOffset, byteLength)
-
-/** One step of FNV-1a, on words instead of bytes. */
-const mix = (hash: number, word: number) => Math.imul(hash ^ word, 0x01000193)
 
 /**
  * A cheap key for "could be the same inference": equal inferences have equal keys, and different ones rarely do. Of
@@ -30,14 +22,7 @@ export function inferenceKey({ observation: { prompt, state, images }, sampling 
     for (const word of words) hash = mix(hash, word)
     key += hash
   }
-  for (const name in images) {
-    const payload = payloadOf(images[name] as ObservationImage)
-    let hash = payload.length
-    for (let sample = 0; sample < SAMPLES; sample += 1) {
-      hash = mix(hash, payload[Math.floor((payload.length * sample) / SAMPLES)] as number)
-    }
-    key += hash
-  }
+  for (const name in images) key += sampledKey(payloadOf(images[name] as ObservationImage))
   return key
 }
 
@@ -47,8 +32,6 @@ export const isSameInference = (a: InferenceRequest, b: InferenceRequest): boole
   a.observation.prompt === b.observation.prompt &&
   sameRecord(a.observation.state, b.observation.state, sameBytes) &&
   sameRecord(a.observation.images, b.observation.images, sameImage)
-
-const sameBytes = (a: Bytes, b: Bytes) => a.byteLength === b.byteLength && bytesOf(a).equals(bytesOf(b))
 
 const sameImage = (a: ObservationImage, b: ObservationImage): boolean =>
   a.kind === b.kind && formOf(a) === formOf(b) && sameBytes(payloadOf(a), payloadOf(b))

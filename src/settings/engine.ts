@@ -49,6 +49,13 @@ export const ENGINE_SETTINGS = settings('Engine', {
     max: 4096,
     meaning: 'image embeddings kept for images seen again; 0 switches it off',
   }),
+  prefixCache: integer({
+    default: 16,
+    min: 0,
+    max: 1024,
+    meaning:
+      'observations whose prefix is kept on the card, of --runtime cuda, for when the same images and prompt come again; 0 switches it off',
+  }),
   engineTimeout: integer({
     default: 5000,
     min: 100,

@@ -17,7 +17,7 @@ t.test('a call takes one sampling a row, all of the same steps', async t => {
   const seed = { steps: 3, noise: 2 ** 32 - 1 }
   checkSampling([numbers, seed], 2, tinyModel)
   const bad: [Parameters<typeof checkSampling>[0], RegExp][] = [
-    [[numbers], /a prefix of 2 rows takes 2 samplings, got 1/],
+    [[numbers], /a batch of 2 rows takes 2 samplings, got 1/],
     [[seed, { steps: 4, noise: 0 }], /row 0 has 3, row 1 4/],
     [[seed, { steps: 3, noise: new Float32Array(5) }], /row 1: noise has 5 numbers; expected 2×3/],
     ...[0, 51, 1.5, Number.NaN].map((steps): [Parameters<typeof checkSampling>[0], RegExp] => [

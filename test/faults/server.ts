@@ -11,6 +11,8 @@ import { repositoryPath } from '../support/served-policy.js'
 export const POLICY = repositoryPath('policies/tiny-libero')
 
 export interface ServerOptions {
+  /** What is served, and how; default: POLICY. */
+  served?: readonly string[]
   flags?: readonly string[]
   env?: NodeJS.ProcessEnv
   node?: readonly string[]
@@ -45,6 +47,7 @@ export class FaultServer {
   }
 
   static launch({
+    served = ['--policy', POLICY],
     flags = [],
     env = {},
     node = [],
@@ -58,8 +61,7 @@ export class FaultServer {
       ...node,
       cli,
       'serve',
-      '--policy',
-      POLICY,
+      ...served,
       '--port',
       '0',
       ...flags,

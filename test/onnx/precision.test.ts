@@ -123,7 +123,7 @@ async function everyStepCount(runtime: Runtime, cases: readonly ReturnType<typeo
   for (const { rows, noise } of cases) {
     const prefix = await runtime.perceive(rows)
     for (const steps of STEPS)
-      chunks.push((await runtime.act(prefix, samplingRows(noise, rows.length, steps))).actions)
+      chunks.push((await runtime.act([prefix], samplingRows(noise, rows.length, steps))).actions)
     prefix.release()
   }
   return chunks

@@ -150,7 +150,7 @@ t.test('other sizes: the same as the plain reference', async t => {
       )
 
       const prefix = await runtime.perceive(inputs.map(toRow))
-      const served = await runtime.act(prefix, samplingRows(noise, inputs.length, steps))
+      const served = await runtime.act([prefix], samplingRows(noise, inputs.length, steps))
       t.same(served.actions, trace.actions, 'serving gives the same numbers as tracing')
     })
 })

@@ -55,36 +55,36 @@ t.test('serving: slots, batches, refusals, cancellation', async t => {
     code: 'RUNTIME_FAILED',
     message: /all 2 prefix slots are in use/,
   })
-  const alone = await runtime.act(one, [sampling(5)])
+  const alone = await runtime.act([one], [sampling(5)])
   t.equal(alone.stepMs.length, 5)
-  const again = await runtime.act(one, [sampling(5)])
+  const again = await runtime.act([one], [sampling(5)])
   t.same(again.actions, alone.actions, 'the same noise gives the same actions')
-  const together = await runtime.act(two, [sampling(5), sampling(5)])
+  const together = await runtime.act([two], [sampling(5), sampling(5)])
   const worst = alone.actions.reduce((max, v, i) => Math.max(max, Math.abs(v - together.actions[i]!)), 0)
   t.ok(worst < 1e-5, 'a row does not depend on its batch')
   const size = config.actionHorizon * config.actionDim
   t.same(
     (
       await runtime.act(
-        two,
+        [two],
         [8, 9].map(noise => ({ steps: 5, noise })),
       )
     ).actions,
     (
       await runtime.act(
-        two,
+        [two],
         [8, 9].map(seed => ({ steps: 5, noise: seededNoise(seed, size) })),
       )
     ).actions,
     'a seed is as good as the noise',
   )
 
-  const first = runtime.act(one, [sampling(5)])
-  await t.rejects(runtime.act(one, [sampling(5)]), { message: /in use by another call/ })
+  const first = runtime.act([one], [sampling(5)])
+  await t.rejects(runtime.act([one], [sampling(5)]), { message: /in use by another call/ })
   t.same((await first).actions, alone.actions)
-  await t.rejects(runtime.act(two, [sampling(5)]), { message: /takes 2 samplings, got 1/ })
+  await t.rejects(runtime.act([two], [sampling(5)]), { message: /takes 2 samplings, got 1/ })
   for (const steps of [0, 51, 1.5, Number.NaN])
-    await t.rejects(runtime.act(two, [sampling(steps), sampling(steps)]), {
+    await t.rejects(runtime.act([two], [sampling(steps), sampling(steps)]), {
       message: /steps must be an integer from 1 to 50/,
     })
   await t.rejects(runtime.perceive([]), { message: /takes 1 to 3 rows, got 0/ })
@@ -92,17 +92,17 @@ t.test('serving: slots, batches, refusals, cancellation', async t => {
   await t.rejects(runtime.trace([row], [sampling(3)]), { message: /slots are in use/ })
   one.release()
   one.release()
-  await t.rejects(runtime.act(one, [sampling(5)]), { message: /has been released/ })
+  await t.rejects(runtime.act([one], [sampling(5)]), { message: /has been released/ })
 
   const gone = new AbortController()
   gone.abort()
   await t.rejects(runtime.perceive([row], { signal: gone.signal }), { code: 'REQUEST_CANCELLED' })
   const leaving = new AbortController()
-  const long = runtime.act(two, [sampling(50), sampling(50)], { signal: leaving.signal })
+  const long = runtime.act([two], [sampling(50), sampling(50)], { signal: leaving.signal })
   leaving.abort()
   await t.rejects(long, { code: 'REQUEST_CANCELLED' })
   t.same(
-    (await runtime.act(two, [sampling(5), sampling(5)])).actions,
+    (await runtime.act([two], [sampling(5), sampling(5)])).actions,
     together.actions,
     'the prefix outlives a cancelled call',
   )
@@ -111,14 +111,14 @@ t.test('serving: slots, batches, refusals, cancellation', async t => {
   const other = await createCpuRuntime({ weightsPath, config, cache: folder })
   t.teardown(() => other.close())
   const foreign = await other.perceive([row])
-  await t.rejects(runtime.act(foreign, [sampling(1)]), { message: /made by another runtime/ })
+  await t.rejects(runtime.act([foreign], [sampling(1)]), { message: /made by another runtime/ })
   t.same(
-    (await other.act(foreign, [sampling(5)])).actions,
+    (await other.act([foreign], [sampling(5)])).actions,
     alone.actions,
     'one lane or two, the same numbers',
   )
   await other.close()
-  await t.rejects(other.act(foreign, [sampling(1)]), { code: 'SHUTTING_DOWN' })
+  await t.rejects(other.act([foreign], [sampling(1)]), { code: 'SHUTTING_DOWN' })
 })
 
 t.test('rows that do not fit the network are refused', async t => {

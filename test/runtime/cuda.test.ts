@@ -126,7 +126,8 @@ t.test('fp8 is refused on a card without 8-bit floats, by the start and by the d
   await open(ampere, 'bf16')
   for (const capability of ['8.9', '9.0', '12.0']) await open(of(capability), 'fp8')
   const policy = { weightsPath, model: config, close: async () => {} } as unknown as Policy
-  t.match(await cudaMemoryCheck(policy, { precision: 'fp8', pipeline: 'off', maxBatch: 1 }, ampere.addon), {
+  const asked = { precision: 'fp8', pipeline: 'off', maxBatch: 1, prefixCache: 0 } as const
+  t.match(await cudaMemoryCheck(policy, asked, ampere.addon), {
     status: 'failed',
     detail: /compute capability 8\.0; 8-bit floats need 8\.9 or later: use --precision bf16/,
   })
@@ -144,16 +145,16 @@ function twoCards(fails: (device: number) => boolean = () => false, used = 5e9) 
       driver: '580',
     }),
     readCards: async ([device]: number[]) => [{ device, memoryTotal: 80e9, memoryUsed: used }],
-    cudaMemory: async ({ stages, slots }: { stages: CudaStages; slots: number }) => ({
+    cudaMemory: async ({ stages, slots, kept }: { stages: CudaStages; slots: number; kept: number }) => ({
       weights: 7e9,
-      slots: slots * stages.model.maxBatch * 1e9,
+      slots: (slots * stages.model.maxBatch + kept / 32) * 1e9,
       inputs: 1e8,
       workspaces: 5e8,
     }),
     openSession: async ({ device, stages }: { device: number; stages: CudaStages }) => {
       opened.push({ device, readers: stages.readers })
       if (fails(device)) throw new Error('cuMemAlloc of 7 bytes: CUDA_ERROR_OUT_OF_MEMORY')
-      return { close: async () => closed.push(device) }
+      return { shape: { joins: true }, close: async () => closed.push(device) }
     },
   }
   return { addon: addon as unknown as NativeAddon, opened, closed }
@@ -209,13 +210,15 @@ t.test(
         addon: machine.addon,
         kernels: new URL(import.meta.url).pathname,
       })
-    const roomy = twoCards(undefined, 70e9)
-    t.same((await open(roomy, 1)).info.memory, { weights: 7e9, slots: 2e9, inputs: 1e8, workspaces: 5e8 })
-    const full = twoCards(undefined, 71e9)
+    const roomy = twoCards(undefined, 68e9)
+    const { info } = await open(roomy, 1)
+    t.match(info, { prefixSlots: 4, joins: true })
+    t.same(info.memory, { weights: 7e9, slots: 4e9, inputs: 1e8, workspaces: 5e8 })
+    const full = twoCards(undefined, 69e9)
     await t.rejects(open(full, 1), {
       code: 'RUNTIME_UNAVAILABLE',
       message:
-        /GPU 0 has 9\.0 GB of 80\.0 GB free, and the policy takes 9\.6 GB \(weights 7\.0, keys and values 2\.0, inputs 0\.1, workspaces 0\.5\)\. To mend it: lower --max-batch/,
+        /GPU 0 has 11\.0 GB of 80\.0 GB free, and the policy takes 11\.6 GB \(weights 7\.0, keys and values of 4 batches 4\.0, inputs 0\.1, workspaces 0\.5\)\. To mend it: lower --max-batch/,
     })
     t.same(full.opened, [], 'no session was opened')
     const silent = twoCards(undefined, 79e9)
@@ -228,11 +231,11 @@ t.test('the doctor tells what a policy takes on a GPU', async t => {
   const { config, weightsPath } = golden('pi05')
   let closed = 0
   const policy = { weightsPath, model: config, close: async () => void (closed += 1) } as unknown as Policy
-  const settings = { precision: 'auto', pipeline: 'auto', maxBatch: 2 } as const
+  const settings = { precision: 'auto', pipeline: 'auto', maxBatch: 2, prefixCache: 16 } as const
   t.match(await cudaMemoryCheck(policy, settings, twoCards().addon), {
     status: 'ok',
     detail:
-      /^9\.6 GB \(weights 7\.0, keys and values 2\.0, inputs 0\.1, workspaces 0\.5\), and what CUDA takes/,
+      /^10\.1 GB \(weights 7\.0, keys and values of 1 batch and 16 kept rows 2\.5, inputs 0\.1, workspaces 0\.5\), and what CUDA takes/,
   })
   t.match(await cudaMemoryCheck(policy, settings, twoCards(undefined, 75e9).addon), {
     status: 'failed',

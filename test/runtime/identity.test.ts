@@ -16,7 +16,7 @@ async function ask(weightsPath: string, config = smallConfig(), cache: string) {
   const onNotice = (text: string) => notices.push(text)
   const runtime = await createCpuRuntime({ weightsPath, config, cache, threads: 1, onStage, onNotice })
   const prefix = await runtime.perceive([{ images: [null, null, null], tokens: Int32Array.of(2, 3, 4) }])
-  const { actions } = await runtime.act(prefix, [{ steps: 2, noise: 7 }])
+  const { actions } = await runtime.act([prefix], [{ steps: 2, noise: 7 }])
   prefix.release()
   await runtime.close()
   return { actions: [...actions], weights: runtime.info.weights, notices, lowered }

@@ -79,7 +79,7 @@ t.test('rows of one batch', async t => {
       ...one,
       ...(continuations[i] && { continuation: continuations[i] }),
     }))
-    const { actions } = await runtime.act(prefix, sampling)
+    const { actions } = await runtime.act([prefix], sampling)
     prefix.release()
     return actions
   }
@@ -101,6 +101,6 @@ t.test('rows of one batch', async t => {
   const other = await createCpuRuntime({ weightsPath, config: untrained, cache })
   t.teardown(() => other.close())
   const prefix = await other.perceive([row, row, row])
-  const answer = await other.act(prefix, samplingRows(noise, 3, 5))
+  const answer = await other.act([prefix], samplingRows(noise, 3, 5))
   t.ok(farthest(answer.actions, plain) < 1e-6, 'without given rows a trained checkpoint is like any other')
 })

@@ -44,7 +44,7 @@ async function infer(runtime: Runtime, batch: (number | null)[][], images: Uint8
   const noise = Float32Array.from({ length: batch.length * config.actionHorizon * config.actionDim }, next)
   const { imageEmbeddings } = await runtime.trace(rows, samplingRows(noise, rows.length, 1))
   const prefix = await runtime.perceive(rows)
-  const { actions } = await runtime.act(prefix, samplingRows(noise, rows.length, 2))
+  const { actions } = await runtime.act([prefix], samplingRows(noise, rows.length, 2))
   prefix.release()
   return { imageEmbeddings, actions, reused: prefix.images?.reused, encoded: prefix.images?.encoded }
 }

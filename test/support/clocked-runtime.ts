@@ -2,7 +2,14 @@ import { wait } from '../../src/capacity/virtual-clock.js'
 import type { Clock } from '../../src/clock.js'
 import { TurboPiError } from '../../src/errors.js'
 import type { Sampling } from '../../src/families/pi0/sampling.js'
-import type { ActResult, PerceiveRow, Prefix, Runtime, RuntimeInfo } from '../../src/runtime/runtime.js'
+import type {
+  ActResult,
+  PerceiveRow,
+  Prefix,
+  RunOptions,
+  Runtime,
+  RuntimeInfo,
+} from '../../src/runtime/runtime.js'
 import { tinyModel } from './fake-runtime.js'
 
 interface HeldPrefix extends Prefix {
@@ -19,6 +26,10 @@ export class ClockedRuntime implements Runtime {
   readonly info: RuntimeInfo
   /** Tokens of each batch, in the order in which they were begun. */
   readonly batches: number[][] = []
+  /** Tokens of each act call. */
+  readonly acts: number[][] = []
+  /** Of each act call. */
+  readonly signals: (AbortSignal | undefined)[] = []
   perceiveMs = 10
   actMs = 30
   /** Milliseconds more for each further row of a batch. */
@@ -43,7 +54,7 @@ export class ClockedRuntime implements Runtime {
   ) {
     this.info = {
       ...{ backend: 'cuda', device: 'a card', precision: 'bf16', maxBatch: 1, lanes: 1, prefixSlots: 1 },
-      ...{ weights: 'test', config: tinyModel },
+      ...{ joins: false, weights: 'test', config: tinyModel },
       ...info,
     }
   }
@@ -75,9 +86,18 @@ export class ClockedRuntime implements Runtime {
     return prefix
   }
 
-  async act(prefix: Prefix, sampling: readonly Sampling[]): Promise<ActResult> {
-    const { owner, tokens } = prefix as HeldPrefix
-    if (owner !== this) throw new Error('the prefix was made by another card')
+  async act(
+    prefixes: readonly Prefix[],
+    sampling: readonly Sampling[],
+    { signal }: RunOptions = {},
+  ): Promise<ActResult> {
+    const held = prefixes as readonly HeldPrefix[]
+    if (held.some(({ owner }) => owner !== this)) throw new Error('the prefix was made by another card')
+    if (held.length > 1 && !this.info.joins) throw new Error('it does not join prefixes')
+    const tokens = held.flatMap(prefix => prefix.tokens)
+    if (tokens.length > this.info.maxBatch) throw new Error('too many rows are joined')
+    this.acts.push(tokens)
+    this.signals.push(signal)
     await this.#call('act', tokens, this.actMs)
     const actions = Float32Array.from({ length: tokens.length * 6 }, (_, at) => {
       const row = Math.floor(at / 6)

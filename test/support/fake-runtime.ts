@@ -43,7 +43,7 @@ export interface EngineCall {
 }
 
 export interface FakeRuntimeOptions
-  extends Partial<Pick<RuntimeInfo, 'maxBatch' | 'lanes' | 'prefixSlots' | 'cards'>> {
+  extends Partial<Pick<RuntimeInfo, 'maxBatch' | 'lanes' | 'prefixSlots' | 'joins' | 'cards'>> {
   /** Calls return after this time by themselves; without it a test finishes each call by hand. */
   milliseconds?: number
 }
@@ -75,6 +75,7 @@ export class FakeRuntime implements Runtime {
       maxBatch: 1,
       lanes: 1,
       prefixSlots: 1,
+      joins: false,
       weights: 'test',
       config: tinyModel,
       ...info,
@@ -101,8 +102,14 @@ export class FakeRuntime implements Runtime {
     )
   }
 
-  async act(prefix: Prefix, sampling: readonly Sampling[], options: RunOptions = {}): Promise<ActResult> {
-    const { rows } = prefix as Prefix & { rows: readonly PerceiveRow[] }
+  async act(
+    prefixes: readonly Prefix[],
+    sampling: readonly Sampling[],
+    options: RunOptions = {},
+  ): Promise<ActResult> {
+    if (prefixes.length > 1 && !this.info.joins) throw new Error('it does not join prefixes')
+    const rows = prefixes.flatMap(prefix => (prefix as Prefix & { rows: readonly PerceiveRow[] }).rows)
+    if (rows.length > this.info.maxBatch) throw new Error('too many rows are joined')
     this.samplings.push(sampling)
     await this.#call('act', rows, options.signal)
     const size = this.info.config.actionHorizon * this.info.config.actionDim

@@ -94,6 +94,7 @@ const info = {
   maxBatch: 2,
   lanes: 2,
   prefixSlots: 2,
+  joins: false,
   weights: 'toy',
   config,
 } as const
@@ -129,7 +130,7 @@ const expected = (number: number) =>
   })
 async function frame(number: number) {
   const prefix = await runtime.perceive(rows(number))
-  const { actions } = await runtime.act(prefix, [sampling, sampling])
+  const { actions } = await runtime.act([prefix], [sampling, sampling])
   prefix.release()
   for (const [i, value] of expected(number).entries())
     assert.ok(

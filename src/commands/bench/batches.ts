@@ -8,7 +8,10 @@ import { alignedTable } from '../kit/table.js'
 import { type Measuring, photographed, WARM_UP } from './measure.js'
 
 /** What a profile holds beside the names of policy and machine. */
-export type Batches = Pick<Profile, 'cores' | 'lanes' | 'steps' | 'prepare' | 'batches'>
+export type Batches = Pick<
+  Profile,
+  'cores' | 'lanes' | 'prefixSlots' | 'joins' | 'steps' | 'prepare' | 'batches'
+>
 
 /** Powers of two, and the most that the engine takes. */
 function sizes(maxBatch: number): number[] {
@@ -42,7 +45,7 @@ export async function measureBatches(
       const held = await runtime.perceive(batch.map(({ row }) => row))
       const perceived = performance.now()
       const sampling = batch.map((_, row) => ({ steps, noise: row }))
-      await runtime.act(held, sampling)
+      await runtime.act([held], sampling)
       const acted = performance.now()
       held.release()
       onRound(Math.max(0, round + 1))
@@ -54,8 +57,16 @@ export async function measureBatches(
     }
     batches.push({ rows, vision: timesOf(vision), prefix: timesOf(prefix), denoise: timesOf(denoise) })
   }
-  const { lanes } = runtime.info
-  return { cores: availableParallelism(), lanes, steps, prepare: timesOf(prepare), batches }
+  const { lanes, prefixSlots, joins } = runtime.info
+  return {
+    cores: availableParallelism(),
+    lanes,
+    prefixSlots,
+    joins,
+    steps,
+    prepare: timesOf(prepare),
+    batches,
+  }
 }
 
 /** Medians in milliseconds. */

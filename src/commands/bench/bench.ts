@@ -95,7 +95,13 @@ async function bench({ own, config, given }: Call<typeof OPTIONS>): Promise<numb
     return await interruptible(async signal => {
       // The same picture comes again each round: it is to be encoded each time.
       const onStage = display.show
-      const runtime = await createRuntime(policy, { ...config, visionCache: 0, onStage, signal })
+      const runtime = await createRuntime(policy, {
+        ...config,
+        visionCache: 0,
+        prefixCache: 0,
+        onStage,
+        signal,
+      })
       display.stop()
       try {
         const onRound = (done: number, steps = own.steps.at(-1)!) => {

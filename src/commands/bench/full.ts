@@ -91,6 +91,7 @@ async function measure(config: Config, precision: Precision, rounds: number): Pr
         precision,
         maxBatch: 1,
         visionCache: 0,
+        prefixCache: 0,
         onStage: stage => {
           lowered ||= stage.name === 'lowering the weights'
           display.show(stage)
@@ -141,10 +142,10 @@ async function time(
     const start = performance.now()
     const prefix = await runtime.perceive([row])
     const perceiveMs = performance.now() - start
-    const { stepMs } = await runtime.act(prefix, [{ steps: 10, noise: 0 }])
+    const { stepMs } = await runtime.act([prefix], [{ steps: 10, noise: 0 }])
     const total10 = performance.now() - start
     const again = performance.now()
-    await runtime.act(prefix, [{ steps: 3, noise: 0 }])
+    await runtime.act([prefix], [{ steps: 3, noise: 0 }])
     const total3 = perceiveMs + performance.now() - again
     prefix.release()
     if (round < 0) continue

@@ -40,7 +40,7 @@ export async function measureSequential(
     const start = performance.now()
     const prepared = await policy.prepare(observation)
     const prefix = await runtime.perceive([prepared.row])
-    const { actions, stepMs } = await runtime.act(prefix, [{ steps, noise: seedOf(round) }])
+    const { actions, stepMs } = await runtime.act([prefix], [{ steps, noise: seedOf(round) }])
     prefix.release()
     policy.finish(actions, prepared)
     onRound(Math.max(0, round + 1))

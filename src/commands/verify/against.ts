@@ -31,6 +31,7 @@ export async function verifyAgainst(own: Own, given: Config, signal: AbortSignal
         ...settings,
         maxBatch: 1,
         visionCache: 0,
+        prefixCache: 0,
         onStage: display.show,
         signal,
       })

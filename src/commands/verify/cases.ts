@@ -15,7 +15,7 @@ function caseSettings({ emulated }: Own, config: Config, maxBatch: number) {
   const runtime = config.runtime === 'auto' ? 'cpu' : config.runtime
   const precision = config.precision === 'auto' ? defaultPrecision(runtime) : config.precision
   if (emulated && runtime !== 'cpu') throw usage('--emulated is of the CPU runtime.')
-  return { ...config, runtime, precision, emulated, maxBatch, visionCache: 0 } as const
+  return { ...config, runtime, precision, emulated, maxBatch, visionCache: 0, prefixCache: 0 } as const
 }
 
 /** Golden cases through the network: the exit code. */

@@ -58,7 +58,7 @@ const refuse = (detail: string) => new TurboPiError('RUNTIME_FAILED', detail)
 export function checkSampling(sampling: readonly Sampling[], batch: number, config: ModelConfig): void {
   const { actionHorizon, actionDim } = config
   if (sampling.length !== batch)
-    throw refuse(`a prefix of ${batch} rows takes ${batch} samplings, got ${sampling.length}`)
+    throw refuse(`a batch of ${batch} rows takes ${batch} samplings, got ${sampling.length}`)
   for (const [row, { steps, noise, continuation }] of sampling.entries()) {
     if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS)
       throw refuse(`row ${row}: steps must be an integer from 1 to ${MAX_STEPS}, got ${steps}`)

@@ -171,8 +171,7 @@ export class StreamSession {
 
   #observe(message: ObservationMessage, began: number): void {
     const arrived = performance.now()
-    const { key } = this.#connection
-    key?.take()
+    this.#connection.key?.take()
     const { seq, captured_at: capturedAt, deadline_ms: deadlineMs } = message
     if (seq <= this.#newestSeq) {
       throw new TurboPiError('OBSERVATION_INVALID', `seq must grow: ${seq} came after ${this.#newestSeq}.`, {
@@ -187,7 +186,7 @@ export class StreamSession {
     const pending: Pending = { seq, cancellation: new Cancellation() }
     // It is of no use itself, and takes no place from what is.
     if (deadlineMs !== undefined && deadlineMs <= age) return this.#skip(pending, 'expired')
-    const finished = key?.begin()
+    const finished = this.#connection.key?.begin()
     this.#supersede()
     this.#waiting = pending
     this.#pending.push(pending)
@@ -225,6 +224,7 @@ export class StreamSession {
             chunk_id: this.#chunks++,
             obs_age_ms: age + performance.now() - arrived,
             valid_until: validUntil,
+            deadline_ms: deadlineMs,
           }
           this.#connection.robot?.answered(this.#served.name, envelope.obs_age_ms, answer)
           if (serving === this.#serving) this.#recent.keep(envelope.chunk_id, answer.served)

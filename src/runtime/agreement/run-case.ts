@@ -23,7 +23,7 @@ export async function runCase(runtime: Runtime, { rows, runs, traced }: NetworkC
   }
   const prefix = await runtime.perceive(rows)
   try {
-    for (const sampling of runs) results.push(await runtime.act(prefix, sampling))
+    for (const sampling of runs) results.push(await runtime.act([prefix], sampling))
     return results
   } finally {
     prefix.release()

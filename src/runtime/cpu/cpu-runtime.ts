@@ -78,7 +78,11 @@ class CpuRuntime extends SlotRuntime<Slot> {
       layerCapacity(config, maxBatch) * 2 * config.prefix.depth * FLOATS[float].BYTES_PER_ELEMENT
   }
 
-  protected async fill(slot: Slot, layout: PrefixLayout, options: RunOptions): Promise<Perceived> {
+  protected async fill(
+    slot: Slot,
+    { layout }: { layout: PrefixLayout },
+    options: RunOptions,
+  ): Promise<Perceived> {
     const { visionMs, prefixMs, encoded, reused } = await this.perceiveInto(slot, layout, options, false)
     return { timing: { visionMs, prefixMs }, images: { encoded, reused } }
   }
@@ -91,11 +95,11 @@ class CpuRuntime extends SlotRuntime<Slot> {
   }
 
   protected async denoise(
-    held: Held<Slot>,
+    [held]: readonly Held<Slot>[],
     sampling: readonly Sampling[],
     options: RunOptions,
   ): Promise<ActResult> {
-    const { actions, stepMs } = await this.actOn(held, sampling, options, false)
+    const { actions, stepMs } = await this.actOn(held!, sampling, options, false)
     return { actions, stepMs }
   }
 
@@ -227,7 +231,17 @@ export async function createCpuRuntime(options: CpuRuntimeOptions): Promise<Runt
   }
   const device = `${cpus()[0]?.model.trim() ?? 'CPU'}, ${threads * lanes} threads${emulated ? `, ${precision} emulated` : ''}`
   const { chosen } = options
-  const info = { backend: 'cpu', device, precision, maxBatch, lanes, prefixSlots, weights, config }
+  const info = {
+    backend: 'cpu',
+    device,
+    precision,
+    maxBatch,
+    lanes,
+    prefixSlots,
+    joins: false,
+    weights,
+    config,
+  }
   return new CpuRuntime(
     chosen === undefined ? info : { ...info, chosen },
     float,

@@ -19,7 +19,7 @@ import {
 } from '../gpu/addon.js'
 import { GpuRuntime } from '../gpu/gpu-runtime.js'
 import type { Runtime } from '../runtime.js'
-import { roomFor } from './memory.js'
+import { prefixSlots, roomFor } from './memory.js'
 import { type NativeModel, nativeModel } from './native-model.js'
 import { type NativeWeight, nativeWeights } from './weights.js'
 
@@ -124,13 +124,15 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
     if (lacking) throw unavailable('CUDA', lacking)
   }
   const stages = cudaStages({ ...options, kernels, tuned, cards: devices.length })
+  const { prefixCache: kept = 0 } = options
+  const sessionOn = (device: number) => ({ stages, lanes, slots: prefixSlots(lanes), kept, device })
   const needs = new Map<number, NativeMemory>()
   for (const device of devices) {
-    const { needed, short } = await roomFor(addon, { stages, lanes, device })
+    const { needed, short } = await roomFor(addon, sessionOn(device))
     if (short)
       throw unavailable('CUDA', {
         reason: short,
-        hint: 'lower --max-batch, or free the card of other processes',
+        hint: 'lower --max-batch or --prefix-cache, or free the card of other processes',
       })
     needs.set(device, needed)
   }
@@ -139,15 +141,13 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
     options.onStage?.({ name: 'opening the engine' })
     const table = async (steps: number) => timeEmbeddings(config, modulatedTimes(config, steps))
     return await openCards(devices, async ordinal => {
-      const session = await addon
-        .openSession({ stages, lanes, slots: lanes, device: ordinal })
-        .catch(error => {
-          const which = devices.length > 1 ? ` (GPU ${ordinal})` : ''
-          throw new TurboPiError(
-            'RUNTIME_FAILED',
-            `The CUDA runtime could not be opened: ${reasonOf(error)}${which}.`,
-          )
-        })
+      const session = await addon.openSession(sessionOn(ordinal)).catch(error => {
+        const which = devices.length > 1 ? ` (GPU ${ordinal})` : ''
+        throw new TurboPiError(
+          'RUNTIME_FAILED',
+          `The CUDA runtime could not be opened: ${reasonOf(error)}${which}.`,
+        )
+      })
       const { device, driver } = await probe(addon, ordinal)
       const info = {
         backend: 'cuda',
@@ -157,12 +157,13 @@ export async function createCudaRuntime(options: CudaOptions): Promise<Runtime> 
         precision,
         maxBatch,
         lanes,
-        prefixSlots: lanes,
+        prefixSlots: prefixSlots(lanes),
+        joins: session.shape.joins,
         weights: contentDigest(await reading.end()),
         config,
         ...(chosen !== undefined && { chosen }),
       }
-      return new GpuRuntime(info, 'CUDA', session, table, () => {})
+      return new GpuRuntime(info, 'CUDA', session, table, () => {}, kept)
     })
   } catch (error) {
     reading.stop()

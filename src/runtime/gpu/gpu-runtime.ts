@@ -2,23 +2,32 @@ import { CALLER_LEFT } from '../../cancellation.js'
 import { reasonOf, TurboPiError } from '../../errors.js'
 import type { Sampling } from '../../families/pi0/sampling.js'
 import { denoiseInputs } from '../denoise-inputs.js'
-import type { PrefixLayout } from '../prefix-layout.js'
-import type { ActResult, InferenceTrace, RunOptions, RuntimeInfo } from '../runtime.js'
+import { joined, layOut, type PrefixLayout } from '../prefix-layout.js'
+import type { ActResult, InferenceTrace, PerceiveRow, RunOptions, RuntimeInfo } from '../runtime.js'
 import { type Held, type Perceived, SlotRuntime } from '../slots.js'
 import type { NativeAct, NativeError, NativeJob, NativeSession } from './addon.js'
 import { cropped, engineBatch } from './batch.js'
+import { KeptRows, type SharedRows } from './kept-rows.js'
+
+/** A slot of the session. */
+interface Slot {
+  readonly number: number
+  /** What its batch shares with others, where rows are kept. */
+  shared?: SharedRows | undefined
+}
 
 /** All rows of a slot in their order, as pairs of slot and row. */
-const wholeSlot = (slot: number, batch: number): Int32Array =>
-  Int32Array.from({ length: 2 * batch }, (_, i) => (i % 2 === 0 ? slot : (i - 1) / 2))
+const wholeSlot = (slot: number, batch: number): number[] =>
+  Array.from({ length: 2 * batch }, (_, i) => (i % 2 === 0 ? slot : (i - 1) / 2))
 
 /**
  * Runs the network through a session of the native addon: stages, CUDA graphs and streams are its business; padding and
  * the modulation table are decided here. After a device fault every call fails with the first reason.
  */
-export class GpuRuntime extends SlotRuntime<number> {
+export class GpuRuntime extends SlotRuntime<Slot> {
   /** Step counts whose modulation was sent, or is on its way. */
   private readonly prepared = new Map<number, Promise<void>>()
+  private readonly kept: KeptRows | undefined
 
   /** `title` names the backend in errors; `modulationTable` gives [steps, modulation] of a step count. */
   constructor(
@@ -28,24 +37,46 @@ export class GpuRuntime extends SlotRuntime<number> {
     private readonly modulationTable: (steps: number) => Promise<Float32Array>,
     /** Called when it is closed: what it was loaded from may be pruned. */
     private readonly releaseFiles: () => void,
+    /** Places of the session's store of rows. */
+    kept = 0,
   ) {
     super(
       info,
-      Array.from({ length: info.prefixSlots }, (_, slot) => slot),
+      Array.from({ length: info.prefixSlots }, (_, number) => ({ number })),
     )
+    this.kept = kept > 0 ? new KeptRows(kept) : undefined
   }
 
-  protected async fill(slot: number, layout: PrefixLayout, { signal }: RunOptions): Promise<Perceived> {
-    const { input } = this.padded(layout)
-    return { timing: await this.run(() => this.session.perceive({ ...input, slot }), signal) }
+  protected async fill(
+    slot: Slot,
+    { rows, layout }: { rows: readonly PerceiveRow[]; layout: PrefixLayout },
+    { signal }: RunOptions,
+  ): Promise<Perceived> {
+    const shared = this.kept?.share(rows)
+    slot.shared = shared
+    const fresh = shared?.fresh ?? rows
+    const reused = shared && { reused: rows.length - fresh.length }
+    if (fresh.length === 0) return { timing: { visionMs: 0, prefixMs: 0 }, ...reused }
+    const { input } = this.padded(fresh.length === rows.length ? layout : layOut(fresh, this.info.config))
+    const keep = shared && { keep: shared.keep }
+    const call = () => this.session.perceive({ ...input, slot: slot.number, ...keep })
+    const timing = await this.run(call, signal)
+    shared?.perceived()
+    return { timing, ...reused }
+  }
+
+  protected override vacate(slot: Slot): void {
+    slot.shared?.release()
+    slot.shared = undefined
   }
 
   protected async denoise(
-    { slot, state }: Held<number>,
+    held: readonly Held<Slot>[],
     sampling: readonly Sampling[],
     { signal }: RunOptions,
   ): Promise<ActResult> {
-    const input = { ...this.actInput(state, sampling), rows: wholeSlot(slot, sampling.length) }
+    const rows = Int32Array.from(held.flatMap(({ slot, batch }) => this.rowsOf(slot, batch)))
+    const input = { ...this.actInput(statesOf(held), sampling), rows }
     const { steps } = input
     await this.prepare(steps)
     const { actions, denoiseMs } = await this.run(() => this.session.act(input), signal)
@@ -53,7 +84,7 @@ export class GpuRuntime extends SlotRuntime<number> {
   }
 
   protected async traceIn(
-    slot: number,
+    { number: slot }: Slot,
     layout: PrefixLayout,
     sampling: readonly Sampling[],
   ): Promise<InferenceTrace & ActResult> {
@@ -82,6 +113,10 @@ export class GpuRuntime extends SlotRuntime<number> {
   async close(): Promise<void> {
     await this.session.close()
     this.releaseFiles()
+  }
+
+  private rowsOf({ number, shared }: Slot, batch: number): number[] {
+    return shared?.rowsIn(number, this.info.prefixSlots) ?? wholeSlot(number, batch)
   }
 
   private padded(layout: PrefixLayout) {
@@ -132,4 +167,10 @@ export class GpuRuntime extends SlotRuntime<number> {
     const hint = error.hint ? ` ${error.hint[0]!.toUpperCase()}${error.hint.slice(1)}.` : ''
     return new TurboPiError(code, `${this.title} runtime: ${reasonOf(error)}.${hint}`, { cause: error })
   }
+}
+
+/** The states of held batches, one after another; undefined where the network takes none. */
+function statesOf(held: readonly Held<Slot>[]): Float32Array | undefined {
+  const states = held.flatMap(({ state }) => state ?? [])
+  return states.length > 0 ? joined(states) : undefined
 }

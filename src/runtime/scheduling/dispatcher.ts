@@ -199,18 +199,11 @@ export class Dispatcher {
   }
 
   /** Its tickets are tried on another engine, or fail. */
-  #failed({ engine, tickets }: RunningBatch, error: TurboPiError): void {
-    if (error.code === 'RUNTIME_FAILED') {
-      const failedBefore = tickets.flatMap(({ failedOn }) => failedOn ?? [])
-      for (const changed of this.#engines.judge(engine, failedBefore))
+  #failed(batch: RunningBatch, error: TurboPiError): void {
+    const { engine, tickets } = batch
+    if (error.code === 'RUNTIME_FAILED')
+      for (const changed of this.#engines.judge(batch))
         this.#tell(changed, changed === engine ? error : undefined)
-    }
-    if (error.code === 'OUT_OF_MEMORY') {
-      const before = engine.maxBatch
-      engine.shrink(tickets.length)
-      const { device, maxBatch } = engine
-      if (maxBatch < before) this.#observer.shrunk?.(device, tickets.length, maxBatch)
-    }
     const elsewhere = OF_THE_ENGINE.has(error.code) && this.#engines.anotherThan(engine)
     for (const ticket of tickets) {
       if (!elsewhere || !ticket.mayTryAgain(this.clock.now())) {
@@ -245,7 +238,10 @@ export class Dispatcher {
   #pump(): void {
     this.#turns.giveFree()
     for (let engine = this.#free(); engine; engine = this.#free())
-      void this.#run(engine, this.#line.takeBatch(engine.maxBatch))
+      void this.#run(
+        engine,
+        this.#line.takeBatch(engine.maxBatch, steps => engine.endFor(steps)),
+      )
     this.#reportDepth()
     if (this.#places.size === 0 && this.#running.length === 0) this.#drained?.()
   }
@@ -267,9 +263,13 @@ export class Dispatcher {
   }
 
   async #run(engine: Engine, tickets: Ticket[]): Promise<void> {
-    const batch: RunningBatch = { engine, tickets, cancellation: new Cancellation(), abandoned: false }
-    const number = this.#batches++
     const start = this.clock.now()
+    const batch: RunningBatch = {
+      ...{ engine, tickets, start },
+      cancellation: new Cancellation(),
+      abandoned: false,
+    }
+    const number = this.#batches++
     this.#running.push(batch)
     for (const ticket of tickets) {
       this.#places.remove(ticket)

@@ -37,26 +37,22 @@ export class Engine {
   /** When the last batch was started, and is expected to let the next one start. */
   #startedAt = Number.NEGATIVE_INFINITY
   #freeAt = 0
-  /** Rows of one batch. */
-  #maxBatch: number
   /** Failures since the last batch that succeeded. */
   #failures = 0
   #failedAt = 0
 
   constructor(runtime: Runtime, { overlap, watch, observer, clock, hung, recovered }: EngineOptions) {
     this.runtime = runtime
-    this.#maxBatch = runtime.info.maxBatch
     const device = runtime.info.cards?.[0]
     this.device = device
     this.#clock = clock
-    const told = device === undefined ? observer : { ...observer, lane: labelled(observer, device) }
     const healed = {
       hung: (error: TurboPiError, replaced: boolean) => hung(this, error, replaced),
       recovered: () => recovered(this),
     }
     this.#recovered = healed.recovered
-    this.#health = new EngineHealth(runtime, watch, told, healed, clock)
-    this.#pipeline = new Pipeline(runtime, { watch: this.#health.watch, overlap, observer: told, clock })
+    this.#health = new EngineHealth(runtime, watch, observer, healed, clock)
+    this.#pipeline = new Pipeline(runtime, { watch: this.#health.watch, overlap, device, observer, clock })
   }
 
   /** ENGINE_HUNG while it does not come back from a call. */
@@ -98,6 +94,13 @@ export class Engine {
     return begins + this.#whole.expected(rows, steps, now)
   }
 
+  /** When a batch of so many rows that it is given now would have its answers, as far as is known. */
+  endFor(steps: number): (rows: number) => number {
+    const now = this.#clock.now()
+    const needed = this.#whole.needed(steps, now)
+    return rows => now + needed(rows)
+  }
+
   /** As `Pipeline.run`. */
   async run(batch: Batch, onFree: () => void): Promise<BatchResult> {
     const start = this.#clock.now()
@@ -115,7 +118,8 @@ export class Engine {
       onFree()
     })
     const now = this.#clock.now()
-    this.#whole.learn(rows, steps, now - start, now)
+    // What was spared a batch says nothing of the next.
+    if (result.whole) this.#whole.learn(rows, steps, now - start, now)
     const back = this.#failures > 0
     this.#failures = 0
     if (back) this.#recovered()
@@ -124,16 +128,12 @@ export class Engine {
 
   /** Rows of one batch that it has memory for. */
   get maxBatch(): number {
-    return this.#maxBatch
+    return this.#pipeline.maxBatch
   }
 
-  /** It had no memory for a batch of so many rows. */
-  shrink(rows: number): void {
-    this.#maxBatch = Math.max(1, Math.min(this.#maxBatch, rows >> 1))
-  }
-
-  /** A batch failed, and not for its own sake. */
-  fail(): void {
+  /** A batch that was given at `start` failed, and not for its own sake. What it had in hand then does not count again. */
+  fail(start: number): void {
+    if (this.#failures > 0 && start < this.#failedAt) return
     this.#failures += 1
     this.#failedAt = this.#clock.now()
   }
@@ -147,8 +147,3 @@ export class Engine {
     return this.#health.close()
   }
 }
-
-const labelled =
-  (observer: RuntimeObserver, device: number): NonNullable<RuntimeObserver['lane']> =>
-  span =>
-    observer.lane?.({ ...span, device })

@@ -2,7 +2,7 @@ import type { Clock } from '../../clock.js'
 import type { TurboPiError } from '../../errors.js'
 import type { Runtime } from '../runtime.js'
 import { Engine, type EngineOptions } from './engine.js'
-import type { Ticket } from './ticket.js'
+import type { RunningBatch, Ticket } from './ticket.js'
 
 /** The engines of a dispatcher: one a card, or the only one. */
 export class Engines {
@@ -74,11 +74,12 @@ export class Engines {
    * A batch has failed on an engine, which is then left alone, unless there is no other. Rows that fail on a second engine that
    * was well are at fault themselves: the first is taken back. Gives those that have changed.
    */
-  judge(engine: Engine, failedBefore: readonly Engine[]): Engine[] {
+  judge({ engine, tickets, start }: RunningBatch): Engine[] {
+    const failedBefore = tickets.flatMap(({ failedOn }) => failedOn ?? [])
     if (this.all.length === 1) return []
     if (failedBefore.length === 0 || !engine.working) {
       const changed = engine.working ? [engine] : []
-      engine.fail()
+      engine.fail(start)
       return changed
     }
     const absolved = [...new Set(failedBefore)].filter(({ working }) => !working)

@@ -1,5 +1,6 @@
 import { sameBatch } from '../../families/pi0/sampling.js'
-import { FairQueue } from './queue.js'
+import { batchSize } from './batch-size.js'
+import { deadlineOf, FairQueue } from './queue.js'
 import type { Ticket } from './ticket.js'
 
 /** Who waits for an engine: first those that another one has failed, then all others in FairQueue's order. */
@@ -27,16 +28,35 @@ export class Line {
     if (at >= 0) this.#again.splice(at, 1)
   }
 
-  /** Takes out the next one, and those that may share its batch. */
-  takeBatch(most: number): Ticket[] {
+  /**
+   * Takes out the batch to be begun now: at most so many that may share it, in order, as many as `batchSize` lets in. `endFor` a
+   * step count tells when a batch of so many rows would have its answers.
+   */
+  takeBatch(most: number, endFor: (steps: number) => (rows: number) => number): Ticket[] {
+    const first = this.next?.sampling
+    if (!first) return []
+    const shares = ({ sampling }: Ticket) => sameBatch(sampling, first)
+    const end = endFor(first.steps)
+    const waiting = [...this.#again, ...this.#ready.all()].filter(shares)
+    const { rows, notBefore, bounded } = batchSize(waiting.map(deadlineOf), most, end)
     const tickets: Ticket[] = []
-    const fits = ({ sampling }: Ticket) => !tickets[0] || sameBatch(sampling, tickets[0].sampling)
-    while (tickets.length < most) {
-      const at = this.#again.findIndex(fits)
-      const next = at >= 0 ? this.#again.splice(at, 1)[0] : this.#ready.take(fits)
+    let earliest = Number.POSITIVE_INFINITY
+    const fits = (ticket: Ticket) => shares(ticket) && deadlineOf(ticket) >= notBefore
+    const inTime = (ticket: Ticket) => {
+      earliest = Math.min(earliest, deadlineOf(ticket))
+      return !bounded || earliest === Number.POSITIVE_INFINITY || end(tickets.length + 1) <= earliest
+    }
+    while (tickets.length < rows) {
+      const next = this.#takeNext(fits, inTime)
       if (!next) break
       tickets.push(next)
     }
     return tickets
+  }
+
+  #takeNext(fits: (ticket: Ticket) => boolean, wanted: (ticket: Ticket) => boolean): Ticket | undefined {
+    const at = this.#again.findIndex(fits)
+    if (at < 0) return this.#ready.take(fits, wanted)
+    return wanted(this.#again[at]!) ? this.#again.splice(at, 1)[0] : undefined
   }
 }

@@ -7,7 +7,7 @@ interface Session {
   waiting: Ticket[]
 }
 
-const deadlineOf = (ticket: Ticket) => ticket.deadline ?? Number.POSITIVE_INFINITY
+export const deadlineOf = (ticket: Ticket) => ticket.deadline ?? Number.POSITIVE_INFINITY
 
 /**
  * Whether `a` goes before `b`: the earlier deadline does, then the replaceable, of which the freshest, then what has waited
@@ -57,15 +57,23 @@ export class FairQueue {
     this.#size += 1
   }
 
+  /** All tickets, in no order. */
+  all(): Ticket[] {
+    return this.#sessions.flatMap(({ waiting }) => waiting)
+  }
+
   /** The next ticket, which stays. */
   get next(): Ticket | undefined {
     return this.#find(() => true)?.next
   }
 
-  /** Removes and returns the next ticket that `fits`. */
-  take(fits: (ticket: Ticket) => boolean = () => true): Ticket | undefined {
+  /** Removes and returns the next ticket that `fits`, if it is `wanted`. */
+  take(
+    fits: (ticket: Ticket) => boolean = () => true,
+    wanted: (ticket: Ticket) => boolean = () => true,
+  ): Ticket | undefined {
     const found = this.#find(fits)
-    if (!found) return undefined
+    if (!found || !wanted(found.next)) return undefined
     const { next, from } = found
     this.#round = Math.max(this.#round, from.round)
     from.round += this.#weightOf(next)

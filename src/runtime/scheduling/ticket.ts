@@ -35,7 +35,7 @@ export interface InferenceResult {
     visionMs: number
     prefixMs: number
     denoiseMs: number
-    /** Rows that shared the engine call. */
+    /** Rows that were perceived together. */
     batch: number
   }
   /** Which engine call of the dispatcher, which of its rows, and on which card. */
@@ -46,6 +46,8 @@ export interface InferenceResult {
 export interface RunningBatch {
   readonly engine: Engine
   readonly tickets: readonly Ticket[]
+  /** When the engine took it up. */
+  readonly start: number
   readonly cancellation: Cancellation
   /** Its engine hangs, and its tickets have gone elsewhere: what becomes of it concerns nobody. */
   abandoned: boolean

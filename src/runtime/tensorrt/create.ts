@@ -66,6 +66,7 @@ async function openEngines(
     maxBatch,
     lanes,
     prefixSlots: lanes,
+    joins: false,
     weights: contentDigest(model.content),
     config,
     ...(chosen !== undefined && { chosen }),

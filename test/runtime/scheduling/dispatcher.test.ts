@@ -351,10 +351,7 @@ t.test('a batch cancelled between the lanes does not act', async t => {
   t.equal(await second, 'REQUEST_CANCELLED')
   await finishAll(runtime)
   await first
-  t.same(
-    runtime.calls.map(call => call.lane),
-    ['perceive', 'perceive', 'act'],
-  )
+  t.equal(runtime.calls.filter(call => call.lane === 'act').length, 1)
   t.equal(runtime.prefixes, 0)
 })
 

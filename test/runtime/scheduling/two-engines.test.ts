@@ -19,14 +19,14 @@ const rowOf = (number: number): PerceiveRow => ({
 /** A real engine that stands for a card, and fails when it is told to. */
 function faulty(runtime: Runtime, card: number) {
   const state = { broken: false, acts: 0, held: Promise.resolve(), onFailure: () => {} }
-  const act: Runtime['act'] = async (prefix, sampling, options) => {
+  const act: Runtime['act'] = async (prefixes, sampling, options) => {
     if (state.broken) {
       state.onFailure()
       throw new TurboPiError('RUNTIME_FAILED', 'the GPU session has failed')
     }
     await state.held
     state.acts += 1
-    return runtime.act(prefix, sampling, options)
+    return runtime.act(prefixes, sampling, options)
   }
   const engine: Runtime = {
     info: { ...runtime.info, cards: [card] },

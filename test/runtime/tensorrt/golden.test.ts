@@ -40,7 +40,7 @@ t.test('golden cases through padding, slots and modulation', async t => {
       for (const [kind, { max }] of Object.entries(compareToGolden(one, trace, shaped, tensor)))
         t.ok(max <= (/^(v_t|x_t|actions)$/.test(kind) ? 5e-5 : 2e-4), `${one.name}: ${kind} ${max}`)
       const prefix = await runtime.perceive(one.rows)
-      t.same((await runtime.act(prefix, one.sampling)).actions, trace.actions)
+      t.same((await runtime.act([prefix], one.sampling)).actions, trace.actions)
       prefix.release()
       await runtime.close()
       t.equal(addon.openSessions, 0)

@@ -45,33 +45,33 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
     code: 'RUNTIME_FAILED',
     message: /all 2 prefix slots are in use/,
   })
-  const alone = await runtime.act(one, [sampling])
+  const alone = await runtime.act([one], [sampling])
   t.same(alone.stepMs, [1, 1, 1, 1])
-  const both = await runtime.act(two, [sampling, sampling])
+  const both = await runtime.act([two], [sampling, sampling])
   t.ok(
     alone.actions.every((value, i) => Math.abs(value - both.actions[i]!) < 1e-5),
     'a row does not depend on its batch',
   )
   t.same(
-    (await runtime.act(one, [{ steps: 4, noise: 8 }])).actions,
-    (await runtime.act(one, [{ steps: 4, noise: seededNoise(8, noise.length) }])).actions,
+    (await runtime.act([one], [{ steps: 4, noise: 8 }])).actions,
+    (await runtime.act([one], [{ steps: 4, noise: seededNoise(8, noise.length) }])).actions,
     'a seed is as good as the noise',
   )
-  await t.rejects(runtime.act(two, [sampling]), { message: /a prefix of 2 rows takes 2 samplings, got 1/ })
+  await t.rejects(runtime.act([two], [sampling]), { message: /a batch of 2 rows takes 2 samplings, got 1/ })
   for (const steps of [0, 51, 1.5])
-    await t.rejects(runtime.act(one, [{ steps, noise }]), { message: /integer from 1 to 50/ })
+    await t.rejects(runtime.act([one], [{ steps, noise }]), { message: /integer from 1 to 50/ })
   await t.rejects(runtime.perceive([]), { message: /takes 1 to 2 rows, got 0/ })
   one.release()
   one.release()
-  await t.rejects(runtime.act(one, [sampling]), { message: /has been released/ })
+  await t.rejects(runtime.act([one], [sampling]), { message: /has been released/ })
 
   const gone = new AbortController()
   gone.abort()
   await t.rejects(runtime.perceive([row], { signal: gone.signal }), { code: 'REQUEST_CANCELLED' })
   const leaving = new AbortController()
   const held = runtime.perceive([row])
-  const first = runtime.act(two, [sampling, sampling])
-  const late = runtime.act(two, [sampling, sampling], { signal: leaving.signal })
+  const first = runtime.act([two], [sampling, sampling])
+  const late = runtime.act([two], [sampling, sampling], { signal: leaving.signal })
   leaving.abort()
   await t.rejects(late, { code: 'REQUEST_CANCELLED' })
   t.same((await first).actions, both.actions)
@@ -81,7 +81,7 @@ t.test('serving: slots, refusals, cancellation, close', async t => {
   t.match(other.info, { backend: 'tensorrt', lanes: 1, prefixSlots: 1 })
   t.equal(addon.built.length, 3, 'plans that fit are not built again')
   const foreign = await other.perceive([row])
-  await t.rejects(runtime.act(foreign, [sampling]), { message: /made by another runtime/ })
+  await t.rejects(runtime.act([foreign], [sampling]), { message: /made by another runtime/ })
   await other.close()
   await runtime.close()
   await t.rejects(runtime.perceive([row]), { code: 'SHUTTING_DOWN' })
