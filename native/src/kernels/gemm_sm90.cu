@@ -3,13 +3,14 @@
 /// The large products on Hopper: tiles of 64 to 320 rows × up to 256, fed by the copy engine, multiplied by warpgroups.
 ///
 /// One producer thread keeps a ring of stages (64 values of the contraction each) filled from two tensor maps; up to five
-/// consumer warpgroups own 64 rows each. Blocks walk over tiles, rows first, so that those at work share weights;
+/// consumer warpgroups own 64 rows each. Blocks walk over tiles in bands, rows first, so that those at work share weights;
 /// the producer runs ahead into the next tile while the epilogue writes, and fetches the first weights before the kernel
 /// before this one has ended. The rows of a weight matrix are interleaved when a model is opened (interleave.cu), so that
 /// the sums a thread holds are neighbours in the output: four columns, or four gate|up pairs, or four RoPE pairs.
 ///
-/// Of 8-bit floats a stage holds 128 values. The tensor cores keep 14 bits or so of their sums: after every 512 values they
-/// are added up in float32. What comes out is multiplied by the scales of the rows of a and w.
+/// Of 8-bit floats a stage holds 128 values. The tensor cores keep 14 bits or so of their sums. Short contractions are left to
+/// them (cuda_tiles.cc says how short); of others the sums are added up in float32 after every 1,024 values, which takes as many
+/// registers again. What comes out is multiplied by the scales of the rows of a and w.
 ///
 /// Reads (m·k + n·k) elements at least once, writes m·n; floor 2·m·n·k flops at the card's tensor rate.
 /// The reference is linear.cu (with gated, rope and norm of their own).
@@ -94,37 +95,41 @@ __device__ __forceinline__ void storeRope(const Tiles& g, int row, int group, in
                  pair(v[6] * t1.x + v[2] * t1.y, v[7] * t1.z + v[3] * t1.w));
 }
 
+/// Tiles of rows that are walked together, all columns of them, before the next: what those at work read then fits the cache,
+/// however many rows there are.
+constexpr int kBand = 12;
+
 /// Where tile `i` begins in m and n, and its part of k.
 struct TilePlace {
   int m, n, split;
 };
 template <int TM, int TN>
 __device__ __forceinline__ TilePlace placeOf(const Tiles& g, int i) {
-  return {i % g.mTiles * TM, i / g.mTiles % g.nTiles * TN, i / g.mTiles / g.nTiles};
+  const int plane = g.mTiles * g.nTiles;
+  const int inPlane = i % plane;
+  const int first = inPlane / (kBand * g.nTiles) * kBand;
+  const int height = min(kBand, g.mTiles - first);
+  const int inBand = inPlane - first * g.nTiles;
+  return {(first + inBand % height) * TM, inBand / height * TN, i / plane};
 }
 
-/// Stages of 8-bit floats whose sums are left to the tensor cores.
-constexpr int kFloat8Stages = 4;
+/// How a product adds up: of bf16 exactly enough, of 8-bit floats by the tensor cores alone, or in float32 now and then.
+enum TileSums { kBFloat16, kFloat8Short, kFloat8Long };
 
-/// Multiplies the sums of two rows, eight apart, by the scales of rows and columns.
-template <int TN>
-__device__ __forceinline__ void applyScales(const Tiles& g, int row, int n, int quad, float (&d)[TN / 2]) {
-  const float first = row < g.m ? __ldcg(g.aScales + row) : 0.0f;
-  const float second = row + 8 < g.m ? __ldcg(g.aScales + row + 8) : 0.0f;
-  const float* scales = g.wScales + n + quad * 2;
-#pragma unroll
-  for (int i = 0; i < TN / 8; ++i) {
-    float2 w = make_float2(0, 0);
-    // In the order of use: all of them ahead would take the registers of the sums.
-    if (n + 8 * i < g.n)
-      asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(w.x), "=f"(w.y) : "l"(scales + 8 * i) : "memory");
-    d[4 * i] *= first * w.x, d[4 * i + 1] *= first * w.y;
-    d[4 * i + 2] *= second * w.x, d[4 * i + 3] *= second * w.y;
-  }
+/// Stages of a long contraction whose sums are left to the tensor cores.
+constexpr int kFloat8Stages = 8;
+
+/// The scales of two columns, zeros past the last. In the order of use: all of them ahead would take the registers of the sums.
+__device__ __forceinline__ float2 columnScales(const Tiles& g, int column) {
+  float2 w = make_float2(0, 0);
+  if (column < g.n) asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(w.x), "=f"(w.y) : "l"(g.wScales + column) : "memory");
+  return w;
 }
 
-template <int WGS, int TN, int STAGES, int E, bool kFloat8 = false>
+template <int WGS, int TN, int STAGES, int E, int SUMS = kBFloat16>
 __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const Tiles& g) {
+  constexpr bool kFloat8 = SUMS != kBFloat16;
+  constexpr bool kLong = SUMS == kFloat8Long;
   constexpr int TM = WGS * 64;
   constexpr int kA = TM * 128;
   constexpr int kW = TN * 128;
@@ -203,10 +208,10 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
       const int first = split * g.splitBlocks;
       const int last = min(first + g.splitBlocks, blocks);
       float d[TN / 2];
-      float sums[kFloat8 ? TN / 2 : 1];
+      float sums[kLong ? TN / 2 : 1];
 #pragma unroll
       for (int i = 0; i < TN / 2; ++i) d[i] = 0;
-      if constexpr (kFloat8) {
+      if constexpr (kLong) {
 #pragma unroll
         for (int i = 0; i < TN / 2; ++i) sums[i] = 0;
       }
@@ -220,7 +225,7 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
           if constexpr (kFloat8)
-            Float8Product<TN>::run(d, a + 2 * k, w + 2 * k, k > 0 || (kb - first) % kFloat8Stages != 0);
+            Float8Product<TN>::run(d, a + 2 * k, w + 2 * k, k > 0 || (kLong ? (kb - first) % kFloat8Stages != 0 : kb != first));
           else
             Product<TN>::run(d, a + 2 * k, w + 2 * k, 1);
         }
@@ -228,7 +233,7 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
         productWait<1>();
         if (previous >= 0) release(previous);
         previous = stage;
-        if constexpr (kFloat8) {
+        if constexpr (kLong) {
           if ((kb - first) % kFloat8Stages == kFloat8Stages - 1 || kb == last - 1) {
             productWait<0>();
 #pragma unroll
@@ -240,27 +245,38 @@ __device__ __forceinline__ void tiles(const void* aMap, const void* wMap, const 
       productWait<0>();
       if (previous >= 0) release(previous);
       const int row = m + group * 64 + ((threadIdx.x >> 5) & 3) * 16 + (lane >> 2);
-      if constexpr (kFloat8) {
+      if constexpr (kLong) {
 #pragma unroll
         for (int i = 0; i < TN / 2; ++i) d[i] = sums[i];
-        applyScales<TN>(g, row, n, quad, d);
       }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
+        // Of eight columns the thread's two.
+        float scale = 1;
+        if constexpr (kFloat8) scale = row + 8 * half < g.m ? __ldcg(g.aScales + row + 8 * half) : 0.0f;
+        const auto two = [&](int i, float& v0, float& v1) {
+          v0 = d[4 * i + 2 * half], v1 = d[4 * i + 2 * half + 1];
+          if constexpr (kFloat8) {
+            const float2 w = columnScales(g, n + 8 * i + quad * 2);
+            v0 *= scale * w.x, v1 *= scale * w.y;
+          }
+        };
         if constexpr (E == kTileGated || E == kTileRope) {
 #pragma unroll
           for (int j = 0; j < TN / 32; ++j) {
-            const float v[8] = {d[16 * j + 2 * half],      d[16 * j + 2 * half + 1],  d[16 * j + 4 + 2 * half],
-                                d[16 * j + 5 + 2 * half],  d[16 * j + 8 + 2 * half],  d[16 * j + 9 + 2 * half],
-                                d[16 * j + 12 + 2 * half], d[16 * j + 13 + 2 * half]};
+            float v[8];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) two(4 * j + i, v[2 * i], v[2 * i + 1]);
             if constexpr (E == kTileGated) storeGated(g, row + 8 * half, (n + 32 * j) / 2 + quad * 4, v);
             else storeRope(g, row + 8 * half, n / 32 + j, quad, v);
           }
         } else {
 #pragma unroll
-          for (int j = 0; j < TN / 16; ++j)
-            store4<E>(g, split, row + 8 * half, n + 16 * j + quad * 4, d[8 * j + 2 * half], d[8 * j + 2 * half + 1],
-                      d[8 * j + 4 + 2 * half], d[8 * j + 5 + 2 * half]);
+          for (int j = 0; j < TN / 16; ++j) {
+            float v[4];
+            two(2 * j, v[0], v[1]), two(2 * j + 1, v[2], v[3]);
+            store4<E>(g, split, row + 8 * half, n + 16 * j + quad * 4, v[0], v[1], v[2], v[3]);
+          }
         }
       }
     }
@@ -308,9 +324,12 @@ TURBO_PI_TILES(tiles_rope_128x64, 2, 64, 8, kTileRope)
 TURBO_PI_TILES(tiles_rope_128x128, 2, 128, 6, kTileRope)
 TURBO_PI_TILES(tiles_rope_192x128, 3, 128, 5, kTileRope)
 TURBO_PI_TILES(tiles_positions_128x128, 2, 128, 6, kTilePositions)
-TURBO_PI_TILES(tiles_partial8_128x64, 2, 64, 8, kTilePartial, true)
-TURBO_PI_TILES(tiles_partial8_128x128, 2, 128, 6, kTilePartial, true)
-TURBO_PI_TILES(tiles_gated8_128x64, 2, 64, 8, kTileGated, true)
-TURBO_PI_TILES(tiles_gated8_128x128, 2, 128, 6, kTileGated, true)
-TURBO_PI_TILES(tiles_gated8_128x192, 2, 192, 5, kTileGated, true)
-TURBO_PI_TILES(tiles_gated8_192x128, 3, 128, 5, kTileGated, true)
+TURBO_PI_TILES(tiles_partial8_128x128, 2, 128, 6, kTilePartial, kFloat8Long)
+TURBO_PI_TILES(tiles_partial8_192x128, 3, 128, 5, kTilePartial, kFloat8Long)
+TURBO_PI_TILES(tiles_partial8_320x96, 5, 96, 4, kTilePartial, kFloat8Short)
+TURBO_PI_TILES(tiles_partial8_128x256, 2, 256, 4, kTilePartial, kFloat8Short)
+TURBO_PI_TILES(tiles_partial8_192x192, 3, 192, 4, kTilePartial, kFloat8Short)
+TURBO_PI_TILES(tiles_gated8_128x128, 2, 128, 6, kTileGated, kFloat8Long)
+TURBO_PI_TILES(tiles_gated8_320x96, 5, 96, 4, kTileGated, kFloat8Short)
+TURBO_PI_TILES(tiles_gated8_128x256, 2, 256, 4, kTileGated, kFloat8Short)
+TURBO_PI_TILES(tiles_gated8_192x192, 3, 192, 4, kTileGated, kFloat8Short)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 
@@ -13,7 +14,12 @@ struct TileKernel {
   const char* name;
   int rows, columns, stages;
   bool float8 = false;
+  /// Values of the contraction that it takes at most.
+  int deepest = std::numeric_limits<int>::max();
 };
+
+/// Of 8-bit floats what is left to the tensor cores' sums of 14 bits: 192 additions, each of which may lose a unit in the last place.
+constexpr int kShort = 6144;
 
 constexpr TileKernel kKernels[] = {
     {TileEpilogue::kPartial, "tiles_partial_64x64", 64, 64, 8},
@@ -41,12 +47,15 @@ constexpr TileKernel kKernels[] = {
     {TileEpilogue::kRope, "tiles_rope_128x128", 128, 128, 6},
     {TileEpilogue::kRope, "tiles_rope_192x128", 192, 128, 5},
     {TileEpilogue::kPositions, "tiles_positions_128x128", 128, 128, 6},
-    {TileEpilogue::kPartial, "tiles_partial8_128x64", 128, 64, 8, true},
     {TileEpilogue::kPartial, "tiles_partial8_128x128", 128, 128, 6, true},
-    {TileEpilogue::kGated, "tiles_gated8_128x64", 128, 64, 8, true},
+    {TileEpilogue::kPartial, "tiles_partial8_192x128", 192, 128, 5, true},
+    {TileEpilogue::kPartial, "tiles_partial8_320x96", 320, 96, 4, true, kShort},
+    {TileEpilogue::kPartial, "tiles_partial8_128x256", 128, 256, 4, true, kShort},
+    {TileEpilogue::kPartial, "tiles_partial8_192x192", 192, 192, 4, true, kShort},
     {TileEpilogue::kGated, "tiles_gated8_128x128", 128, 128, 6, true},
-    {TileEpilogue::kGated, "tiles_gated8_128x192", 128, 192, 5, true},
-    {TileEpilogue::kGated, "tiles_gated8_192x128", 192, 128, 5, true},
+    {TileEpilogue::kGated, "tiles_gated8_320x96", 320, 96, 4, true, kShort},
+    {TileEpilogue::kGated, "tiles_gated8_128x256", 128, 256, 4, true, kShort},
+    {TileEpilogue::kGated, "tiles_gated8_192x192", 192, 192, 4, true, kShort},
 };
 
 // Of an H100, in microseconds: only their proportions matter to the choice. `network_check --products` prints them beside
@@ -57,6 +66,7 @@ constexpr double kBytesOfMemory = 2.7e6;
 constexpr double kBytesOfCache = 8.5e6;
 /// Written here and read by the norm.
 constexpr double kBytesOfPartials = 1.75e6;
+constexpr double kBytesOfPartialsOfFloat8 = 3.5e6;
 constexpr double kTile = 2.0;
 
 /// Narrow tiles are bound by shared memory.
@@ -67,6 +77,9 @@ double efficiency(int rows, int columns) {
 
 int64_t tilesAlong(int64_t size, int tile) { return (size + tile - 1) / tile; }
 
+/// Values of the contraction a stage.
+int depthOf(const TileKernel& kernel) { return kernel.float8 ? 128 : 64; }
+
 TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_t m, int64_t n, int64_t k) {
   TilePlan plan;
   plan.kernel = kernel.name;
@@ -75,14 +88,13 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
   plan.stages = kernel.stages;
   plan.float8 = kernel.float8;
   // Of 8-bit floats half the bytes, and twice the products in the time of one.
-  const int depthOfStage = kernel.float8 ? 128 : 64;
   const double bytes = kernel.float8 ? 1 : 2;
-  const auto blocks = static_cast<int>(tilesAlong(k, depthOfStage));
+  const auto blocks = static_cast<int>(tilesAlong(k, depthOf(kernel)));
   plan.splitBlocks = (blocks + parts - 1) / parts;
   plan.splits = (blocks + plan.splitBlocks - 1) / plan.splitBlocks;
   const int64_t rowTiles = tilesAlong(m, kernel.rows);
   const auto tiles = static_cast<double>(rowTiles * tilesAlong(n, kernel.columns) * plan.splits);
-  const double depth = static_cast<double>(plan.splitBlocks) * depthOfStage;
+  const double depth = static_cast<double>(plan.splitBlocks) * depthOf(kernel);
   const double flops = bytes * kernel.rows * kernel.columns * depth / kFlopsPerMultiprocessor /
                        efficiency(kernel.rows, kernel.columns);
   const double fetched = static_cast<double>(std::min<int64_t>(m, kernel.rows)) + kernel.columns;
@@ -93,7 +105,7 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
   plan.cost = rowTiles > 1 ? std::hypot(work, memory) : std::max(work, memory);
   plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
   if (kernel.epilogue == TileEpilogue::kPartial)
-    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) / kBytesOfPartials;
+    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) / (kernel.float8 ? kBytesOfPartialsOfFloat8 : kBytesOfPartials);
   return plan;
 }
 
@@ -106,7 +118,10 @@ std::vector<TilePlan> tilePlans(TileEpilogue epilogue, int multiprocessors, int6
   for (const TileKernel& kernel : kKernels) {
     if (kernel.epilogue != epilogue || kernel.float8 != float8) continue;
     const int most = epilogue == TileEpilogue::kPartial ? std::min(kMostSplits, blocks) : 1;
-    for (int split = 1; split <= most; ++split) plans.push_back(planOf(kernel, split, multiprocessors, m, n, k));
+    for (int split = 1; split <= most; ++split) {
+      const TilePlan plan = planOf(kernel, split, multiprocessors, m, n, k);
+      if (plan.splitBlocks * depthOf(kernel) <= kernel.deepest) plans.push_back(plan);
+    }
   }
   return plans;
 }
