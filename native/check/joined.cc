@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <thread>
+#include <future>
 #include <utility>
 
 #include "base/error.h"
@@ -346,7 +346,7 @@ int checkBroken(const cuda::DriverPtr& driver, const std::string& kernels, CudaM
   int failed = 0;
   open([&](Session& session) {
     perceive(session, 0, frame);
-    std::thread([&] { cuda::breakContext(driver, 0); }).join();
+    std::async(std::launch::async, [&] { cuda::breakContext(driver, 0); }).get();
     for (int call = 0; call < 2; ++call) {
       std::string reason = "nothing";
       try {
