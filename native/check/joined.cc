@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <future>
 #include <utility>
 
 #include "base/error.h"
@@ -228,6 +229,13 @@ int checkActs(Session& session, PoisonedJoin& stages, const CudaModel& model) {
   const auto copied = act(session, {{0, 0}, {store, 2}, {0, 2}}, noiseOfThree).actions;
   failed += told(copied == alone3, "rows copied out of a slot and the store, in the slot's order: the same bits");
 
+  auto single = inputs.frame(model, 1, 2, 64, 0);
+  single.keep = {0};
+  perceive(session, 2, single);
+  const auto noiseOfOne = picked(shape, all, {2});
+  failed += told(act(session, {{store, 0}}, noiseOfOne).actions == act(session, {{2, 0}}, noiseOfOne).actions,
+                 "a single row, kept: the same bits as in its slot");
+
   stages.learning = true;
   const std::vector<RowPlace> mixed = {{1, 1}, {0, 2}, {store, 2}, {0, 0}, {1, 0}};
   const std::vector<int> order = {4, 2, 1, 0, 3};
@@ -338,9 +346,7 @@ int checkBroken(const cuda::DriverPtr& driver, const std::string& kernels, CudaM
   int failed = 0;
   open([&](Session& session) {
     perceive(session, 0, frame);
-    cuda::breakContext(driver, 0);
-    // This thread's context has been let go of with the one above.
-    cuda::Context(driver, 0).makeCurrent();
+    std::async(std::launch::async, [&] { cuda::breakContext(driver, 0); }).get();
     for (int call = 0; call < 2; ++call) {
       std::string reason = "nothing";
       try {
