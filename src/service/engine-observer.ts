@@ -35,8 +35,9 @@ export const engineObserver = (
   },
 })
 
-/** Why nothing can be answered where several cards compute, none works, and none is to be tried again yet. */
+/** Why nothing can be answered while no engine works, and none is to be tried again yet. */
 export function noneWorks({ engines, mayTry }: Dispatcher): TurboPiError | undefined {
-  if (engines.of === 1 || mayTry) return undefined
-  return new TurboPiError('RUNTIME_FAILED', `None of ${engines.of} cards works; the log says why. Ask again.`)
+  if (mayTry) return undefined
+  const none = engines.of === 1 ? 'The engine fails again and again' : `None of ${engines.of} cards works`
+  return new TurboPiError('RUNTIME_FAILED', `${none}; the log says why. Ask again.`)
 }

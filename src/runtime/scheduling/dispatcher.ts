@@ -93,7 +93,7 @@ export class Dispatcher {
     return { working: this.#engines.working, of: this.#engines.all.length }
   }
 
-  /** Whether one would be given a batch: those that failed are tried again when they have rested. */
+  /** Whether one may be well: those that failed are tried again when they have rested. */
   get mayTry(): boolean {
     return this.#engines.all.some(({ fault, resting }) => !fault && !resting)
   }

@@ -10,8 +10,12 @@ import { ServiceTimes } from './service-times.js'
 /** Milliseconds for which an engine that failed is left alone: the first time, and at most. */
 const FIRST_REST_MS = 1000
 const LONGEST_REST_MS = 60_000
+/** Failures in a row from which one that is alone counts as broken: fewer may be the fault of what it was given. */
+const ALONE = 3
 
 export interface EngineOptions {
+  /** There is no other. */
+  alone?: boolean
   overlap: boolean
   watch: EngineWatchOptions
   observer: RuntimeObserver
@@ -37,11 +41,15 @@ export class Engine {
   /** When the last batch was started, and is expected to let the next one start. */
   #startedAt = Number.NEGATIVE_INFINITY
   #freeAt = 0
+  /** Failures in a row that say nothing yet. */
+  readonly #tolerated: number
   /** Failures since the last batch that succeeded. */
   #failures = 0
   #failedAt = 0
 
-  constructor(runtime: Runtime, { overlap, watch, observer, clock, hung, recovered }: EngineOptions) {
+  constructor(runtime: Runtime, options: EngineOptions) {
+    const { alone = false, overlap, watch, observer, clock, hung, recovered } = options
+    this.#tolerated = alone ? ALONE - 1 : 0
     this.runtime = runtime
     const device = runtime.info.cards?.[0]
     this.device = device
@@ -67,13 +75,14 @@ export class Engine {
 
   /** False from a failure until a batch has succeeded, and while it hangs. */
   get working(): boolean {
-    return this.#failures === 0 && !this.fault
+    return this.#failures <= this.#tolerated && !this.fault
   }
 
   /** Left alone after a failure: longer each time, for what is broken fails at once and costs a batch its second try. */
   get resting(): boolean {
-    const restMs = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (this.#failures - 1))
-    return this.#failures > 0 && this.#clock.now() - this.#failedAt < restMs
+    const counted = this.#failures - this.#tolerated
+    const restMs = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (counted - 1))
+    return counted > 0 && this.#clock.now() - this.#failedAt < restMs
   }
 
   get startedAt(): number {
@@ -120,7 +129,7 @@ export class Engine {
     const now = this.#clock.now()
     // What was spared a batch says nothing of the next.
     if (result.whole) this.#whole.learn(rows, steps, now - start, now)
-    const back = this.#failures > 0
+    const back = !this.working
     this.#failures = 0
     if (back) this.#recovered()
     return result

@@ -13,7 +13,8 @@ export class Engines {
 
   constructor(runtime: Runtime, options: EngineOptions) {
     this.#clock = options.clock
-    this.all = (runtime.cards ?? [runtime]).map(card => new Engine(card, options))
+    const cards = runtime.cards ?? [runtime]
+    this.all = cards.map(card => new Engine(card, { ...options, alone: cards.length === 1 }))
   }
 
   /** ENGINE_HUNG while no engine comes back from its calls. */
@@ -76,7 +77,10 @@ export class Engines {
    */
   judge({ engine, tickets, start }: RunningBatch): Engine[] {
     const failedBefore = tickets.flatMap(({ failedOn }) => failedOn ?? [])
-    if (this.all.length === 1) return []
+    if (this.all.length === 1) {
+      engine.fail(start)
+      return []
+    }
     if (failedBefore.length === 0 || !engine.working) {
       const changed = engine.working ? [engine] : []
       engine.fail(start)

@@ -330,6 +330,33 @@ t.test('only when every card hangs is nothing admitted', async t => {
   t.throws(() => dispatcher.admit({ session: 'late' }), { code: 'ENGINE_HUNG' })
 })
 
+t.test(
+  'one card that fails again and again does not count as ready, and is when it may be tried again',
+  async t => {
+    const { clock, cards, ask, dispatcher } = setUp({}, {}, 1)
+    const [card] = cards
+    const next = async () => {
+      const code = codeOf(ask(1))
+      await clock.run(clock.now() + 100)
+      return [await code, dispatcher.mayTry]
+    }
+    card.failure = new TurboPiError('RUNTIME_FAILED', 'the context is gone')
+    t.same(await next(), ['RUNTIME_FAILED', true], 'the row may be at fault')
+    card.failure = undefined
+    t.same(await next(), ['answered', true])
+    card.failure = new TurboPiError('RUNTIME_FAILED', 'the context is gone')
+    t.same([await next(), await next(), await next()].flat(), [
+      ...['RUNTIME_FAILED', true, 'RUNTIME_FAILED', true, 'RUNTIME_FAILED', false],
+    ])
+    t.equal(dispatcher.fault, undefined, 'whoever asks all the same is told the reason')
+    await clock.run(clock.now() + 1000)
+    t.ok(dispatcher.mayTry)
+    t.same(await next(), ['RUNTIME_FAILED', false])
+    card.failure = undefined
+    t.same(await next(), ['answered', true])
+  },
+)
+
 t.test('who leaves while its work is tried again gives up the place', async t => {
   const { clock, cards, dispatcher, warm, ask } = setUp()
   await warm()
