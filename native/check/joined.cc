@@ -229,7 +229,7 @@ int checkActs(Session& session, PoisonedJoin& stages, const CudaModel& model) {
   const auto copied = act(session, {{0, 0}, {store, 2}, {0, 2}}, noiseOfThree).actions;
   failed += told(copied == alone3, "rows copied out of a slot and the store, in the slot's order: the same bits");
 
-  auto single = inputs.frame(model, 1, 2, 64, 0);
+  auto single = observation(model, 1, 2, 64, 0);
   single.keep = {0};
   perceive(session, 2, single);
   const auto noiseOfOne = picked(shape, all, {2});

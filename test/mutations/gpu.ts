@@ -24,6 +24,8 @@ interface Mutation {
 
 const TUNED = ['--compare']
 const JOINED = ['--joined', '--small']
+const FLOAT8 = ['--float8', '--compare']
+const ROUNDING = ['--rounding']
 
 const mutations: Mutation[] = [
   {
@@ -151,6 +153,27 @@ const mutations: Mutation[] = [
     edits: [['v0 += b.x, v1 += b.y, v2 += b.z, v3 += b.w;', '']],
     noticedBy: TUNED,
   },
+  {
+    name: 'tuned fp8: scales of the tokens dropped',
+    file: 'gemm_sm90.cu',
+    edits: [['v0 *= scale * w.x, v1 *= scale * w.y;', 'v0 *= w.x, v1 *= w.y;']],
+    noticedBy: FLOAT8,
+  },
+  {
+    name: "tuned fp8: the expert's weights in another order",
+    file: 'expert_sm90.cuh',
+    edits: [
+      ['upper = decoded(word, word >> 4, factor);', 'lower = decoded(word, word >> 4, factor);'],
+      ['lower = decoded(word << 8, word << 4, factor);', 'upper = decoded(word << 8, word << 4, factor);'],
+    ],
+    noticedBy: FLOAT8,
+  },
+  {
+    name: 'fp8: a scale by the power of two below',
+    file: 'float8.cuh',
+    edits: [['__float_as_uint(v) + 0x400000u', '__float_as_uint(v)']],
+    noticedBy: ROUNDING,
+  },
 ]
 
 const root = new URL('../..', import.meta.url).pathname
@@ -228,6 +251,8 @@ try {
   ])
   for (const by of ['golden', TUNED, JOINED] as const) {
     const found = await noticed(sound!, by as Mutation['noticedBy'])
+  for (const by of ['golden' as const, TUNED, FLOAT8, ROUNDING]) {
+    const found = await noticed(sound!, by)
     if (found) throw new Error(`fails before anything is changed: ${found}`)
   }
   let survivors = 0
