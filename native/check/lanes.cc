@@ -24,10 +24,9 @@ Run play(pi05::Session& session, const std::vector<pi05::PerceiveInput>& frames,
   run.actions.resize(frames.size());
   const int slots = session.options().slots;
   const auto finish = [&](int frame) {
-    const int slot = frame % slots;
-    while (!session.actDone(slot)) {
+    while (!session.actDone()) {
     }
-    const pi05::ActResult result = session.finishAct(slot);
+    const pi05::ActResult result = session.finishAct();
     run.gpuMs += static_cast<double>(result.denoiseMs);
     std::vector<float>& first = run.actions[static_cast<size_t>(frame) % frames.size()];
     if (first.empty()) first = result.actions;
@@ -42,7 +41,7 @@ Run play(pi05::Session& session, const std::vector<pi05::PerceiveInput>& frames,
     }
     const pi05::PerceiveResult seen = session.finishPerceive(slot);
     run.gpuMs += static_cast<double>(seen.visionMs + seen.prefixMs);
-    session.startAct(slot, act);
+    session.startAct(pi05::wholeSlot(slot, 1), act);
   }
   for (int frame = std::max(0, rounds - slots); frame < rounds; ++frame) finish(frame);
   run.wallMs = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / rounds;

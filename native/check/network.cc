@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "check/joined.h"
 #include "check/lanes.h"
 #include "check/numbers.h"
 #include "check/poisoned_stages.h"
@@ -246,13 +247,13 @@ void time(pi05::Session& session, const CudaModel& m, const char* name, int batc
   for (int round = -10; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
     session.startPerceive(0, in);
-    session.startAct(0, act);
+    session.startAct(pi05::wholeSlot(0, batch), act);
     while (!session.perceiveDone(0)) {
     }
     const pi05::PerceiveResult p = session.finishPerceive(0);
-    while (!session.actDone(0)) {
+    while (!session.actDone()) {
     }
-    const pi05::ActResult a = session.finishAct(0);
+    const pi05::ActResult a = session.finishAct();
     const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     if (round == -10) first = a.actions;
     if (std::memcmp(first.data(), a.actions.data(), first.size() * sizeof(float)) != 0) ++unlike;
@@ -282,6 +283,8 @@ int run(int argc, char** argv) {
   for (int i = 2; i + 1 < argc; ++i)
     if (std::strcmp(argv[i], "--rows") == 0) rows = numbers(argv[i + 1]);
   const cuda::DriverPtr driver = cuda::Driver::load();
+  const JoinedInputs inputs = {randomWeights, observation, noise, timeEmbeddings};
+  if (has("--break")) return checkBroken(driver, argv[1], fullModel(10, true, 1), inputs);
   const cuda::Context context(driver, 0);
   context.makeCurrent();
   const int horizon = number("--horizon", 10);
@@ -301,7 +304,7 @@ int run(int argc, char** argv) {
     request.tuned = tuned;
     std::unique_ptr<pi05::StageMaker> stages = pi05::openCudaStages(driver, request);
     if (poisoned) stages = std::make_unique<PoisonedStages>(std::move(stages));
-    auto session = std::make_unique<pi05::Session>(driver, std::move(stages), pi05::SessionOptions{lanes, lanes, 48});
+    auto session = std::make_unique<pi05::Session>(driver, std::move(stages), pi05::SessionOptions{lanes, lanes});
     for (const int steps : {1, 3, 10}) session->setModulation(steps, timeEmbeddings(model, steps));
     return session;
   };
@@ -311,6 +314,7 @@ int run(int argc, char** argv) {
     for (const int tokens : {64, 50, 60}) frames.push_back(observation(model, 1, 2, tokens, 0));
     failed += checkLanes([&](int lanes) { return open(true, false, lanes); }, frames, noise(model, 1, 10));
   }
+  if (has("--joined")) return failed + checkJoined(driver, argv[1], model, inputs);
   auto tuned = open(true, false);
   if (has("--profile")) {
     const int cameras = number("--cameras", 2);
@@ -380,7 +384,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--small] [--pi0] [--rounds N] [--rows N,N…]\n");
+                 "[--joined] [--break] [--small] [--pi0] [--rounds N] [--rows N,N…]\n");
     return 2;
   }
   try {

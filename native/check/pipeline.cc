@@ -37,7 +37,7 @@ std::string everyShape(const cuda::DriverPtr& driver, const Options& options) {
             const auto act = toy::act(shape, number, batch, steps);
             const int slot = cases++ % 2;
             auto perceived = gpu.submit(exec::PerceiveJob{slot, input});
-            auto acted = gpu.submit(exec::ActJob{slot, act});
+            auto acted = gpu.submit(exec::ActJob{pi05::wholeSlot(slot, batch), act});
             StandIn::done(std::move(perceived));
             requireActions(StandIn::done(std::move(acted)).act.actions, toy::actions(shape, input, act),
                            "case " + std::to_string(cases));
@@ -53,7 +53,7 @@ std::string traceAgrees(const cuda::DriverPtr& driver, const Options& options) {
   const auto input = standInFrame(321);
   const auto act = toy::act(standInShape(), 321, 1, 10);
   auto perceived = gpu.submit(exec::PerceiveJob{0, input});
-  const auto replayed = StandIn::done(gpu.submit(exec::ActJob{0, act})).act.actions;
+  const auto replayed = StandIn::done(gpu.submit(exec::ActJob{pi05::wholeSlot(0, 1), act})).act.actions;
   StandIn::done(std::move(perceived));
   const auto trace = StandIn::done(gpu.submit(exec::TraceJob{1, input, act})).trace;
   require(trace.act.actions == replayed, "the captured graphs and the single steps differ");
@@ -88,7 +88,7 @@ double stream(StandIn& gpu, int frames, int slots, int steps) {
   for (int frame = 0; frame < frames; ++frame) {
     const int number = frame % kDistinct;
     waiting.push_back({number, gpu.submit(exec::PerceiveJob{frame % slots, inputs[static_cast<size_t>(number)]}),
-                       gpu.submit(exec::ActJob{frame % slots, toy::act(shape, number, 1, steps)})});
+                       gpu.submit(exec::ActJob{pi05::wholeSlot(frame % slots, 1), toy::act(shape, number, 1, steps)})});
     while (waiting.size() > 8) collect();
   }
   while (!waiting.empty()) collect();
@@ -111,7 +111,7 @@ std::string numberedFrames(const cuda::DriverPtr& driver, const Options& options
   };
   for (int number = 0; number < frames; ++number) {
     gpu.submit(exec::PerceiveJob{number % 2, standInFrame(number)});
-    waiting.emplace_back(number, gpu.submit(exec::ActJob{number % 2, toy::act(shape, number, 1, 10)}));
+    waiting.emplace_back(number, gpu.submit(exec::ActJob{pi05::wholeSlot(number % 2, 1), toy::act(shape, number, 1, 10)}));
     while (waiting.size() > 8) collect();
   }
   while (!waiting.empty()) collect();
@@ -136,7 +136,7 @@ std::string shutdown(const cuda::DriverPtr& driver, const Options& options, int 
       gpu.setModulation(10);
       for (int number = 0; number < 6; ++number) {
         gpu.submit(exec::PerceiveJob{number % 2, standInFrame(number)});
-        gpu.submit(exec::ActJob{number % 2, toy::act(standInShape(), number, 1, 10)});
+        gpu.submit(exec::ActJob{pi05::wholeSlot(number % 2, 1), toy::act(standInShape(), number, 1, 10)});
       }
     }
     if (round == 0) before = used();

@@ -20,6 +20,9 @@ class PoisonedStages final : public pi05::StageMaker {
   void modulate(const cuda::Stream& stream, int rows, cuda::DevicePtr in, cuda::DevicePtr out, size_t stride) override {
     stages_->modulate(stream, rows, in, out, stride);
   }
+  void copyRows(const cuda::Stream& stream, const kernels::RowCopies& copies, int count) override {
+    stages_->copyRows(stream, copies, count);
+  }
   std::unique_ptr<pi05::Stage> vision(const pi05::VisionCall& call, const cuda::Stream& stream,
                                       pi05::Scratch scratch) override {
     const size_t embeddings = static_cast<size_t>(call.images * shape().imageTokens * shape().width);

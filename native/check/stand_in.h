@@ -37,7 +37,7 @@ class StandIn {
           }
           gpu.session = std::make_unique<pi05::Session>(
               driver, kernelStages(std::make_shared<const Kernels>(driver, ptx), load, ring_),
-              pi05::SessionOptions{lanes, slots, 48});
+              pi05::SessionOptions{lanes, slots});
           return gpu;
         },
         [&](const pi05::ModelShape*, const std::string& reason, const std::string&) { opened.set_value(reason); });

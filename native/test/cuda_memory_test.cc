@@ -38,8 +38,9 @@ TEST("what a session takes is told by what for, without a card and without the f
   const pi05::CudaMemory memory = pi05::cudaMemory(fullSize(), {1, 1}, card(8));
   // 1,000 × 2 and 100 × 4 bytes, and the rotations of 586 places: 128 pairs of 8 bytes each, in blocks of 256 bytes.
   CHECK(memory.weights == 2048 + 512 + 586 * 128 * 8);
-  // 18 layers of keys and of values: 576 places of 256 numbers in bf16; and one length.
-  CHECK(memory.slots == 256 + 2 * 18 * 576 * 256 * 2);
+  // 18 layers of keys and of values: 576 places of 256 numbers in bf16; and one length. Those of the slot, and those of the
+  // rows that an act joins.
+  CHECK(memory.slots == 2 * (256 + 2 * 18 * 576 * 256 * 2));
   CHECK(memory.inputs > 2 * 224 * 224 * 3 + 2 * 256 * 2048 * 2);
   // The widest layer of the prefix: 576 rows of gate and up, in bf16.
   CHECK(memory.workspaces > 576 * (2 * 16384 + 16384) * 2);
@@ -49,12 +50,21 @@ TEST("slots and inputs grow with rows, a second lane has a workspace of its own"
   pi05::CudaRequest request = fullSize();
   const pi05::CudaMemory one = pi05::cudaMemory(request, {1, 1}, card(8));
   const pi05::CudaMemory two = pi05::cudaMemory(request, {2, 2}, card(8));
-  CHECK(two.slots == 2 * one.slots && two.inputs == one.inputs && two.weights == one.weights);
+  CHECK(2 * two.slots == 3 * one.slots && two.inputs == one.inputs && two.weights == one.weights);
   CHECK(two.workspaces > one.workspaces);
   request.model.maxBatch = 8;
   request.model.maxImages = 16;
   const pi05::CudaMemory eight = pi05::cudaMemory(request, {1, 1}, card(8));
   CHECK(eight.slots > 7 * one.slots && eight.workspaces > 7 * one.workspaces && eight.weights == one.weights);
+}
+
+TEST("each row that can be kept takes the keys and values of one row, in the sum of slots") {
+  pi05::SessionOptions options{2, 2};
+  const pi05::CudaMemory none = pi05::cudaMemory(fullSize(), options, card(9));
+  options.kept = 5;
+  const pi05::CudaMemory five = pi05::cudaMemory(fullSize(), options, card(9));
+  CHECK(five.slots - none.slots == size_t{5} * 2 * 18 * 576 * 256 * 2);
+  CHECK(five.inputs == none.inputs && five.workspaces == none.workspaces && five.weights == none.weights);
 }
 
 TEST("on Hopper the expert's weights are there a second time, in the order of its kernel") {

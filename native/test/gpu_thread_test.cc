@@ -36,7 +36,9 @@ static std::future<Outcome> submit(GpuThread& gpu, exec::Work work, uint64_t* nu
 }
 
 static exec::PerceiveJob perceive(int slot, int number) { return {slot, toy::frame(shape(), number, 1, 2, 3, 4)}; }
-static exec::ActJob act(int slot, int number, int steps = 3) { return {slot, toy::act(shape(), number, 1, steps)}; }
+static exec::ActJob act(int slot, int number, int steps = 3) {
+  return {pi05::wholeSlot(slot, 1), toy::act(shape(), number, 1, steps)};
+}
 static exec::ModulationJob modulation(int steps = 3) { return {steps, toy::modulation(shape(), steps)}; }
 static std::vector<float> expected(int number, int steps = 3) {
   return toy::reference(shape(), perceive(0, number).input, act(0, number, steps).input).act.actions;

@@ -14,10 +14,10 @@ static void wait(const std::function<bool()>& done) {
 static pi05::ActResult run(Session& session, int slot, const pi05::PerceiveInput& input, const pi05::ActInput& act) {
   session.setModulation(act.steps, toy::modulation(session.shape(), act.steps));
   session.startPerceive(slot, input);
-  session.startAct(slot, act);
-  wait([&] { return session.perceiveDone(slot) && session.actDone(slot); });
+  session.startAct(pi05::wholeSlot(slot, input.batch), act);
+  wait([&] { return session.perceiveDone(slot) && session.actDone(); });
   session.finishPerceive(slot);
-  return session.finishAct(slot);
+  return session.finishAct();
 }
 
 static std::vector<std::string> linesOf(const std::string& log, const std::vector<std::string>& kinds) {
@@ -88,7 +88,7 @@ TEST("a trace that does not fit is refused before any work") {
   const auto input = toy::frame(session.shape(), 1, 1, 2, 3, 4);
   fakeCudaClearLog();
   CHECK_SAYS(check::thrownBy([&] { session.trace(0, input, toy::act(session.shape(), 1, 2, 2)); }),
-             "holds a prefix of 1 rows, the act has 2");
+             "the perceive has 1 rows, the act 2");
   CHECK_SAYS(check::thrownBy([&] { session.trace(0, input, toy::act(session.shape(), 1, 1, 7)); }),
              "no modulation was set for 7 steps");
   CHECK(linesOf(fakeCudaLog(), {"cuStream", "cuMemcpy", "cuGraph", "kernel"}).empty());
@@ -192,9 +192,9 @@ TEST("an act waits for its slot's prefix, and a perceive for the act that reads 
   fakeCudaClearLog();
   run(session, 0, toy::frame(session.shape(), 2, 1, 2, 3, 4), toy::act(session.shape(), 2, 1, 1));
   const auto lines = linesOf(fakeCudaLog(), {"cuStreamWaitEvent", "cuEventRecord", "cuGraphLaunch"});
-  // perceive: wait actEnd, record start, vision, record, prefix, record ready. act: wait ready, start, graph, end,
-  // actEnd.
-  CHECK(lines.size() == 11);
+  // perceive: wait read, record start, vision, record, prefix, record ready. act: wait ready, start, graph, read, denoise's
+  // end, end.
+  CHECK(lines.size() == 12);
   const auto word = [&](size_t line, int index) {
     std::istringstream in(lines[line]);
     std::string text;
@@ -204,7 +204,7 @@ TEST("an act waits for its slot's prefix, and a perceive for the act that reads 
   CHECK(word(0, 0) == "cuStreamWaitEvent" && word(6, 0) == "cuStreamWaitEvent");
   CHECK(word(0, 1) != word(6, 1));
   CHECK(word(5, 0) == "cuEventRecord" && word(5, 2) == word(6, 2));
-  CHECK(word(10, 0) == "cuEventRecord" && word(10, 2) == word(0, 2));
+  CHECK(word(9, 0) == "cuEventRecord" && word(9, 2) == word(0, 2));
 }
 
 TEST("inputs that do not fit are refused by name, before any work, and the session stays usable") {
@@ -225,19 +225,20 @@ TEST("inputs that do not fit are refused by name, before any work, and the sessi
   CHECK_SAYS(refusal([](auto& input) { input.source[3] = -1; }), "source names place -1");
   CHECK_SAYS(refusal([](auto& input) { input.lengths[0] = 99; }), "a row's length is 99");
   CHECK_SAYS(refusal([](auto& input) { input.prefixLength = 17; }), "17 places");
+  CHECK_SAYS(refusal([](auto& input) { input.keep = {-1}; }), "no rows can be kept here");
   CHECK_SAYS(check::thrownBy([&] { session.startPerceive(2, good); }), "slot 2 is not one of 2");
   CHECK(linesOf(fakeCudaLog(), {"cuStream", "cuMemcpy", "cuGraph", "kernel"}).empty());
 
   auto act = toy::act(session.shape(), 1, 1, 2);
-  CHECK_SAYS(check::thrownBy([&] { session.startAct(0, act); }), "holds a prefix of 0 rows");
+  CHECK_SAYS(check::thrownBy([&] { session.startAct(pi05::wholeSlot(0, 1), act); }), "holds a prefix of 0 rows");
   run(session, 0, good, act);
-  CHECK_SAYS(check::thrownBy([&] { session.startAct(0, toy::act(session.shape(), 1, 1, 7)); }),
+  CHECK_SAYS(check::thrownBy([&] { session.startAct(pi05::wholeSlot(0, 1), toy::act(session.shape(), 1, 1, 7)); }),
              "no modulation was set for 7 steps");
   act.noise.pop_back();
-  CHECK_SAYS(check::thrownBy([&] { session.startAct(0, act); }), "noise has 5 elements, expected 6");
+  CHECK_SAYS(check::thrownBy([&] { session.startAct(pi05::wholeSlot(0, 1), act); }), "noise has 5 elements, expected 6");
   act = toy::act(session.shape(), 1, 1, 2);
   act.state = {1.0f};
-  CHECK_SAYS(check::thrownBy([&] { session.startAct(0, act); }), "state has 1 elements, expected 0");
+  CHECK_SAYS(check::thrownBy([&] { session.startAct(pi05::wholeSlot(0, 1), act); }), "state has 1 elements, expected 0");
   CHECK_SAYS(check::thrownBy([&] { session.setModulation(51, {}); }), "steps is 51");
   CHECK_SAYS(check::thrownBy([&] { session.setModulation(2, {1.0f}); }), "modulation has 1 elements");
   session.startPerceive(1, good);

@@ -23,8 +23,21 @@ interface Mutation {
 }
 
 const TUNED = ['--compare']
+const JOINED = ['--joined', '--small']
 
 const mutations: Mutation[] = [
+  {
+    name: 'what lies behind a joined row is left there',
+    file: 'copy_rows.cu',
+    edits: [['i < p.heads * toHead;', 'i < p.heads * toHead - (toHead - valid);']],
+    noticedBy: JOINED,
+  },
+  {
+    name: 'heads of a joined row as far apart as where it goes',
+    file: 'copy_rows.cu',
+    edits: [['i / toHead * fromHead + at', 'i / toHead * toHead + at']],
+    noticedBy: JOINED,
+  },
   {
     name: 'GELU by erf instead of tanh',
     file: 'common.cuh',
@@ -213,7 +226,7 @@ try {
     limit(() => compiled(0)),
     ...mutations.map(({ file, edits }, i) => limit(() => compiled(i + 1, file, edits))),
   ])
-  for (const by of ['golden', TUNED] as const) {
+  for (const by of ['golden', TUNED, JOINED] as const) {
     const found = await noticed(sound!, by as Mutation['noticedBy'])
     if (found) throw new Error(`fails before anything is changed: ${found}`)
   }

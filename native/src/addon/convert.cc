@@ -53,6 +53,8 @@ pi05::PerceiveInput perceiveInput(const Napi::Object& object) {
   input.tokens = typedArray<int64_t, Napi::BigInt64Array>(object, "tokens", napi_bigint64_array);
   input.source = typedArray<int64_t, Napi::BigInt64Array>(object, "source", napi_bigint64_array);
   input.lengths = typedArray<int64_t, Napi::BigInt64Array>(object, "lengths", napi_bigint64_array);
+  if (!object.Get("keep").IsUndefined())
+    input.keep = typedArray<int32_t, Napi::Int32Array>(object, "keep", napi_int32_array);
   return input;
 }
 
@@ -65,6 +67,22 @@ pi05::ActInput actInput(const Napi::Object& object) {
   input.targets = typedArray<float, Napi::Float32Array>(object, "targets", napi_float32_array);
   input.state = typedArray<float, Napi::Float32Array>(object, "state", napi_float32_array);
   return input;
+}
+
+std::vector<pi05::RowPlace> rowPlaces(const Napi::Object& object) {
+  const auto pairs = typedArray<int32_t, Napi::Int32Array>(object, "rows", napi_int32_array);
+  if (pairs.size() % 2 != 0) throw Napi::TypeError::New(object.Env(), "rows is not pairs of slot and row");
+  std::vector<pi05::RowPlace> rows;
+  for (size_t i = 0; i < pairs.size(); i += 2) rows.push_back({pairs[i], pairs[i + 1]});
+  return rows;
+}
+
+pi05::SessionOptions sessionOptions(const Napi::Object& object) {
+  pi05::SessionOptions options;
+  options.lanes = static_cast<int>(integer(object, "lanes"));
+  options.slots = static_cast<int>(integer(object, "slots"));
+  if (!object.Get("kept").IsUndefined()) options.kept = static_cast<int>(integer(object, "kept"));
+  return options;
 }
 
 trt::PlanKey planKey(const Napi::Object& fields) {
@@ -108,6 +126,7 @@ Napi::Object shapeObject(Napi::Env env, const pi05::ModelShape& shape) {
   set("maxPrefix", shape.maxPrefix);
   out.Set("state", shape.state);
   out.Set("given", shape.given);
+  out.Set("joins", shape.joins);
   Napi::Array buckets = Napi::Array::New(env);
   for (size_t i = 0; i < shape.tokenBuckets.size(); ++i)
     buckets.Set(static_cast<uint32_t>(i), static_cast<double>(shape.tokenBuckets[i]));

@@ -28,6 +28,9 @@ std::vector<T> typedArray(const Napi::Object& object, const char* name, napi_typ
 
 pi05::PerceiveInput perceiveInput(const Napi::Object& object);
 pi05::ActInput actInput(const Napi::Object& object);
+std::vector<pi05::RowPlace> rowPlaces(const Napi::Object& object);
+/// {lanes, slots, kept?}.
+pi05::SessionOptions sessionOptions(const Napi::Object& object);
 /// {name: value, …} in its own order.
 trt::PlanKey planKey(const Napi::Object& fields);
 std::vector<std::vector<trt::InputRange>> profiles(const Napi::Array& list);

@@ -35,9 +35,7 @@ Napi::Value cudaMemory(const Napi::CallbackInfo& info) {
   if (info.Length() < 1 || !info[0].IsObject()) throw Napi::TypeError::New(info.Env(), "cudaMemory takes an object");
   const Napi::Object object = info[0].As<Napi::Object>();
   const pi05::CudaRequest request = cudaRequest(objectAt(object, "stages"));
-  pi05::SessionOptions options;
-  options.lanes = static_cast<int>(integer(object, "lanes"));
-  options.slots = static_cast<int>(integer(object, "slots"));
+  const pi05::SessionOptions options = sessionOptions(object);
   const auto device = static_cast<int>(integer(object, "device"));
   return Background<pi05::CudaMemory>::run(
       info.Env(), [=] { return pi05::cudaMemory(request, options, deviceOrH100(device)); }, memoryObject);

@@ -19,8 +19,7 @@ struct OpenRequest {
 OpenRequest openRequest(const Napi::Object& object) {
   OpenRequest request;
   request.stages = stages(objectAt(object, "stages"));
-  request.options.lanes = static_cast<int>(integer(object, "lanes"));
-  request.options.slots = static_cast<int>(integer(object, "slots"));
+  request.options = sessionOptions(object);
   request.device = static_cast<int>(integer(object, "device"));
   return request;
 }
@@ -125,7 +124,7 @@ Napi::Value SessionObject::perceive(const Napi::CallbackInfo& info) {
 
 Napi::Value SessionObject::act(const Napi::CallbackInfo& info) {
   const Napi::Object object = argument(info);
-  return submit(info.Env(), exec::ActJob{static_cast<int>(integer(object, "slot")), actInput(object)}, actResult);
+  return submit(info.Env(), exec::ActJob{rowPlaces(object), actInput(object)}, actResult);
 }
 
 Napi::Value SessionObject::setModulation(const Napi::CallbackInfo& info) {

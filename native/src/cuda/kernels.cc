@@ -46,6 +46,11 @@ Kernels::Kernels(DriverPtr driver, int device, const std::string& path)
 
 Kernels::~Kernels() { driver_->release(driver_->moduleUnload(module_)); }
 
+bool Kernels::has(const char* name) const {
+  RawFunction found = nullptr;
+  return driver_->moduleGetFunction(&found, module_, name) == kSuccess;
+}
+
 RawFunction Kernels::function(const char* name, size_t sharedBytes) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   Loaded& loaded = functions_[name];

@@ -32,6 +32,9 @@ class Kernels {
   Kernels(const Kernels&) = delete;
   Kernels& operator=(const Kernels&) = delete;
 
+  /// Whether the image has a kernel of this name.
+  bool has(const char* name) const;
+
   /// Puts one kernel into the stream. Arguments are passed by value, as the kernel declares them.
   template <typename... Arguments>
   void launch(const Stream& stream, const char* name, const LaunchShape& shape, const Arguments&... arguments) const {

@@ -1,5 +1,6 @@
 #include "exec/gpu_thread.h"
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <utility>
@@ -12,11 +13,17 @@ namespace {
 /// The driver announces the end of work; this bounds the wait when a failed context announces nothing.
 constexpr std::chrono::milliseconds kPatience{2};
 
-int slotOf(const Work& work) {
-  if (const auto* perceive = std::get_if<PerceiveJob>(&work)) return perceive->slot;
-  if (const auto* act = std::get_if<ActJob>(&work)) return act->slot;
-  if (const auto* trace = std::get_if<TraceJob>(&work)) return trace->slot;
-  return 0;
+/// The slots that a job fills or reads, and, behind all of them, the places of kept rows.
+std::set<int> usedBy(const Work& work, int slots) {
+  std::set<int> used;
+  if (const auto* perceive = std::get_if<PerceiveJob>(&work)) {
+    used.insert(perceive->slot);
+    for (const int32_t place : perceive->input.keep)
+      if (place >= 0) used.insert(slots + place);
+  } else if (const auto* act = std::get_if<ActJob>(&work)) {
+    for (const auto& [slot, row] : act->rows) used.insert(slot == slots ? slots + row : slot);
+  }
+  return used;
 }
 
 }  // namespace
@@ -97,16 +104,23 @@ void GpuThread::breakDown(const std::string& reason) {
   if (broken_.empty()) broken_ = reason;
 }
 
-bool GpuThread::inFlight(Lane lane, int slot) const {
-  for (const Flight& flight : flights_)
-    if (flight.lane == lane && flight.slot == slot) return true;
-  return false;
+bool GpuThread::hasRoom(const Work& work) const {
+  if (const auto* perceive = std::get_if<PerceiveJob>(&work)) {
+    for (const Flight& flight : flights_)
+      if (flight.lane == Lane::kPerceive && flight.slot == perceive->slot) return false;
+    return true;
+  }
+  if (!std::holds_alternative<ActJob>(work)) return true;
+  size_t acts = 0;
+  for (const Flight& flight : flights_) acts += flight.lane == Lane::kAct ? 1 : 0;
+  return acts < pi05::Session::kActs;
 }
 
-std::list<GpuThread::Job> GpuThread::takeStartable() {
+std::list<GpuThread::Job> GpuThread::takeStartable(const pi05::Session* session) {
+  const int slots = session == nullptr ? 0 : session->options().slots;
   std::list<Job> taken;
   bool laneHeld[2] = {false, false};
-  std::set<int> slotsHeld;
+  std::set<int> usedByHeld;
   const std::lock_guard<std::mutex> lock(mutex_);
   for (auto job = queue_.begin(); job != queue_.end(); ++job) {
     if (std::holds_alternative<TraceJob>(job->work)) {
@@ -115,15 +129,15 @@ std::list<GpuThread::Job> GpuThread::takeStartable() {
       return taken;
     }
     const Lane lane = std::holds_alternative<PerceiveJob>(job->work) ? Lane::kPerceive : Lane::kAct;
-    const bool usesSlot = !std::holds_alternative<ModulationJob>(job->work);
-    const int slot = slotOf(job->work);
+    const std::set<int> used = usedBy(job->work, slots);
+    const bool behind = std::any_of(used.begin(), used.end(), [&](int one) { return usedByHeld.count(one) != 0; });
     bool& held = laneHeld[static_cast<int>(lane)];
-    if (!held && !(usesSlot && (slotsHeld.count(slot) != 0 || inFlight(lane, slot)))) {
+    if (!held && !behind && hasRoom(job->work)) {
       taken.splice(taken.begin(), queue_, job);
       return taken;
     }
     held = true;
-    if (usesSlot) slotsHeld.insert(slot);
+    usedByHeld.insert(used.begin(), used.end());
     if (laneHeld[0] && laneHeld[1]) return taken;
   }
   return taken;
@@ -132,7 +146,7 @@ std::list<GpuThread::Job> GpuThread::takeStartable() {
 bool GpuThread::startJobs(pi05::Session* session) {
   bool moved = false;
   for (;;) {
-    std::list<Job> job = takeStartable();
+    std::list<Job> job = takeStartable(session);
     if (job.empty()) return moved;
     moved = true;
     start(session, std::move(job));
@@ -150,8 +164,8 @@ void GpuThread::start(pi05::Session* session, std::list<Job> job) {
       session->startPerceive(perceive->slot, perceive->input);
       flights_.push_back({std::move(job), Lane::kPerceive, perceive->slot});
     } else if (const auto* act = std::get_if<ActJob>(&started.work)) {
-      session->startAct(act->slot, act->input);
-      flights_.push_back({std::move(job), Lane::kAct, act->slot});
+      session->startAct(act->rows, act->input);
+      flights_.push_back({std::move(job), Lane::kAct, 0});
     } else if (const auto* modulation = std::get_if<ModulationJob>(&started.work)) {
       session->setModulation(modulation->steps, modulation->table);
       complete(started, Outcome::Status::kDone, {});
@@ -180,6 +194,7 @@ void GpuThread::start(pi05::Session* session, std::list<Job> job) {
 
 bool GpuThread::finishJobs(pi05::Session* session) {
   bool moved = false;
+  bool actGoesOn = false;
   for (auto flight = flights_.begin(); flight != flights_.end();) {
     const Job& job = flight->job.front();
     Outcome outcome;
@@ -191,11 +206,14 @@ bool GpuThread::finishJobs(pi05::Session* session) {
         }
         outcome.perceive = session->finishPerceive(flight->slot);
       } else {
-        if (!session->actDone(flight->slot)) {
+        // The session speaks of its oldest act, which is the first in flight: one behind an act that went on is not asked for,
+        // lest that act has ended meanwhile.
+        actGoesOn = actGoesOn || !session->actDone();
+        if (actGoesOn) {
           ++flight;
           continue;
         }
-        outcome.act = session->finishAct(flight->slot);
+        outcome.act = session->finishAct();
       }
     } catch (const std::exception& error) {
       breakDown(error.what());

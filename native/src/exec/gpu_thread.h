@@ -20,7 +20,7 @@ struct PerceiveJob {
   pi05::PerceiveInput input;
 };
 struct ActJob {
-  int slot = 0;
+  std::vector<pi05::RowPlace> rows;
   pi05::ActInput input;
 };
 struct ModulationJob {
@@ -56,9 +56,10 @@ struct OpenSession {
 
 /// The one thread that owns a GPU session: jobs go in from any thread, completions come out.
 ///
-/// Jobs of one lane start in the order they came; so do jobs of one slot. A slot has one perceive and one act in
-/// flight. Within that, a job is put into its stream as soon as it may be, before its forerunners end: the GPU orders
-/// them by events, and goes from one frame to the next without waiting for the host.
+/// Jobs of one lane start in the order they came; so do jobs that share a slot or a place where a row is kept. A slot has
+/// one perceive in flight, and Session::kActs acts are. Within that, a job is put into its stream as soon as it may be,
+/// before its forerunners end: the GPU orders them by events, and goes from one frame to the next without waiting for the
+/// host.
 class GpuThread {
  public:
   using Opened = std::function<void(const pi05::ModelShape* shape, const std::string& reason, const std::string& hint)>;
@@ -87,6 +88,7 @@ class GpuThread {
   struct Flight {
     std::list<Job> job;
     Lane lane;
+    /// Of a perceive.
     int slot;
   };
   /// What wakes the GPU thread: submitters, and the driver when work ends.
@@ -101,8 +103,9 @@ class GpuThread {
   bool startJobs(pi05::Session* session);
   bool finishJobs(pi05::Session* session);
   /// Takes the first job out of the queue that nothing before it holds back.
-  std::list<Job> takeStartable();
-  bool inFlight(Lane lane, int slot) const;
+  std::list<Job> takeStartable(const pi05::Session* session);
+  /// Whether its lane and slot have room for the job beside what is in flight.
+  bool hasRoom(const Work& work) const;
   void start(pi05::Session* session, std::list<Job> job);
   void breakDown(const std::string& reason);
   void cancelQueued();

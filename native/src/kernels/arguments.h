@@ -140,6 +140,27 @@ struct Gather {
   float scale;
 };
 
+/// The keys and values of one row on their way from one buffer to another. In each, a row of layer 0's keys is followed, a
+/// stride of bytes behind, by that of its values, of layer 1's keys and so on; a row is [heads, places, headDim].
+struct RowCopy {
+  const void* from;
+  void* to;
+  long long fromStride, toStride;
+  /// Where the row's length is to be written too, or null.
+  long long* lengthTo;
+  int fromPlaces, toPlaces;
+  /// Valid places of the row; those behind them are filled with zeros.
+  int length;
+};
+
+struct RowCopies {
+  /// On the device.
+  const RowCopy* rows;
+  int heads;
+  /// Bytes of one place of one head, a multiple of 16.
+  int placeBytes;
+};
+
 /// out[r, j] = gelu(in[r, j]) · in[r, width + j].
 struct Gated {
   const void* in;

@@ -2,6 +2,7 @@
 #include "attention.cu"
 #include "attention_sm90.cu"
 #include "attention_vision.cu"
+#include "copy_rows.cu"
 #include "denoise_sm90.cu"
 #include "expert_pack.cu"
 #include "gemm_sm90.cu"

@@ -10,7 +10,7 @@ namespace turbopi::pi05 {
 CudaMemory cudaMemory(const CudaRequest& request, const SessionOptions& options, const cuda::DeviceInfo& device) {
   const CudaModel& model = request.model;
   const bool tuned = request.tuned && tunedFits(model, device);
-  const SessionBytes session = sessionBytes(cudaShape(model));
+  const SessionBytes session = sessionBytes(cudaShape(model), options);
   const StageBytes stages =
       tuned ? tunedBytes(model, PersistentExpert::fits(model, device)) : referenceBytes(model);
   const size_t perceive = cuda::aligned(std::max(stages.vision, stages.prefix));
@@ -18,7 +18,7 @@ CudaMemory cudaMemory(const CudaRequest& request, const SessionOptions& options,
   CudaMemory out;
   out.weights = cuda::aligned(CudaWeights::bytes(model.element, request.weights)) + cuda::aligned(ropeBytes(model)) +
                 (tuned ? tunedWeightBytes(model, device) : 0);
-  out.slots = static_cast<size_t>(options.slots) * session.slot;
+  out.slots = session.slots;
   out.inputs = session.inputs;
   out.workspaces = options.lanes == 2 ? perceive + act : std::max(perceive, act);
   return out;

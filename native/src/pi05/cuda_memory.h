@@ -10,7 +10,7 @@ namespace turbopi::pi05 {
 struct CudaMemory {
   /// With what is made of them.
   size_t weights = 0;
-  /// Keys and values of all slots.
+  /// Keys and values of all slots, of the rows that are kept and of those that an act joins.
   size_t slots = 0;
   size_t inputs = 0;
   size_t workspaces = 0;

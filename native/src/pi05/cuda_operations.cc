@@ -76,6 +76,15 @@ void Operations::gather(const cuda::Stream& stream, const kernels::Gather& p) co
   kernels_->launch(stream, ("gather" + suffix_).c_str(), shape, p);
 }
 
+void Operations::copyRows(const cuda::Stream& stream, const kernels::RowCopies& p, int count, int64_t matrices) const {
+  cuda::LaunchShape shape;
+  // Enough blocks for one row alone to fill a card; some ten loads a thread.
+  shape.gridX = 8;
+  shape.gridY = static_cast<unsigned>(count);
+  shape.gridZ = static_cast<unsigned>(matrices);
+  kernels_->launch(stream, kCopyRows, shape, p);
+}
+
 void Operations::gated(const cuda::Stream& stream, const kernels::Gated& p) const {
   cuda::LaunchShape shape;
   shape.gridX = blocksFor(int64_t{p.rows} * p.width, 256);

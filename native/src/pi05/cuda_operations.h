@@ -14,6 +14,9 @@ T* pointer(cuda::DevicePtr address) {
   return reinterpret_cast<T*>(address);
 }
 
+/// The kernel of Operations::copyRows; images of older builds lack it.
+constexpr const char* kCopyRows = "copy_rows";
+
 /// Hands out pieces of scratch memory, or, without memory, counts what is needed.
 class Carver {
  public:
@@ -49,6 +52,8 @@ class Operations {
   void attention(const cuda::Stream& stream, const kernels::Attention& p) const;
   void patches(const cuda::Stream& stream, const kernels::Patches& p) const;
   void gather(const cuda::Stream& stream, const kernels::Gather& p) const;
+  /// `count` rows of `matrices` matrices each.
+  void copyRows(const cuda::Stream& stream, const kernels::RowCopies& p, int count, int64_t matrices) const;
   void gated(const cuda::Stream& stream, const kernels::Gated& p) const;
   void update(const cuda::Stream& stream, const kernels::Update& p) const;
 

@@ -27,6 +27,9 @@ class CudaReference : public StageMaker {
   std::unique_ptr<Stage> vision(const VisionCall& call, const cuda::Stream& stream, Scratch scratch) override;
   std::unique_ptr<Stage> prefix(const PrefixCall& call, const cuda::Stream& stream, Scratch scratch) override;
   std::unique_ptr<Stage> denoise(const DenoiseCall& call, const cuda::Stream& stream, Scratch scratch) override;
+  void copyRows(const cuda::Stream& stream, const kernels::RowCopies& copies, int count) override {
+    shared_->operations.copyRows(stream, copies, count, 2 * shared_->shape.layers);
+  }
   bool modulates() const override { return true; }
   int64_t modulationInput() const override { return shared_->model.expert.width; }
   void modulate(const cuda::Stream& stream, int steps, cuda::DevicePtr input, cuda::DevicePtr rows,

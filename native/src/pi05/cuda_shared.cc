@@ -26,6 +26,8 @@ ModelShape cudaShape(const CudaModel& m) {
   shape.state = !m.pi05;
   shape.given = m.given;
   shape.element = m.element;
+  // Rows are copied 16 bytes at a time.
+  shape.joins = static_cast<size_t>(m.prefix.headDim) * bytesOf(m.element) % 16 == 0;
   shape.maxBatch = m.maxBatch;
   shape.maxImages = m.maxImages;
   shape.maxPrefix = m.maxPrefix;
@@ -46,6 +48,7 @@ CudaShared::CudaShared(std::shared_ptr<const cuda::Kernels> loaded, CudaModel si
       weights(std::move(tensors)),
       operations(kernels, model.element),
       rope(kernels->driver(), ropeBytes(model)) {
+  shape.joins = shape.joins && kernels->has(kCopyRows);
   for (const Transformer* t : {&model.vision, &model.prefix, &model.expert})
     require(t->width % 4 == 0 && t->width <= 4096,
             "the CUDA kernels take widths up to 4096 that are multiples of 4, not " + std::to_string(t->width));

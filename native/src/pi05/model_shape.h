@@ -28,6 +28,8 @@ struct ModelShape {
   bool state = false;
   /// The denoise graph takes rows that are given, and the modulation of time 0 for them.
   bool given = false;
+  /// Rows of several prefixes can be denoised together, and rows be kept: the stages copy rows.
+  bool joins = false;
   ElementType element = ElementType::kFloat32;
 
   int64_t maxBatch = 0;
@@ -45,6 +47,9 @@ struct ModelShape {
   int64_t modulations(int steps) const { return steps + (given ? 1 : 0); }
   /// Elements of one layer's keys or values.
   int64_t cacheElements(int64_t batch, int64_t prefix) const { return batch * kvHeads * prefix * headDim; }
+  size_t cacheBytes(int64_t batch, int64_t prefix) const {
+    return static_cast<size_t>(cacheElements(batch, prefix)) * bytesOf(element);
+  }
 };
 
 /// Index of the bucket that takes exactly `tokens` of `batch` rows, or -1.

@@ -11,21 +11,22 @@ namespace turbopi::pi05 {
 namespace {
 
 enum GraphKind : int64_t { kVision, kPrefix, kDenoise };
-
-void requireInput(bool condition, const std::string& reason) {
-  if (!condition) throw InvalidInput(reason);
-}
+constexpr int kMostSlots = 8;
 
 void requireCount(size_t got, int64_t expected, const char* what) {
   requireInput(static_cast<int64_t>(got) == expected,
                std::string(what) + " has " + std::to_string(got) + " elements, expected " + std::to_string(expected));
 }
 
+/// Of `rows` rows' keys and values.
+size_t keyValueBytes(const ModelShape& model, int64_t rows) {
+  return 2 * static_cast<size_t>(model.layers) * cuda::aligned(model.cacheBytes(rows, model.maxPrefix));
+}
+
 }  // namespace
 
-SessionBytes sessionBytes(const ModelShape& model) {
+SessionBytes sessionBytes(const ModelShape& model, const SessionOptions& options) {
   const size_t element = bytesOf(model.element);
-  const size_t cache = bytes(model.cacheElements(model.maxBatch, model.maxPrefix), element);
   SessionBytes out;
   for (const size_t input : {bytes(model.maxImages * model.imageBytes(), 1),
                              bytes(model.maxImages * model.imageTokens * model.width, element),
@@ -34,9 +35,20 @@ SessionBytes sessionBytes(const ModelShape& model) {
                              kMostSteps * updateBytes(model), bytes(model.maxBatch * model.actionDim, sizeof(float))})
     out.inputs += cuda::aligned(input);
   out.inputs += 4 * cuda::aligned(bytes(model.actionFloats(model.maxBatch), sizeof(float)));
-  out.slot = cuda::aligned(bytes(model.maxBatch, sizeof(int64_t))) +
-             2 * static_cast<size_t>(model.layers) * cuda::aligned(cache);
+  const size_t slot =
+      cuda::aligned(bytes(model.maxBatch, sizeof(int64_t))) + keyValueBytes(model, model.maxBatch);
+  out.slots = static_cast<size_t>(options.slots) * slot;
+  if (model.joins) {
+    out.inputs += 2 * cuda::aligned(copyTableBytes(model));
+    out.slots += slot + static_cast<size_t>(options.kept) * keyValueBytes(model, 1);
+  }
   return out;
+}
+
+std::vector<RowPlace> wholeSlot(int slot, int64_t batch) {
+  std::vector<RowPlace> rows;
+  for (int row = 0; row < batch; ++row) rows.push_back({slot, row});
+  return rows;
 }
 
 Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stages, const SessionOptions& options)
@@ -46,15 +58,16 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
       perceiveGraphs_(options.graphs),
       actGraphs_(options.graphs) {
   require(options.lanes == 1 || options.lanes == 2, "a session has 1 or 2 lanes");
-  require(options.slots >= 1, "a session has at least 1 slot");
+  require(options.slots >= 1 && options.slots <= kMostSlots,
+          "a session has 1 to " + std::to_string(kMostSlots) + " slots");
   const ModelShape& model = shape();
+  require(options.kept == 0 || (options.kept > 0 && model.joins), "no rows can be kept here: these stages join none");
   streams_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kNormal));
   if (options.lanes == 2) streams_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kHigh));
   for (size_t lane = 0; lane < streams_.size(); ++lane)
     bells_.push_back(std::make_unique<cuda::Stream>(driver_, cuda::Stream::Priority::kHigh));
 
   const size_t element = bytesOf(model.element);
-  const size_t cache = bytes(model.cacheElements(model.maxBatch, model.maxPrefix), element);
   const size_t pixels = bytes(model.maxImages * model.imageBytes(), 1);
   const size_t embeddings = bytes(model.maxImages * model.imageTokens * model.width, element);
   const size_t tokens = bytes(model.maxTokens(), sizeof(int64_t));
@@ -63,9 +76,8 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   updateStride_ = updateBytes(model);
   const size_t updates = kMostSteps * updateStride_;
   const size_t state = bytes(model.maxBatch * model.actionDim, sizeof(float));
-  const size_t lengths = bytes(model.maxBatch, sizeof(int64_t));
-  const SessionBytes needed = sessionBytes(model);
-  arena_.emplace(driver_, needed.inputs + static_cast<size_t>(options.slots) * needed.slot);
+  const SessionBytes needed = sessionBytes(model, options);
+  arena_.emplace(driver_, needed.inputs + needed.slots);
   pixels_ = arena_->take(pixels);
   embeddings_ = arena_->take(embeddings);
   tokens_ = arena_->take(tokens);
@@ -77,14 +89,16 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
   updates_ = arena_->take(updates);
   state_ = arena_->take(state);
   for (int index = 0; index < options.slots; ++index) {
-    auto made = std::make_unique<Slot>(driver_, model);
-    made->index = index;
-    made->lengths = arena_->take(lengths);
-    for (int64_t layer = 0; layer < model.layers; ++layer) {
-      made->keys.push_back(arena_->take(cache));
-      made->values.push_back(arena_->take(cache));
-    }
-    slots_.push_back(std::move(made));
+    slots_.push_back(std::make_unique<Slot>(driver_, model));
+    slots_.back()->held = takeKeyValues(index);
+  }
+  for (size_t act = 0; act < kActs; ++act) acts_.push_back(std::make_unique<Act>(driver_, model));
+  if (model.joins) {
+    joined_ = std::make_unique<KeyValues>(takeKeyValues(options.slots));
+    kept_.resize(static_cast<size_t>(options.kept));
+    keptRows_ = arena_->take(kept_.size() * keyValueBytes(model, 1));
+    keepTable_ = arena_->take(copyTableBytes(model));
+    joinTable_ = arena_->take(copyTableBytes(model));
   }
 
   const size_t perceive = std::max(stages_->visionScratch(), stages_->prefixScratch());
@@ -97,6 +111,20 @@ Session::Session(const cuda::DriverPtr& driver, std::unique_ptr<StageMaker> stag
 }
 
 Session::~Session() = default;
+
+Session::KeyValues Session::takeKeyValues(int64_t index) {
+  const ModelShape& model = shape();
+  const size_t cache = model.cacheBytes(model.maxBatch, model.maxPrefix);
+  KeyValues made;
+  made.index = index;
+  made.stride = cuda::aligned(cache);
+  made.lengths = arena_->take(bytes(model.maxBatch, sizeof(int64_t)));
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    made.keys.push_back(arena_->take(cache));
+    made.values.push_back(arena_->take(cache));
+  }
+  return made;
+}
 
 void Session::onDone(cuda::HostFunction wake, void* userData) {
   wake_ = wake;
@@ -182,11 +210,12 @@ void Session::check(const PerceiveInput& input) const {
                  "source names place " + std::to_string(place) + " of " + std::to_string(places));
   for (const int64_t length : input.lengths)
     requireInput(length >= 1 && length <= input.prefixLength, "a row's length is " + std::to_string(length));
+  checkKeep(input);
 }
 
-void Session::check(int64_t held, const ActInput& input) const {
-  requireInput(input.batch >= 1 && input.batch == held, "the slot holds a prefix of " + std::to_string(held) +
-                                                            " rows, the act has " + std::to_string(input.batch));
+void Session::check(const ActInput& input) const {
+  requireInput(input.batch >= 1 && input.batch <= shape().maxBatch,
+               "the act has " + std::to_string(input.batch) + " rows, expected 1…" + std::to_string(shape().maxBatch));
   requireInput(tables_.count(input.steps) == 1, "no modulation was set for " + std::to_string(input.steps) + " steps");
   requireCount(input.noise.size(), shape().actionFloats(input.batch), "noise");
   requireCount(input.updates.size(), input.steps * shape().updateFloats(input.batch), "updates");
@@ -205,17 +234,17 @@ PrefixCall Session::prefixCall(const Slot& slot, const PerceiveInput& input) con
   call.embeddings = embeddings_;
   call.tokens = tokens_;
   call.source = source_;
-  call.lengths = slot.lengths;
-  call.keys = slot.keys;
-  call.values = slot.values;
+  call.lengths = slot.held.lengths;
+  call.keys = slot.held.keys;
+  call.values = slot.held.values;
   return call;
 }
 
-DenoiseCall Session::denoiseCall(const Slot& slot, int steps) const {
+DenoiseCall Session::denoiseCall(const KeyValues& from, int steps) const {
   const StepTable& table = *tables_.at(steps);
   DenoiseCall call;
-  call.batch = slot.batch;
-  call.prefixLength = slot.prefixLength;
+  call.batch = from.batch;
+  call.prefixLength = from.prefixLength;
   call.x[0] = x_[0];
   call.x[1] = x_[1];
   call.velocity = velocity_;
@@ -225,10 +254,10 @@ DenoiseCall Session::denoiseCall(const Slot& slot, int steps) const {
   call.modulation = table.block.address();
   call.modulationStride = table.stride;
   if (shape().given) call.givenModulation = call.modulation + static_cast<size_t>(steps) * table.stride;
-  call.lengths = slot.lengths;
+  call.lengths = from.lengths;
   call.state = shape().state ? state_ : 0;
-  call.keys = slot.keys;
-  call.values = slot.values;
+  call.keys = from.keys;
+  call.values = from.values;
   return call;
 }
 
@@ -241,26 +270,24 @@ void Session::uploadPerceive(Slot& slot, const PerceiveInput& input) {
   send(slot.pixels, pixels_, input.pixels.data(), input.pixels.size());
   send(slot.tokens, tokens_, input.tokens.data(), input.tokens.size() * sizeof(int64_t));
   send(slot.source, source_, input.source.data(), input.source.size() * sizeof(int64_t));
-  send(slot.lengthsHost, slot.lengths, input.lengths.data(), input.lengths.size() * sizeof(int64_t));
-  slot.batch = input.batch;
-  slot.prefixLength = input.prefixLength;
+  send(slot.lengths, slot.held.lengths, input.lengths.data(), input.lengths.size() * sizeof(int64_t));
 }
 
-void Session::uploadAct(Slot& slot, const ActInput& input) {
-  slot.noise.fill(input.noise.data(), input.noise.size() * sizeof(float));
-  actStream().upload(x_[0], slot.noise.as<char>(), input.noise.size() * sizeof(float));
-  slot.targets.fill(input.targets.data(), input.targets.size() * sizeof(float));
-  actStream().upload(target_, slot.targets.as<char>(), input.targets.size() * sizeof(float));
+void Session::uploadAct(Act& act, const ActInput& input) {
+  act.noise.fill(input.noise.data(), input.noise.size() * sizeof(float));
+  actStream().upload(x_[0], act.noise.as<char>(), input.noise.size() * sizeof(float));
+  act.targets.fill(input.targets.data(), input.targets.size() * sizeof(float));
+  actStream().upload(target_, act.targets.as<char>(), input.targets.size() * sizeof(float));
   const auto perStep = static_cast<size_t>(shape().updateFloats(input.batch));
   for (size_t step = 0; step < static_cast<size_t>(input.steps); ++step)
-    std::memcpy(slot.updates.as<char>() + step * updateStride_, input.updates.data() + step * perStep,
+    std::memcpy(act.updates.as<char>() + step * updateStride_, input.updates.data() + step * perStep,
                 perStep * sizeof(float));
-  actStream().upload(updates_, slot.updates.as<char>(), static_cast<size_t>(input.steps) * updateStride_);
+  actStream().upload(updates_, act.updates.as<char>(), static_cast<size_t>(input.steps) * updateStride_);
   if (shape().state) {
-    slot.stateHost.fill(input.state.data(), input.state.size() * sizeof(float));
-    actStream().upload(state_, slot.stateHost.as<char>(), input.state.size() * sizeof(float));
+    act.state.fill(input.state.data(), input.state.size() * sizeof(float));
+    actStream().upload(state_, act.state.as<char>(), input.state.size() * sizeof(float));
   }
-  slot.actBatch = input.batch;
+  act.batch = input.batch;
 }
 
 void Session::startPerceive(int index, const PerceiveInput& input) {
@@ -268,8 +295,10 @@ void Session::startPerceive(int index, const PerceiveInput& input) {
   requireInput(!slot.perceiving, "slot " + std::to_string(index) + " is being filled already");
   check(input);
   const cuda::Stream& stream = perceiveStream();
-  stream.wait(slot.actEnd);
-  stream.record(slot.perceiveStart);
+  // Nothing is held until all of it is on its way, also where a call below throws.
+  slot.held.batch = 0;
+  stream.wait(slot.read);
+  stream.record(slot.start);
   uploadPerceive(slot, input);
   const auto tokens = static_cast<int64_t>(input.tokens.size());
   perceiveGraphs_
@@ -278,10 +307,13 @@ void Session::startPerceive(int index, const PerceiveInput& input) {
       .launch(stream);
   stream.record(slot.visionEnd);
   perceiveGraphs_
-      .get({kPrefix, slot.index, input.images, input.batch, tokens, input.prefixLength}, stream, 1,
+      .get({kPrefix, slot.held.index, input.images, input.batch, tokens, input.prefixLength}, stream, 1,
            [&] { return stages_->prefix(prefixCall(slot, input), stream, perceiveScratch()); })
       .launch(stream);
+  keepRows(slot, input);
   stream.record(slot.ready);
+  slot.held.batch = input.batch;
+  slot.held.prefixLength = input.prefixLength;
   slot.perceiving = true;
   announce(*bells_.front(), slot.ready);
 }
@@ -291,36 +323,54 @@ bool Session::perceiveDone(int slot) const { return slotAt(slot).ready.done(); }
 PerceiveResult Session::finishPerceive(int index) {
   Slot& slot = slotAt(index);
   slot.perceiving = false;
-  return {slot.visionEnd.since(slot.perceiveStart), slot.ready.since(slot.visionEnd)};
+  for (const int place : slot.keeping) kept_[static_cast<size_t>(place)].filling = false;
+  slot.keeping.clear();
+  return {slot.visionEnd.since(slot.start), slot.ready.since(slot.visionEnd)};
 }
 
-void Session::startAct(int index, const ActInput& input) {
-  Slot& slot = slotAt(index);
-  requireInput(!slot.acting, "slot " + std::to_string(index) + " is being denoised already");
-  check(slot.batch, input);
+void Session::startAct(const std::vector<RowPlace>& rows, const ActInput& input) {
+  requireInput(actsUnderWay_ < kActs, std::to_string(kActs) + " acts are under way already");
+  requireCount(rows.size(), input.batch, "rows");
+  const bool inPlace = whole(rows);
+  check(input);
+  const std::vector<Slot*> slots = slotsOf(rows);
+  Act& act = *acts_[(oldestAct_ + actsUnderWay_) % kActs];
   const cuda::Stream& stream = actStream();
-  stream.wait(slot.ready);
-  stream.record(slot.actStart);
-  uploadAct(slot, input);
+  for (const Slot* slot : slots) stream.wait(slot->ready);
+  stream.record(act.start);
+  uploadAct(act, input);
+  const auto leave = [&] {
+    for (const Slot* slot : slots) stream.record(slot->read);
+  };
+  if (!inPlace) {
+    joinRows(act, rows);
+    leave();
+  }
+  const KeyValues& from = inPlace ? slots.front()->held : *joined_;
   actGraphs_
-      .get({kDenoise, slot.index, slot.batch, slot.prefixLength, input.steps, 0}, stream, input.steps,
-           [&] { return stages_->denoise(denoiseCall(slot, input.steps), stream, actScratch()); })
+      .get({kDenoise, from.index, from.batch, from.prefixLength, input.steps, 0}, stream, input.steps,
+           [&] { return stages_->denoise(denoiseCall(from, input.steps), stream, actScratch()); })
       .launch(stream);
-  stream.record(slot.denoiseEnd);
-  stream.download(slot.actions.as<char>(), x_[input.steps % 2], input.noise.size() * sizeof(float));
-  stream.record(slot.actEnd);
-  slot.acting = true;
-  announce(*bells_.back(), slot.actEnd);
+  if (inPlace) leave();
+  stream.record(act.denoiseEnd);
+  stream.download(act.actions.as<char>(), x_[input.steps % 2], input.noise.size() * sizeof(float));
+  stream.record(act.end);
+  ++actsUnderWay_;
+  announce(*bells_.back(), act.end);
 }
 
-bool Session::actDone(int slot) const { return slotAt(slot).actEnd.done(); }
+bool Session::actDone() const {
+  require(actsUnderWay_ > 0, "no act is under way");
+  return acts_[oldestAct_]->end.done();
+}
 
-ActResult Session::finishAct(int index) {
-  Slot& slot = slotAt(index);
-  slot.acting = false;
-  const auto* actions = slot.actions.as<float>();
-  return {slot.denoiseEnd.since(slot.actStart),
-          std::vector<float>(actions, actions + shape().actionFloats(slot.actBatch))};
+ActResult Session::finishAct() {
+  require(actsUnderWay_ > 0, "no act is under way");
+  const Act& act = *acts_[oldestAct_];
+  oldestAct_ = (oldestAct_ + 1) % kActs;
+  --actsUnderWay_;
+  const auto* actions = act.actions.as<float>();
+  return {act.denoiseEnd.since(act.start), std::vector<float>(actions, actions + shape().actionFloats(act.batch))};
 }
 
 void Session::settle() {

@@ -42,7 +42,9 @@ std::vector<float> Session::read(const cuda::Stream& stream, cuda::DevicePtr fro
 Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& act) {
   Slot& slot = slotAt(index);
   check(perceive);
-  check(perceive.batch, act);
+  check(act);
+  requireInput(act.batch == perceive.batch, "the perceive has " + std::to_string(perceive.batch) + " rows, the act " +
+                                                std::to_string(act.batch));
   const cuda::Stream& stream = perceiveStream();
   const cuda::Stream& acting = actStream();
   const ModelShape& model = shape();
@@ -50,6 +52,8 @@ Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& a
   std::unique_ptr<Stage> vision, prefix, denoise;
   // A stage must outlive its work in the stream, also where a call below throws.
   const Drained drained{stream, acting};
+  slot.held.batch = perceive.batch;
+  slot.held.prefixLength = perceive.prefixLength;
   uploadPerceive(slot, perceive);
   vision = stages_->vision(visionCall(perceive.images), stream, perceiveScratch());
   vision->enqueue(stream, 0);
@@ -58,12 +62,12 @@ Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& a
   prefix->enqueue(stream, 0);
   stream.synchronize();
   const int64_t cache = model.cacheElements(perceive.batch, perceive.prefixLength);
-  for (size_t layer = 0; layer < slot.keys.size(); ++layer) {
-    trace.keys.push_back(read(stream, slot.keys[layer], cache, model.element));
-    trace.values.push_back(read(stream, slot.values[layer], cache, model.element));
+  for (size_t layer = 0; layer < slot.held.keys.size(); ++layer) {
+    trace.keys.push_back(read(stream, slot.held.keys[layer], cache, model.element));
+    trace.values.push_back(read(stream, slot.held.values[layer], cache, model.element));
   }
-  uploadAct(slot, act);
-  denoise = stages_->denoise(denoiseCall(slot, act.steps), acting, actScratch());
+  uploadAct(*acts_.front(), act);
+  denoise = stages_->denoise(denoiseCall(slot.held, act.steps), acting, actScratch());
   const int64_t floats = model.actionFloats(act.batch);
   for (int step = 0; step < act.steps; ++step) {
     trace.x.push_back(read(acting, x_[step % 2], floats, ElementType::kFloat32));

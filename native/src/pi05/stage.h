@@ -5,6 +5,7 @@
 
 #include "cuda/memory.h"
 #include "cuda/stream.h"
+#include "kernels/arguments.h"
 #include "pi05/model_shape.h"
 
 namespace turbopi::pi05 {
@@ -75,6 +76,8 @@ class StageMaker {
   virtual std::unique_ptr<Stage> vision(const VisionCall& call, const cuda::Stream& stream, Scratch scratch) = 0;
   virtual std::unique_ptr<Stage> prefix(const PrefixCall& call, const cuda::Stream& stream, Scratch scratch) = 0;
   virtual std::unique_ptr<Stage> denoise(const DenoiseCall& call, const cuda::Stream& stream, Scratch scratch) = 0;
+  /// Copies the keys and values of `count` rows in one launch. Only where the shape says `joins`.
+  virtual void copyRows(const cuda::Stream&, const kernels::RowCopies&, int /* count */) {}
   /// Floats a step that Session::setModulation is given: the constants themselves, or what `modulate` makes them from.
   virtual int64_t modulationInput() const { return shape().modulation; }
   /// Whether `modulate` makes the constants; otherwise they are given.

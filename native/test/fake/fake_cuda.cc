@@ -1,5 +1,6 @@
 #include "fake_cuda.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 
@@ -11,6 +12,10 @@ using namespace fake;
 namespace {
 
 CUctx_st primaryContext;
+std::atomic<bool> trapped{false};
+CUfunc_st trapFunction;
+constexpr Result kLaunchFailed = 719;
+constexpr Result kNotFound = 500;
 
 /// Leaves the counts where a parent process can read them.
 struct Reporter {
@@ -138,10 +143,18 @@ Result cuMemGetInfo_v2(size_t* freeBytes, size_t* totalBytes) {
 Result cuDevicePrimaryCtxRetain(RawContext* context, DeviceId) {
   if (const Result result = enter("cuDevicePrimaryCtxRetain")) return result;
   *context = &primaryContext;
+  const std::lock_guard<std::mutex> lock(primaryContext.mutex);
+  ++primaryContext.holders;
   count(1);
   return kSuccess;
 }
 Result cuDevicePrimaryCtxRelease_v2(DeviceId) {
+  const std::lock_guard<std::mutex> lock(primaryContext.mutex);
+  // The next one that is asked for is made anew.
+  if (--primaryContext.holders == 0 && trapped) {
+    trapped = false;
+    fakeCudaBreak(0);
+  }
   count(-1);
   return enter("cuDevicePrimaryCtxRelease_v2");
 }
@@ -218,7 +231,8 @@ Result cuStreamSynchronize(RawStream stream) {
   const Result result = enter("cuStreamSynchronize", stream->name);
   if (fakeCudaUncapturable(stream)) return kCaptureUnsupported;
   stream->drain();
-  return result;
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  return result == kSuccess ? state().broken : result;
 }
 Result cuStreamWaitEvent(RawStream stream, RawEvent raw, unsigned) {
   const EventPtr event = shared(raw);
@@ -339,12 +353,31 @@ Result cuGraphExecDestroy(RawGraphExec exec) {
   return enter("cuGraphExecDestroy");
 }
 
-Result cuModuleLoadData(RawModule*, const void*) { return kNotSupported; }
-Result cuModuleUnload(RawModule) { return kNotSupported; }
-Result cuModuleGetFunction(RawFunction*, RawModule, const char*) { return kNotSupported; }
-Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream,
-                      void**, void**) {
-  return kNotSupported;
+Result cuModuleLoadData(RawModule* module, const void* image) {
+  if (const Result result = enter("cuModuleLoadData")) return result;
+  const std::string code = static_cast<const char*>(image);
+  if (code.find("trap;") == std::string::npos) return kNotSupported;
+  *module = new CUmod_st{code};
+  count(1);
+  return kSuccess;
+}
+Result cuModuleUnload(RawModule module) {
+  delete module;
+  count(-1);
+  return enter("cuModuleUnload");
+}
+Result cuModuleGetFunction(RawFunction* function, RawModule module, const char* name) {
+  *function = &trapFunction;
+  return module->code.find(name) == std::string::npos ? kNotFound : kSuccess;
+}
+Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                      RawStream stream, void**, void**) {
+  if (const Result result = enter("cuLaunchKernel", stream->name)) return result;
+  stream->push([] {
+    trapped = true;
+    fakeCudaBreak(kLaunchFailed);
+  });
+  return kSuccess;
 }
 
 }  // extern "C"

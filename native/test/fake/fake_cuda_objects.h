@@ -85,7 +85,15 @@ inline std::string named(const char* kind) {
 
 }  // namespace fake
 
-struct CUctx_st {};
+struct CUctx_st {
+  std::mutex mutex;
+  int holders = 0;
+};
+/// A module whose code is PTX that traps: all that the stand-in can run of its own.
+struct CUmod_st {
+  std::string code;
+};
+struct CUfunc_st {};
 
 struct CUevent_st {
   std::string name = fake::named("event");

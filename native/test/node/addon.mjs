@@ -5,15 +5,16 @@ import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { act, addon, assertActions, build, frame, openToy, plan } from './toy.mjs'
+import { act, addon, assertActions, build, frame, openToy, plan, toyStages } from './toy.mjs'
 
 const report = path.join(os.tmpdir(), `turbo-pi-report-${process.pid}.json`)
 if (process.env.FAKE_CUDA_REPORT === undefined) {
+  assert.equal(addon.destroyContext, undefined)
   // The stand-in driver counts what was made and not given back, and writes it when its process ends.
   const self = fileURLToPath(import.meta.url)
   const child = spawnSync(process.execPath, [...process.execArgv, self], {
     stdio: 'inherit',
-    env: { ...process.env, FAKE_CUDA_REPORT: report },
+    env: { ...process.env, FAKE_CUDA_REPORT: report, TURBO_PI_TEST_HOOKS: '1' },
   })
   assert.equal(child.status, 0, 'the addon test failed')
   assert.deepEqual(JSON.parse(readFileSync(report, 'utf8')), { live: 0 }, 'CUDA objects were left behind')
@@ -77,10 +78,15 @@ const memory = await addon.cudaMemory({
   },
   lanes: 1,
   slots: 1,
+  kept: 3,
   device: 0,
 })
-// Two layers of keys and of values of 2 × 40 places in bf16, and lengths; rotations of 44 places.
-assert.deepEqual([memory.slots, memory.weights], [4 * 80 * 32 * 2 + 256, 2048 + 44 * 16 * 8])
+// Two layers of keys and of values of 40 places a row in bf16: 2 rows of the slot, 2 that an act joins, 3 that are kept; and
+// lengths. Rotations of 44 places.
+assert.deepEqual(
+  [memory.slots, memory.weights],
+  [4 * (2 + 2 + 3) * 40 * 32 * 2 + 2 * 256, 2048 + 44 * 16 * 8],
+)
 assert.ok(memory.inputs > 0 && memory.workspaces > 0)
 ok('what a session would take is told without opening it')
 
@@ -107,11 +113,7 @@ await assert.rejects(
   addon.openSession({
     stages: {
       kind: 'tensorrt',
-      plans: {
-        vision: plan('vision'),
-        prefix: plan('prefix'),
-        denoise: { ...plan('denoise'), path: '/absent' },
-      },
+      plans: { ...toyStages().plans, denoise: { ...plan('denoise'), path: '/absent' } },
     },
     lanes: 2,
     slots: 2,
@@ -146,6 +148,24 @@ const trace = await session.trace({ ...frame(1, 7), ...act(1, 7) }).promise
 assert.deepEqual(trace.actions, actions)
 assert.deepEqual([trace.imageEmbeddings.length, trace.keys.length, trace.x.length], [24, 2, 3])
 ok('perceive, act and trace give the model’s numbers; what does not fit is refused')
+
+assert.equal(session.shape.joins, false)
+assert.throws(
+  () => session.act({ ...act(0, 7), rows: Int32Array.of(0) }),
+  /rows is not pairs of slot and row/,
+)
+for (const [call, reason] of [
+  [() => session.act({ ...act(0, 7), rows: Int32Array.of(0, 1) }), /slot 0 holds a prefix of 1 rows/],
+  [() => session.act({ ...act(0, 7), rows: Int32Array.of(2, 0) }), /slot 2 is not one of 2/],
+  [() => session.perceive({ ...frame(1, 7), keep: Int32Array.of(-1) }), /no rows can be kept here/],
+])
+  await assert.rejects(call().promise, error => error.status === 'invalid' && reason.test(error.message))
+for (const [options, reason] of [
+  [{ slots: 2, kept: 1 }, /no rows can be kept here/],
+  [{ slots: 9 }, /a session has 1 to 8 slots/],
+])
+  await assert.rejects(addon.openSession({ stages: toyStages(), lanes: 2, device: 0, ...options }), reason)
+ok('an act names its rows; engines join none and keep none, and say so')
 
 // A job that is held back by its slot can be taken out.
 const first = session.perceive(frame(0, 1))
@@ -204,3 +224,15 @@ for (let round = 0; round < 10; round++) {
   await new Promise(resolve => setTimeout(resolve, 10))
 }
 ok('sessions without a reference are collected')
+
+const doomed = await openToy()
+await doomed.perceive(frame(0, 1)).promise
+await addon.destroyContext(0)
+for (const call of [() => doomed.perceive(frame(0, 2)), () => doomed.act(act(0, 1))])
+  await assert.rejects(call().promise, error => error.status === 'failed' && /\(719\)/.test(error.message))
+await doomed.close()
+const reopened = await openToy()
+await reopened.perceive(frame(0, 3)).promise
+assertActions((await reopened.act(act(0, 3)).promise).actions, 3)
+await reopened.close()
+ok('a card whose context is destroyed fails its session alone: the process closes it, and opens another')

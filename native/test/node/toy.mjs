@@ -64,9 +64,13 @@ export function build(graph, onProgress = () => {}) {
   )
 }
 
-export async function openToy(lanes = 2, slots = 2) {
+export function toyStages() {
   const plans = Object.fromEntries(['vision', 'prefix', 'denoise'].map(graph => [graph, plan(graph)]))
-  const session = await addon.openSession({ stages: { kind: 'tensorrt', plans }, lanes, slots, device: 0 })
+  return { kind: 'tensorrt', plans }
+}
+
+export async function openToy(lanes = 2, slots = 2) {
+  const session = await addon.openSession({ stages: toyStages(), lanes, slots, device: 0 })
   await session.setModulation({ steps: 3, table: modulation(3) }).promise
   return session
 }
@@ -99,7 +103,7 @@ export function act(slot, number) {
   const noise = Float32Array.from({ length: 6 }, (_, i) => 0.25 * (((number + i) % 7) - 3))
   const updates = Float32Array.from({ length: 27 }, (_, i) => [1, -1 / 3, 0][i % 3])
   return {
-    slot,
+    rows: Int32Array.of(slot, 0),
     batch: 1,
     steps: 3,
     noise,
