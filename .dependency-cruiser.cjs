@@ -1,8 +1,8 @@
 /**
  * The import rules of the house: data goes routes → service → policy and runtime → families → onnx → storage, and no
- * room knows one further left. `errors.ts`, `cancellation.ts`, `clock.ts`, `version.ts`, `worker-thread.ts` and `worker-call.ts` belong to everybody.
+ * room knows one further left. `errors.ts`, `cancellation.ts`, `clock.ts`, `sampled-key.ts`, `version.ts`, `worker-thread.ts` and `worker-call.ts` belong to everybody.
  */
-const SHARED = '^src/(errors|cancellation|clock|version|worker-thread|worker-call)\\.ts$'
+const SHARED = '^src/(errors|cancellation|clock|sampled-key|version|worker-thread|worker-call)\\.ts$'
 /** A folder, or one file without its ending. */
 const room = name => `^src/${name}[/.]`
 const only = (from, ...allowed) => ({

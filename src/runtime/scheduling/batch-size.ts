@@ -19,6 +19,8 @@ export function batchSize(
   most: number,
   end: (rows: number) => number,
 ): BatchSize {
+  if (deadlines.every(deadline => deadline === Number.POSITIVE_INFINITY))
+    return { rows: most, notBefore: Number.NEGATIVE_INFINITY, bounded: false }
   const soonest = end(1)
   if (deadlines.every(deadline => deadline >= soonest))
     return { rows: most, notBefore: Number.NEGATIVE_INFINITY, bounded: true }

@@ -264,11 +264,8 @@ export class Dispatcher {
 
   async #run(engine: Engine, tickets: Ticket[]): Promise<void> {
     const start = this.clock.now()
-    const batch: RunningBatch = {
-      ...{ engine, tickets, start },
-      cancellation: new Cancellation(),
-      abandoned: false,
-    }
+    const cancellation = new Cancellation()
+    const batch: RunningBatch = { engine, tickets, start, cancellation, abandoned: false }
     const number = this.#batches++
     this.#running.push(batch)
     for (const ticket of tickets) {
@@ -283,7 +280,7 @@ export class Dispatcher {
         {
           rows: tickets.map(ticket => ticket.row),
           sampling: tickets.map(ticket => ticket.sampling),
-          signal: batch.cancellation,
+          signal: cancellation,
         },
         () => this.#pump(),
       )

@@ -106,8 +106,11 @@ export class Engine {
   /** When a batch of so many rows that it is given now would have its answers, as far as is known. */
   endFor(steps: number): (rows: number) => number {
     const now = this.#clock.now()
-    const needed = this.#whole.needed(steps, now)
-    return rows => now + needed(rows)
+    let needed: ((rows: number) => number) | undefined
+    return rows => {
+      needed ??= this.#whole.needed(steps, now)
+      return now + needed(rows)
+    }
   }
 
   /** As `Pipeline.run`. */

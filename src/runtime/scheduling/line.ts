@@ -37,14 +37,15 @@ export class Line {
     if (!first) return []
     const shares = ({ sampling }: Ticket) => sameBatch(sampling, first)
     const end = endFor(first.steps)
-    const waiting = [...this.#again, ...this.#ready.all()].filter(shares)
-    const { rows, notBefore, bounded } = batchSize(waiting.map(deadlineOf), most, end)
+    const deadlines = this.#ready.deadlines(shares)
+    for (const ticket of this.#again) if (shares(ticket)) deadlines.push(deadlineOf(ticket))
+    const { rows, notBefore, bounded } = batchSize(deadlines, most, end)
     const tickets: Ticket[] = []
     let earliest = Number.POSITIVE_INFINITY
     const fits = (ticket: Ticket) => shares(ticket) && deadlineOf(ticket) >= notBefore
     const inTime = (ticket: Ticket) => {
       earliest = Math.min(earliest, deadlineOf(ticket))
-      return !bounded || earliest === Number.POSITIVE_INFINITY || end(tickets.length + 1) <= earliest
+      return !bounded || end(tickets.length + 1) <= earliest
     }
     while (tickets.length < rows) {
       const next = this.#takeNext(fits, inTime)

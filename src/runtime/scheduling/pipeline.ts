@@ -44,7 +44,8 @@ interface Acted extends ActResult {
 }
 
 /** A perceived batch that the act lane has not taken up. */
-interface Waiting extends Batch {
+interface Waiting {
+  readonly batch: Batch
   readonly number: number
   readonly prefix: Prefix
   resolve(acted: Acted): void
@@ -116,7 +117,7 @@ export class Pipeline {
       const { reused } = prefix
       if (reused !== undefined) this.#observer.prefixes?.(rows.length - reused, reused)
       const acted = new Promise<Acted>((resolve, reject) => {
-        this.#waiting.push({ ...batch, number, prefix, resolve, reject })
+        this.#waiting.push({ batch, number, prefix, resolve, reject })
       })
       this.#actNext()
       onFree()
@@ -156,19 +157,20 @@ export class Pipeline {
     const together: Waiting[] = []
     const left: Waiting[] = []
     let rows = 0
-    for (const batch of this.#waiting) {
-      if (batch.signal.aborted) {
-        batch.reject(batch.signal.reason)
+    for (const waiting of this.#waiting) {
+      const { rows: own, sampling, signal } = waiting.batch
+      if (signal.aborted) {
+        waiting.reject(signal.reason)
         continue
       }
-      const [first] = together
+      const first = together[0]?.batch.sampling
       const fits =
         !first ||
         (this.#runtime.info.joins &&
-          rows + batch.rows.length <= this.#maxBatch &&
-          sameBatch(first.sampling[0]!, batch.sampling[0]!))
-      if (fits) rows += batch.rows.length
-      ;(fits ? together : left).push(batch)
+          rows + own.length <= this.#maxBatch &&
+          sameBatch(first[0]!, sampling[0]!))
+      if (fits) rows += own.length
+      ;(fits ? together : left).push(waiting)
     }
     this.#waiting = left
     return together
@@ -176,29 +178,28 @@ export class Pipeline {
 
   /** One act call; each batch gets its rows, or the error. */
   async #act(together: readonly Waiting[]): Promise<void> {
+    const [first, ...others] = together as [Waiting, ...Waiting[]]
     const prefixes = together.map(({ prefix }) => prefix)
-    const sampling = together.flatMap(batch => batch.sampling)
-    const signal = whenAllAbort(together.map(batch => batch.signal))
+    const sampling =
+      others.length > 0 ? together.flatMap(({ batch }) => batch.sampling) : first.batch.sampling
+    const signal = whenAllAbort(together.map(({ batch }) => batch.signal))
     const start = this.#clock.now()
     const rows = sampling.length
     try {
-      const { actions, stepMs } = await this.#lane(
-        'act',
-        together[0]!.number,
-        rows,
-        rows * sampling[0]!.steps,
-        () => this.#runtime.act(prefixes, sampling, { signal }),
+      const { actions, stepMs } = await this.#lane('act', first.number, rows, rows * sampling[0]!.steps, () =>
+        this.#runtime.act(prefixes, sampling, { signal }),
       )
+      if (others.length === 0) return first.resolve({ actions, stepMs, start })
       const size = actions.length / rows
       let row = 0
-      for (const batch of together) {
-        const own = actions.subarray(row * size, (row + batch.rows.length) * size)
-        row += batch.rows.length
-        batch.resolve({ actions: own, stepMs, start })
+      for (const { batch, resolve } of together) {
+        const end = row + batch.rows.length
+        resolve({ actions: actions.subarray(row * size, end * size), stepMs, start })
+        row = end
       }
     } catch (error) {
       const told = runtimeError(error)
-      for (const batch of together) batch.reject(told)
+      for (const { reject } of together) reject(told)
     } finally {
       this.#acting = false
       this.#actNext()

@@ -57,9 +57,12 @@ export class FairQueue {
     this.#size += 1
   }
 
-  /** All tickets, in no order. */
-  all(): Ticket[] {
-    return this.#sessions.flatMap(({ waiting }) => waiting)
+  /** Of all tickets that `fits`, in no order; Infinity without a deadline. */
+  deadlines(fits: (ticket: Ticket) => boolean): number[] {
+    const deadlines: number[] = []
+    for (const { waiting } of this.#sessions)
+      for (const ticket of waiting) if (fits(ticket)) deadlines.push(deadlineOf(ticket))
+    return deadlines
   }
 
   /** The next ticket, which stays. */
