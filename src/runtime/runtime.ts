@@ -1,3 +1,4 @@
+import type { TurboPiError } from '../errors.js'
 import type { ModelConfig } from '../families/pi0/config.js'
 import type { PerceiveRow } from '../families/pi0/perceive-row.js'
 import type { Sampling } from '../families/pi0/sampling.js'
@@ -77,6 +78,8 @@ export interface RunOptions {
  */
 export interface Runtime {
   readonly info: RuntimeInfo
+  /** Why every later call fails, too, once only another process helps; undefined before. */
+  readonly broken?: TurboPiError | undefined
   /** One for each card, where there are several; the calls below are those of the first one. */
   readonly cards?: readonly Runtime[]
   /** Vision and prefix. Takes 1…maxBatch rows and a free prefix slot. */

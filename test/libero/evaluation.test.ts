@@ -88,6 +88,15 @@ t.test('every fault of the client is one that the client knows', async t => {
   t.same(known.sort(), [...new Set(MUTATION_NAMES.map(faultOf))].sort())
 })
 
+t.test('every mutation can be made of the policy that the suite ships', async t => {
+  const directory = t.testdir({})
+  for (const name of MUTATION_NAMES) {
+    const policy = await mutatedPolicy(name, repositoryPath('policies/libero-spatial'), directory, {})
+    t.equal(policy.model.actionHorizon, 10, name)
+    await policy.close()
+  }
+})
+
 t.test('mutations of the policy change what they say, and nothing else', async t => {
   const source = repositoryPath('policies/tabletop')
   const directory = t.testdir({ another: {} })

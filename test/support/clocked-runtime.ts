@@ -36,6 +36,7 @@ export class ClockedRuntime implements Runtime {
   rowMs = 2
   /** What calls fail with from now on. */
   failure: Error | undefined
+  broken: TurboPiError | undefined
   /** Calls do not return any more. */
   hangs = false
   /** The lane in which it fails or hangs. */
@@ -47,6 +48,7 @@ export class ClockedRuntime implements Runtime {
   closed = false
   prefixes = 0
   readonly #busy = new Set<string>()
+  #breaks: TurboPiError | undefined
 
   constructor(
     readonly clock: Clock,
@@ -106,6 +108,11 @@ export class ClockedRuntime implements Runtime {
     return { actions, stepMs: Array.from({ length: sampling[0]!.steps }, () => 1) }
   }
 
+  /** From the next call on every one fails, and it says so, as a session on a destroyed context does. */
+  break(reason: TurboPiError): void {
+    this.#breaks = reason
+  }
+
   trace(): Promise<never> {
     return Promise.reject(new Error('it has no intermediate tensors'))
   }
@@ -121,6 +128,8 @@ export class ClockedRuntime implements Runtime {
     try {
       if (this.hangs && lane === this.faultyLane) await new Promise(() => {})
       await wait(this.clock, ms + this.rowMs * (tokens.length - 1))
+      this.broken = this.#breaks
+      if (this.broken) throw this.broken
       if (tokens.length > this.memoryRows) throw new TurboPiError('OUT_OF_MEMORY', 'no memory for the batch')
       if (this.failure && lane === this.faultyLane) throw this.failure
       if (this.poison !== undefined && tokens.includes(this.poison))

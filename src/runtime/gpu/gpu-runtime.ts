@@ -25,6 +25,7 @@ const wholeSlot = (slot: number, batch: number): number[] =>
  * the modulation table are decided here. After a device fault every call fails with the first reason.
  */
 export class GpuRuntime extends SlotRuntime<Slot> {
+  broken: TurboPiError | undefined
   /** Step counts whose modulation was sent, or is on its way. */
   private readonly prepared = new Map<number, Promise<void>>()
   private readonly kept: KeptRows | undefined
@@ -165,7 +166,9 @@ export class GpuRuntime extends SlotRuntime<Slot> {
     if (error.status === 'cancelled') return new TurboPiError('SHUTTING_DOWN', 'the runtime is closed')
     const code = error.status === 'exhausted' ? 'OUT_OF_MEMORY' : 'RUNTIME_FAILED'
     const hint = error.hint ? ` ${error.hint[0]!.toUpperCase()}${error.hint.slice(1)}.` : ''
-    return new TurboPiError(code, `${this.title} runtime: ${reasonOf(error)}.${hint}`, { cause: error })
+    const told = new TurboPiError(code, `${this.title} runtime: ${reasonOf(error)}.${hint}`, { cause: error })
+    if (error.status === 'failed') this.broken ??= told
+    return told
   }
 }
 

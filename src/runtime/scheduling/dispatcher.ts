@@ -83,7 +83,7 @@ export class Dispatcher {
     return this.#places.size
   }
 
-  /** ENGINE_HUNG while no engine comes back from a call: nothing is admitted. */
+  /** ENGINE_HUNG while no engine comes back from a call, RUNTIME_FAILED when none ever will: nothing is admitted. */
   get fault(): TurboPiError | undefined {
     return this.#engines.fault
   }
@@ -100,7 +100,7 @@ export class Dispatcher {
 
   /**
    * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws
-   * OVERLOADED (`retryAfter` set), ENGINE_HUNG or SHUTTING_DOWN.
+   * OVERLOADED (`retryAfter` set), SHUTTING_DOWN or `fault`.
    */
   admit(admission: Admission): Ticket {
     if (this.#closing) throw shuttingDown()
@@ -214,6 +214,7 @@ export class Dispatcher {
       this.#places.add(ticket)
       this.#line.push(ticket)
     }
+    if (this.fault) for (const ticket of this.#places.all()) this.#drop(ticket, this.fault, 'failed')
   }
 
   #tell({ device }: Engine, error: TurboPiError | undefined): void {

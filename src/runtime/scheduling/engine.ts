@@ -63,9 +63,9 @@ export class Engine {
     this.#pipeline = new Pipeline(runtime, { watch: this.#health.watch, overlap, device, observer, clock })
   }
 
-  /** ENGINE_HUNG while it does not come back from a call. */
+  /** ENGINE_HUNG while it does not come back from a call; RUNTIME_FAILED when it has failed for good. */
   get fault(): TurboPiError | undefined {
-    return this.#health.fault
+    return this.runtime.broken ?? this.#health.fault
   }
 
   /** True when a batch given now starts now. */
@@ -73,7 +73,12 @@ export class Engine {
     return this.#pipeline.free && !this.fault
   }
 
-  /** False from a failure until a batch has succeeded, and while it hangs. */
+  /** True from a failure until a batch has succeeded. */
+  get failing(): boolean {
+    return this.#failures > 0
+  }
+
+  /** False from a failure until a batch has succeeded, and while there is a fault. */
   get working(): boolean {
     return this.#failures <= this.#tolerated && !this.fault
   }

@@ -73,7 +73,7 @@ export class Engines {
 
   /**
    * A batch has failed on an engine, which is then left alone, unless there is no other. Rows that fail on a second engine that
-   * was well are at fault themselves: the first is taken back. Gives those that have changed.
+   * is well are at fault themselves: the first is taken back. Gives those that have changed.
    */
   judge({ engine, tickets, start }: RunningBatch): Engine[] {
     const failedBefore = tickets.flatMap(({ failedOn }) => failedOn ?? [])
@@ -82,7 +82,7 @@ export class Engines {
       return []
     }
     if (failedBefore.length === 0 || !engine.working) {
-      const changed = engine.working ? [engine] : []
+      const changed = engine.failing ? [] : [engine]
       engine.fail(start)
       return changed
     }

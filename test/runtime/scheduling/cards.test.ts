@@ -300,6 +300,37 @@ t.test('where every card fails, the error is told as with one', async t => {
   t.equal(await codeOf(answer), 'answered')
 })
 
+t.test('a card that has failed for good is not tried again', async t => {
+  const { clock, cards, ask, warm, dispatcher, changes } = setUp()
+  await warm()
+  cards[1].break(new TurboPiError('RUNTIME_FAILED', 'the GPU session has failed'))
+  const tokens = Array.from({ length: 12 }, (_, i) => i + 1)
+  const answers = Promise.all(tokens.map(token => ask(token)))
+  await clock.run(clock.now() + 1000)
+  t.ok(right(await answers, tokens), 'no accepted answer is lost')
+  t.same(dispatcher.engines, { working: 1, of: 2 })
+  t.match(changes, [{ device: 1, working: 1, error: { message: /session has failed/ } }])
+  const tries = cards[1].batches.length
+  await clock.run(clock.now() + 300_000)
+  const later = ask(99)
+  await clock.run(clock.now() + 1000)
+  t.equal((await later).place.device, 0)
+  t.equal(cards[1].batches.length, tries)
+})
+
+t.test('cards that fail together for good leave a server that is not ready and says why', async t => {
+  const { clock, cards, ask, warm, dispatcher } = setUp()
+  await warm()
+  for (const card of cards) card.break(new TurboPiError('RUNTIME_FAILED', 'the GPU session has failed'))
+  const codes = Promise.all([1, 2, 3, 4].map(token => codeOf(ask(token))))
+  await clock.run(clock.now() + 1000)
+  t.same(new Set(await codes), new Set(['RUNTIME_FAILED']))
+  t.same(dispatcher.engines, { working: 0, of: 2 })
+  await clock.run(clock.now() + 300_000)
+  t.notOk(dispatcher.mayTry)
+  t.match(dispatcher.fault, { code: 'RUNTIME_FAILED', message: /session has failed/ })
+})
+
 t.test('a card that hangs gives up what it had, and the others go on', async t => {
   for (const lane of ['perceive', 'act'] as const) {
     const { clock, cards, ask, warm, dispatcher, changes } = setUp({ maxBatch: 2, lanes: 2, prefixSlots: 2 })

@@ -57,9 +57,9 @@ export const MUTATIONS = {
     what: 'K/V of each prefix layer from the layer before',
     serve: moved(MOVED_WEIGHTS.ofTheLayerBefore),
   },
-  'kv-of-the-expert': {
-    what: 'K/V of the prefix from the action expert',
-    serve: moved(MOVED_WEIGHTS.ofTheExpert),
+  'one-layer-for-all': {
+    what: 'the first layer’s weights in all layers',
+    serve: moved(MOVED_WEIGHTS.ofTheFirstLayer),
   },
   'padding-not-masked': { what: 'the prompt’s padding not masked', serve: observed(unmaskedPadding) },
   'missing-camera-as-black': {
