@@ -122,7 +122,8 @@ constexpr int kFloat8Stages = 8;
 /// The scales of two columns, zeros past the last. In the order of use: all of them ahead would take the registers of the sums.
 __device__ __forceinline__ float2 columnScales(const Tiles& g, int column) {
   float2 w = make_float2(0, 0);
-  if (column < g.n) asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(w.x), "=f"(w.y) : "l"(g.wScales + column) : "memory");
+  if (column < g.n)
+    asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(w.x), "=f"(w.y) : "l"(g.wScales + column) : "memory");
   return w;
 }
 

@@ -18,7 +18,8 @@ struct TileKernel {
   int deepest = std::numeric_limits<int>::max();
 };
 
-/// Of 8-bit floats what is left to the tensor cores' sums of 14 bits: 192 additions, each of which may lose a unit in the last place.
+/// Of 8-bit floats what is left to the tensor cores' sums of 14 bits: 192 additions, each of which may lose a unit in the last
+/// place.
 constexpr int kShort = 6144;
 
 constexpr TileKernel kKernels[] = {
@@ -105,7 +106,8 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
   plan.cost = rowTiles > 1 ? std::hypot(work, memory) : std::max(work, memory);
   plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
   if (kernel.epilogue == TileEpilogue::kPartial)
-    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) / (kernel.float8 ? kBytesOfPartialsOfFloat8 : kBytesOfPartials);
+    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) /
+                 (kernel.float8 ? kBytesOfPartialsOfFloat8 : kBytesOfPartials);
   return plan;
 }
 
@@ -135,9 +137,11 @@ TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_
 TiledProduct::TiledProduct(const cuda::Kernels& kernels, const TilePlan& plan, cuda::DevicePtr a, cuda::DevicePtr w,
                            cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride)
     : plan_(plan),
-      a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k), static_cast<uint64_t>(aStride) * (plan.float8 ? 1 : 2),
+      a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k),
+                       static_cast<uint64_t>(aStride) * (plan.float8 ? 1 : 2),
                        static_cast<unsigned>(plan_.rows > 256 ? plan_.rows / 2 : plan_.rows), plan.float8)),
-      w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k), static_cast<uint64_t>(wStride) * (plan.float8 ? 1 : 2),
+      w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k),
+                       static_cast<uint64_t>(wStride) * (plan.float8 ? 1 : 2),
                        static_cast<unsigned>(plan_.columns), plan.float8)) {
   tiles_.m = static_cast<int>(m);
   tiles_.n = static_cast<int>(n);
