@@ -51,6 +51,9 @@ const REDUCED = within(REDUCED_TOLERANCE)
 /** What 8-bit floats may differ by from float32 (docs/reference/precision.md). */
 const EIGHT_BITS = { max: 0.2, mean: 0.04 } as const
 
+/** The same of velocities, of which a sampler adds up several. */
+const EIGHT_BITS_OF_A_STEP = { max: 0.25, mean: 0.05 } as const
+
 const EXACT: Arithmetic['tolerance'] = {
   // A GPU multiplies float32 in TF32, which has the precision of float16.
   gate: REDUCED_TOLERANCE,
@@ -87,7 +90,10 @@ export const ARITHMETICS = {
       prefix: { up: 'fp8', down: 'fp8' },
       denoise: { up: 'fp8Weights', down: 'fp8Weights' },
     },
-    tolerance: within(EIGHT_BITS),
+    tolerance: {
+      gate: EIGHT_BITS,
+      golden: { ...within(EIGHT_BITS).golden, v_t: EIGHT_BITS_OF_A_STEP },
+    },
   },
 } as const satisfies Record<string, Arithmetic>
 

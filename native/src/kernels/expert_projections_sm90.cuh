@@ -1,7 +1,8 @@
 #pragma once
 #include "expert_sm90.cuh"
 
-/// The expert's products of rows with weights, and its norms: phases 4 to 6 of expert_sm90.cuh, and what phase 1 shares with them.
+/// The expert's products of rows with weights, and its norms: phases 4 to 6 of expert_sm90.cuh, and what phase 1 shares with
+/// them.
 namespace turbopi::kernels {
 
 #ifdef TURBO_PI_SM90

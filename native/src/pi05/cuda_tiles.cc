@@ -18,7 +18,8 @@ struct TileKernel {
   int deepest = std::numeric_limits<int>::max();
 };
 
-/// Of 8-bit floats what is left to the tensor cores' sums of 14 bits: 192 additions, each of which may lose a unit in the last place.
+/// Of 8-bit floats what is left to the tensor cores' sums of 14 bits: 192 additions, each of which may lose a unit in the last
+/// place.
 constexpr int kShort = 6144;
 
 constexpr TileKernel kKernels[] = {
@@ -64,6 +65,7 @@ constexpr double kFlopsPerMultiprocessor = 6.3e6;
 constexpr double kBytesPerMultiprocessor = 8e4;
 constexpr double kBytesOfMemory = 2.7e6;
 constexpr double kBytesOfCache = 8.5e6;
+constexpr double kBytesOfCacheOfFloat8 = 1e7;
 /// Written here and read by the norm.
 constexpr double kBytesOfPartials = 1.75e6;
 constexpr double kBytesOfPartialsOfFloat8 = 3.5e6;
@@ -103,9 +105,11 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
   const double memory = bytes * static_cast<double>(n * k) / kBytesOfMemory;
   // Several rows of tiles ask for the same weights at about the same time, and wait for them together.
   plan.cost = rowTiles > 1 ? std::hypot(work, memory) : std::max(work, memory);
-  plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
+  plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) /
+                                      (kernel.float8 ? kBytesOfCacheOfFloat8 : kBytesOfCache));
   if (kernel.epilogue == TileEpilogue::kPartial)
-    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) / (kernel.float8 ? kBytesOfPartialsOfFloat8 : kBytesOfPartials);
+    plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) /
+                 (kernel.float8 ? kBytesOfPartialsOfFloat8 : kBytesOfPartials);
   return plan;
 }
 
@@ -135,9 +139,11 @@ TilePlan planTiles(TileEpilogue epilogue, int multiprocessors, int64_t m, int64_
 TiledProduct::TiledProduct(const cuda::Kernels& kernels, const TilePlan& plan, cuda::DevicePtr a, cuda::DevicePtr w,
                            cuda::DevicePtr out, int64_t m, int64_t n, int64_t k, int64_t aStride, int64_t wStride)
     : plan_(plan),
-      a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k), static_cast<uint64_t>(aStride) * (plan.float8 ? 1 : 2),
+      a_(kernels.boxes(a, static_cast<uint64_t>(m), static_cast<uint64_t>(k),
+                       static_cast<uint64_t>(aStride) * (plan.float8 ? 1 : 2),
                        static_cast<unsigned>(plan_.rows > 256 ? plan_.rows / 2 : plan_.rows), plan.float8)),
-      w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k), static_cast<uint64_t>(wStride) * (plan.float8 ? 1 : 2),
+      w_(kernels.boxes(w, static_cast<uint64_t>(n), static_cast<uint64_t>(k),
+                       static_cast<uint64_t>(wStride) * (plan.float8 ? 1 : 2),
                        static_cast<unsigned>(plan_.columns), plan.float8)) {
   tiles_.m = static_cast<int>(m);
   tiles_.n = static_cast<int>(n);
