@@ -98,7 +98,8 @@ class Batches:
             F.pad(2 * (torch.from_numpy(chunk).float() - q01) / (q99 - q01 + 1e-6) - 1, (0, c.action_dim - ACTION_SIZE)).to(device)
             for chunk in (table.actions, table.carried_out)
         )
-        self.given = torch.from_numpy(table.given).to(device)
+        self.most, self.given = arguments.given, torch.from_numpy(table.given).to(device)
+        self.usable = torch.nonzero(self.given <= self.most)[:, 0]
         self.picture, self.bowl = (torch.from_numpy(column).to(device) for column in (table.picture, table.bowl))
         self.offsets = torch.from_numpy(table.offsets).float().to(device)
         side = c.image_size // c.patch
@@ -106,7 +107,7 @@ class Batches:
         self.centres = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), -1).flatten(0, 1)
 
     def draw(self) -> list[Tensor]:
-        index = torch.randint(len(self.picture), (self.samples,), device=self.device)
+        index = self.usable[torch.randint(len(self.usable), (self.samples,), device=self.device)]
         picture = self.picture[index]
         actions = self.actions[index]
         noise, times = flow_arguments(actions, self.noise_samples)
@@ -117,9 +118,10 @@ class Batches:
         return [images, tokens, actions, self.carried_out[index], given, self.offsets[index], cover, noise, times]
 
     def rows_given(self, least: Tensor) -> Tensor:
-        """Whether a row is given, [B, M, 10]: none in a share of the samples, else any number up to GIVEN, but `least` [B]."""
+        """Whether a row is given, [B, M, 10]: none in a share of the samples, else any number up to `most`, but `least` [B]."""
         shape, device = (len(least), self.noise_samples, 1), self.device
-        count = torch.randint(1, GIVEN + 1, shape, device=device) * (torch.rand(shape, device=device) > FRESH)
+        count = torch.randint(min(1, self.most), self.most + 1, shape, device=device)
+        count = count * (torch.rand(shape, device=device) > FRESH)
         return torch.arange(self.config.horizon, device=device) < torch.maximum(count, least[:, None, None])
 
     def cover(self, picture: Tensor, bowl: Tensor) -> Tensor:
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("--demos", nargs="+", type=Path, help="where the episodes lie now; default: where they were drawn from")
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--given", type=int, default=GIVEN, help="most rows that it is given of the chunk before; 0: none")
     parser.add_argument("--policy", type=Path, help="goes on from the weights and statistics of a policy of export.py")
     add_arguments(parser)
     arguments = parser.parse_args()
@@ -179,7 +182,7 @@ def main() -> None:
     trainee = Trainee(network).to(arguments.device)
     print(f"{len(table)} frames of {len(table.picture_step)} pictures from {len(table.paths)} episodes", flush=True)
     batches = Batches(table, arguments.drawn, prompts, stats, config, arguments)
-    fit(trainee, network, batches, {"stats": stats, "trained_delay": GIVEN}, arguments)
+    fit(trainee, network, batches, {"stats": stats, "trained_delay": arguments.given}, arguments)
 
 
 def quantiles(values: np.ndarray) -> dict:
