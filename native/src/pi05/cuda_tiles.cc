@@ -65,7 +65,6 @@ constexpr double kFlopsPerMultiprocessor = 6.3e6;
 constexpr double kBytesPerMultiprocessor = 8e4;
 constexpr double kBytesOfMemory = 2.7e6;
 constexpr double kBytesOfCache = 8.5e6;
-constexpr double kBytesOfCacheOfFloat8 = 1e7;
 /// Written here and read by the norm.
 constexpr double kBytesOfPartials = 1.75e6;
 constexpr double kBytesOfPartialsOfFloat8 = 3.5e6;
@@ -105,8 +104,7 @@ TilePlan planOf(const TileKernel& kernel, int parts, int multiprocessors, int64_
   const double memory = bytes * static_cast<double>(n * k) / kBytesOfMemory;
   // Several rows of tiles ask for the same weights at about the same time, and wait for them together.
   plan.cost = rowTiles > 1 ? std::hypot(work, memory) : std::max(work, memory);
-  plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) /
-                                      (kernel.float8 ? kBytesOfCacheOfFloat8 : kBytesOfCache));
+  plan.cost = std::max(plan.cost, bytes * tiles * depth * (kernel.rows + kernel.columns) / kBytesOfCache);
   if (kernel.epilogue == TileEpilogue::kPartial)
     plan.cost += 8.0 * plan.splits * static_cast<double>(m * n) /
                  (kernel.float8 ? kBytesOfPartialsOfFloat8 : kBytesOfPartials);
