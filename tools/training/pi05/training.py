@@ -45,7 +45,7 @@ def flow_error(
 ) -> Tensor:
     """
     Squared error [B, M, H, A] of the velocity of flow matching. Rows that are `given` [B, M, H] are those of `carried_out` [B, H,
-    A], as a server gives them that continues a chunk (docs/reference/rtc.md §5), and have no error.
+    A], as a server gives them that continues a chunk (rtc §5), and have no error.
     """
     at = times[..., None, None]
     noisy = at * noise + (1 - at) * actions[:, None]
