@@ -11,6 +11,7 @@
 #include "check/random_network.h"
 #include "cuda/break_context.h"
 #include "pi05/cuda_operations.h"
+#include "test/forwarding_stages.h"
 
 namespace turbopi::check {
 namespace {
@@ -26,47 +27,29 @@ int told(bool good, const std::string& what) {
 }
 
 /// Stages that fill the buffer of joined rows with NaN before rows are joined there.
-class PoisonedJoin final : public pi05::StageMaker {
+class PoisonedJoin final : public pi05::ForwardingStages {
  public:
-  explicit PoisonedJoin(std::unique_ptr<pi05::StageMaker> stages) : stages_(std::move(stages)) {}
+  using ForwardingStages::ForwardingStages;
   /// While true: what denoise is made for is the buffer.
   bool learning = false;
 
-  const pi05::ModelShape& shape() const override { return stages_->shape(); }
-  size_t visionScratch() const override { return stages_->visionScratch(); }
-  size_t prefixScratch() const override { return stages_->prefixScratch(); }
-  size_t denoiseScratch() const override { return stages_->denoiseScratch(); }
-  bool modulates() const override { return stages_->modulates(); }
-  int64_t modulationInput() const override { return stages_->modulationInput(); }
-  void modulate(const cuda::Stream& stream, int rows, cuda::DevicePtr in, cuda::DevicePtr out, size_t stride) override {
-    stages_->modulate(stream, rows, in, out, stride);
-  }
-  std::unique_ptr<pi05::Stage> vision(const pi05::VisionCall& call, const cuda::Stream& stream,
-                                      pi05::Scratch scratch) override {
-    return stages_->vision(call, stream, scratch);
-  }
-  std::unique_ptr<pi05::Stage> prefix(const pi05::PrefixCall& call, const cuda::Stream& stream,
-                                      pi05::Scratch scratch) override {
-    return stages_->prefix(call, stream, scratch);
-  }
   std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream& stream,
                                        pi05::Scratch scratch) override {
     if (learning) {
       buffer_ = call.keys;
       buffer_.insert(buffer_.end(), call.values.begin(), call.values.end());
     }
-    return stages_->denoise(call, stream, scratch);
+    return ForwardingStages::denoise(call, stream, scratch);
   }
   void copyRows(const cuda::Stream& stream, const kernels::RowCopies& copies, int count) override {
     const size_t size = shape().cacheBytes(shape().maxBatch, shape().maxPrefix);
     for (const cuda::DevicePtr one : buffer_)
       stream.driver()->check(stream.driver()->memsetD8Async(one, 0xff, size, stream.raw()), "cuMemsetD8Async");
-    stages_->copyRows(stream, copies, count);
+    ForwardingStages::copyRows(stream, copies, count);
   }
   void forget() { buffer_.clear(); }
 
  private:
-  std::unique_ptr<pi05::StageMaker> stages_;
   std::vector<cuda::DevicePtr> buffer_;
 };
 

@@ -1,32 +1,21 @@
 #pragma once
 
 #include <utility>
+#include <vector>
 
-#include "pi05/stage.h"
+#include "test/forwarding_stages.h"
 
 namespace turbopi::check {
 
 /// Stages whose workspace, and whatever else they are to write themselves, is full of NaN before each of them runs.
-class PoisonedStages final : public pi05::StageMaker {
+class PoisonedStages final : public pi05::ForwardingStages {
  public:
-  explicit PoisonedStages(std::unique_ptr<pi05::StageMaker> stages) : stages_(std::move(stages)) {}
+  using ForwardingStages::ForwardingStages;
 
-  const pi05::ModelShape& shape() const override { return stages_->shape(); }
-  size_t visionScratch() const override { return stages_->visionScratch(); }
-  size_t prefixScratch() const override { return stages_->prefixScratch(); }
-  size_t denoiseScratch() const override { return stages_->denoiseScratch(); }
-  bool modulates() const override { return stages_->modulates(); }
-  int64_t modulationInput() const override { return stages_->modulationInput(); }
-  void modulate(const cuda::Stream& stream, int rows, cuda::DevicePtr in, cuda::DevicePtr out, size_t stride) override {
-    stages_->modulate(stream, rows, in, out, stride);
-  }
-  void copyRows(const cuda::Stream& stream, const kernels::RowCopies& copies, int count) override {
-    stages_->copyRows(stream, copies, count);
-  }
   std::unique_ptr<pi05::Stage> vision(const pi05::VisionCall& call, const cuda::Stream& stream,
                                       pi05::Scratch scratch) override {
     const size_t embeddings = static_cast<size_t>(call.images * shape().imageTokens * shape().width);
-    return poisoned(stages_->vision(call, stream, scratch),
+    return poisoned(ForwardingStages::vision(call, stream, scratch),
                     {{scratch.address, scratch.bytes}, {call.embeddings, embeddings * bytesOf(shape().element)}});
   }
   std::unique_ptr<pi05::Stage> prefix(const pi05::PrefixCall& call, const cuda::Stream& stream,
@@ -36,12 +25,13 @@ class PoisonedStages final : public pi05::StageMaker {
         static_cast<size_t>(shape().cacheElements(call.batch, call.prefixLength)) * bytesOf(shape().element);
     for (const auto* all : {&call.keys, &call.values})
       for (const cuda::DevicePtr one : *all) places.emplace_back(one, cache);
-    return poisoned(stages_->prefix(call, stream, scratch), std::move(places));
+    return poisoned(ForwardingStages::prefix(call, stream, scratch), std::move(places));
   }
   std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream& stream,
                                        pi05::Scratch scratch) override {
     const size_t floats = static_cast<size_t>(shape().actionFloats(call.batch)) * sizeof(float);
-    return poisoned(stages_->denoise(call, stream, scratch), {{scratch.address, scratch.bytes}, {call.velocity, floats}});
+    return poisoned(ForwardingStages::denoise(call, stream, scratch),
+                    {{scratch.address, scratch.bytes}, {call.velocity, floats}});
   }
 
  private:
@@ -65,8 +55,6 @@ class PoisonedStages final : public pi05::StageMaker {
   static std::unique_ptr<pi05::Stage> poisoned(std::unique_ptr<pi05::Stage> stage, Places places) {
     return std::make_unique<Poisoned>(std::move(stage), std::move(places));
   }
-
-  std::unique_ptr<pi05::StageMaker> stages_;
 };
 
 }  // namespace turbopi::check

@@ -5,33 +5,20 @@
 #include <utility>
 
 #include "fake/fake_cuda.h"
+#include "forwarding_stages.h"
 #include "toy_gpu.h"
 
 /// The toy's engines, with rows copied as kernels/copy_rows.cu copies them: by the host, in the stream, from the table as it
 /// is when the work runs.
 namespace turbopi::toy {
 
-class JoiningStages final : public pi05::StageMaker {
+class JoiningStages final : public pi05::ForwardingStages {
  public:
-  explicit JoiningStages(std::unique_ptr<pi05::StageMaker> stages) : stages_(std::move(stages)), shape_(stages_->shape()) {
+  explicit JoiningStages(std::unique_ptr<pi05::StageMaker> stages)
+      : ForwardingStages(std::move(stages)), shape_(ForwardingStages::shape()) {
     shape_.joins = true;
   }
   const pi05::ModelShape& shape() const override { return shape_; }
-  size_t visionScratch() const override { return stages_->visionScratch(); }
-  size_t prefixScratch() const override { return stages_->prefixScratch(); }
-  size_t denoiseScratch() const override { return stages_->denoiseScratch(); }
-  std::unique_ptr<pi05::Stage> vision(const pi05::VisionCall& call, const cuda::Stream& stream,
-                                      pi05::Scratch scratch) override {
-    return stages_->vision(call, stream, scratch);
-  }
-  std::unique_ptr<pi05::Stage> prefix(const pi05::PrefixCall& call, const cuda::Stream& stream,
-                                      pi05::Scratch scratch) override {
-    return stages_->prefix(call, stream, scratch);
-  }
-  std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream& stream,
-                                       pi05::Scratch scratch) override {
-    return stages_->denoise(call, stream, scratch);
-  }
   void copyRows(const cuda::Stream& stream, const kernels::RowCopies& copies, int count) override {
     auto* work = new Copy{copies, count, 2 * shape_.layers};
     stream.driver()->check(
@@ -65,7 +52,6 @@ class JoiningStages final : public pi05::StageMaker {
     }
   };
 
-  std::unique_ptr<pi05::StageMaker> stages_;
   pi05::ModelShape shape_;
 };
 

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "check.h"
+#include "forwarding_stages.h"
 #include "toy_gpu.h"
 
 using namespace turbopi;
@@ -95,24 +96,21 @@ TEST("a trace that does not fit is refused before any work") {
 }
 
 /// Stages that count how many of them went while their work could still be in the stream.
-class WatchedStages final : public pi05::StageMaker {
+class WatchedStages final : public pi05::ForwardingStages {
  public:
-  WatchedStages(std::unique_ptr<pi05::StageMaker> stages, int& early) : stages_(std::move(stages)), early_(early) {}
-  const pi05::ModelShape& shape() const override { return stages_->shape(); }
-  size_t visionScratch() const override { return stages_->visionScratch(); }
-  size_t prefixScratch() const override { return stages_->prefixScratch(); }
-  size_t denoiseScratch() const override { return stages_->denoiseScratch(); }
+  WatchedStages(std::unique_ptr<pi05::StageMaker> stages, int& early)
+      : ForwardingStages(std::move(stages)), early_(early) {}
   std::unique_ptr<pi05::Stage> vision(const pi05::VisionCall& call, const cuda::Stream& stream,
                                       pi05::Scratch scratch) override {
-    return watched(stages_->vision(call, stream, scratch));
+    return watched(ForwardingStages::vision(call, stream, scratch));
   }
   std::unique_ptr<pi05::Stage> prefix(const pi05::PrefixCall& call, const cuda::Stream& stream,
                                       pi05::Scratch scratch) override {
-    return watched(stages_->prefix(call, stream, scratch));
+    return watched(ForwardingStages::prefix(call, stream, scratch));
   }
   std::unique_ptr<pi05::Stage> denoise(const pi05::DenoiseCall& call, const cuda::Stream& stream,
                                        pi05::Scratch scratch) override {
-    return watched(stages_->denoise(call, stream, scratch));
+    return watched(ForwardingStages::denoise(call, stream, scratch));
   }
 
  private:
@@ -138,7 +136,6 @@ class WatchedStages final : public pi05::StageMaker {
     return std::make_unique<Watched>(std::move(stage), early_);
   }
 
-  std::unique_ptr<pi05::StageMaker> stages_;
   int& early_;
 };
 
