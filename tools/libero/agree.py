@@ -42,7 +42,7 @@ def main() -> None:
         for index in random.choice(len(table), FRAMES):
             shown, state, task = pictures[table.picture[index]], table.state[index].astype(float), int(table.prompt_task[index])
             noise = random.normal(size=(c.horizon, c.action_dim)).astype(np.float32)
-            ours = learner.act(shown[None], state[None], [task], torch.from_numpy(noise)[None])[0]
+            ours = learner.act(shown[None], state[None], [task], [np.zeros((0, 7))], torch.from_numpy(noise)[None])[0]
             seen = {
                 "observation/image": shown[0],
                 "observation/wrist_image": shown[1],

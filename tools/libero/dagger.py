@@ -1,8 +1,9 @@
 """
 One round of DAgger: python dagger.py --model FILE --tokenizer FILE --out DIR [--episodes 40] [--processes 16] [--minutes 4]
 
-The learner leads the arm for stretches of an episode, the expert in between, and what the expert does from where the
-learner has led is recorded, in the format of record.py: draw.py and train.py take both folders together.
+The learner leads the arm for stretches of an episode, with a delay or without, and the expert in between and at the end. Each time that
+the learner is asked, what the expert would do from there is recorded, in the format of record.py: draw.py and train.py take both folders
+together.
 """
 
 import argparse
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes import Astray, Plan, play
+from episodes import GIVEN, Astray, Plan, play
 from record import LIST, span
 from scenes import FIRST_LEARNER_SEED, apart, prompt_tasks, seeds
 from simulator import TASKS, Simulator
 from simulators import ask, run
 
-LED_STEPS = 120
+LED_STEPS = 140
 
 
 def plan(task: int, seed: int) -> Plan:
@@ -25,10 +26,11 @@ def plan(task: int, seed: int) -> Plan:
     random = np.random.default_rng([seed, 0])
     astray, step = [], int(random.integers(0, 20))
     while step < LED_STEPS:
-        length = int(random.integers(10, 41))
-        astray.append(Astray(step, length, None))
-        step += length + int(random.integers(14, 26))
-    return Plan(task=task, seed=seed, bowl=0, noise=0, astray=tuple(astray), counterfactuals=0)
+        length = int(random.integers(10, 81))
+        astray.append(Astray(step, min(length, LED_STEPS - step), None))
+        step += length + int(random.integers(8, 21))
+    delay = int(random.integers(0, GIVEN + 1))
+    return Plan(task=task, seed=seed, bowl=0, noise=0, astray=tuple(astray), counterfactuals=0, delay=delay)
 
 
 def work(connection, task: int, chosen: list[int], out: Path) -> None:
@@ -40,7 +42,7 @@ def work(connection, task: int, chosen: list[int], out: Path) -> None:
         episode = played(connection, play(simulator, plan(task, seed), named), task)
         if episode.solved:
             episode.save(out / f"t{task}_{seed}.npz")
-        labelled = int(episode.labelled().sum())
+        labelled = int(episode.labelled().sum()) + len(episode.branch_at)
         line = {"task": task, "seed": seed, "solved": episode.solved, "steps": len(episode.state)}
         connection.send({"result": line | {"labelled": labelled, "apart": round(off, 5)}})
     simulator.close()

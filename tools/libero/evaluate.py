@@ -1,8 +1,9 @@
 """
 Closed loop in PyTorch, for a look during training: python evaluate.py --model FILE --tokenizer FILE [--episodes 10] …
 
-The benchmark's initial states, five actions of a chunk. The figures that count are those of `npm run eval:libero`, which
-serves the exported policy.
+The benchmark's initial states. Without a delay five actions of a chunk; with one the world goes on for so many control steps while the
+learner thinks, which is given what is carried out meanwhile. The figures that count are those of `npm run eval:libero`, which serves the
+exported policy.
 """
 
 import argparse
@@ -12,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes import EXECUTED
+from episodes import GIVEN, Lead
 from record import span
 from simulator import STEP_LIMITS, SUITE, TASKS, Simulator
 from simulators import ask, run
 
 
-def work(connection, task: int, indices: list[int]) -> None:
+def work(connection, task: int, indices: list[int], delay: int) -> None:
     simulator = Simulator(task)
     for index in indices:
         simulator.benchmark(index)
-        chunk, solved, steps = [], False, 0
+        lead, solved, steps = Lead(delay), False, 0
         while steps < STEP_LIMITS[SUITE] and not solved:
-            if not chunk:
-                chunk = list(ask(connection, simulator.drawn(), simulator.state(), task)[:EXECUTED])
-            solved = simulator.step(chunk.pop(0))
+            if lead.is_due:
+                lead.take(ask(connection, simulator.drawn(), simulator.state(), lead.given(), task))
+            solved = simulator.step(lead.next())
             steps += 1
         connection.send({"result": {"task": task, "episode": index, "solved": solved, "steps": steps}})
     simulator.close()
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=10, help="denoise steps")
+    parser.add_argument("--delay", type=int, default=0, choices=range(GIVEN + 1), help="control steps")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="takes the results as JSON")
     arguments = parser.parse_args()
@@ -52,7 +54,7 @@ def main() -> None:
     pieces = max(1, round(arguments.processes / len(arguments.tasks)))
     jobs = []
     for piece in range(pieces):
-        jobs += [(task, list(range(arguments.episodes))[piece::pieces]) for task in arguments.tasks]
+        jobs += [(task, list(range(arguments.episodes))[piece::pieces], arguments.delay) for task in arguments.tasks]
     results = []
     for line in run(learner, work, [job for job in jobs if job[1]], arguments.processes, 60 * arguments.minutes):
         results.append(line)

@@ -40,7 +40,7 @@ class Frames:
 
 
 def read(folders: list[Path], every: int = 1) -> Frames:
-    """All episodes in the folders, every n-th labelled step of each, and all counterfactual ones. The order is always the same."""
+    """All episodes in the folders, every n-th labelled step of each, and all branches. The order is always the same."""
     paths = sorted(path for folder in folders for path in Path(folder).glob("t*.npz"))
     if not paths:
         raise SystemExit(f"no recorded episodes in {', '.join(map(str, folders))}; record.py writes them")
@@ -59,9 +59,9 @@ def read(folders: list[Path], every: int = 1) -> Frames:
         episode = Episode.read(path)
         labelled, own = episode.labelled(), episode.own()
         labelled[np.arange(len(labelled)) % every != episode.seed % every] = False
-        others = dict(zip(episode.counterfactual_at.tolist(), episode.counterfactual_actions))
+        branches = {step: np.flatnonzero(episode.branch_at == step) for step in episode.branch_at.tolist()}
         for step in range(len(episode.state)):
-            if not labelled[step] and step not in others:
+            if not labelled[step] and step not in branches:
                 continue
             picture_episode.append(index)
             picture_step.append(step)
@@ -69,8 +69,11 @@ def read(folders: list[Path], every: int = 1) -> Frames:
                 chunk = slice(step, step + HORIZON)
                 told = episode.carried_out[chunk]
                 add(episode, step, episode.prompt_task, episode.bowl, episode.actions[chunk], told, own[step])
-            if step in others:
-                add(episode, step, episode.counterfactual_task, 1 - episode.bowl, others[step], others[step], 0)
+            for row in branches.get(step, ()):
+                bowl = int(episode.branch_bowl[row])
+                task = episode.prompt_task if bowl == episode.bowl else episode.other_task
+                tried = (episode.branch_actions[row], episode.branch_carried_out[row], episode.branch_given[row])
+                add(episode, step, task, bowl, *tried)
     return Frames(
         paths=paths,
         picture_episode=np.array(picture_episode),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from pi05.network import Config, Pi05
-from pi05.prompts import Prompts, unnormalise
+from pi05.prompts import Prompts, normalise, unnormalise
 from simulator import prompts as task_prompts
 from train import ACTION_SIZE, PROMPT_TOKENS
 
@@ -23,7 +23,12 @@ class Learner:
 
     @torch.no_grad()
     def act(
-        self, pictures: np.ndarray, states: np.ndarray, tasks: list[int], noise: torch.Tensor | None = None
+        self,
+        pictures: np.ndarray,
+        states: np.ndarray,
+        tasks: list[int],
+        given: list[np.ndarray],
+        noise: torch.Tensor | None = None,
     ) -> np.ndarray:
         """As simulators.Actor; `noise` [n, 10, 32] is drawn when it is not given."""
         c = self.network.config
@@ -33,5 +38,10 @@ class Learner:
         shape = (len(tasks), c.horizon, c.action_dim)
         if noise is None:
             noise = torch.randn(shape, generator=self.generator, device=self.device)
-        actions = self.network.infer(images, tokens, tokens != 0, noise, self.steps)
+        decided, rows = torch.zeros(shape), torch.tensor([len(part) for part in given])
+        for place, part in zip(decided, given):
+            place[: len(part), :ACTION_SIZE] = torch.from_numpy(normalise(part, self.stats["actions"]))
+        is_given = torch.arange(c.horizon) < rows[:, None]
+        decided, is_given = decided.to(self.device), is_given.to(self.device)
+        actions = self.network.infer(images, tokens, tokens != 0, noise, self.steps, decided, is_given)
         return unnormalise(actions[..., :ACTION_SIZE].double().cpu().numpy(), self.stats["actions"])

@@ -2,8 +2,8 @@
 Records the expert: python record.py --out DIR [--episodes 100] [--tasks 0-9] [--processes 2]
 
 Fresh scenes, states and actions alone; about 18 kB an episode. Goes on where it was stopped. DIR gets an .npz a solved
-episode, and episodes.jsonl, a line for every one that was played. With --list FILE it plays nothing, and writes which scenes
-are in DIR, for test/test_scenes.py.
+episode, and episodes.jsonl, a line for every one that was played. With --list FILE it plays nothing, and adds to FILE which scenes
+are in DIR, which may also be dagger.py's, for test/test_scenes.py.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from scenes import SCATTERED, apart, plan, prompt_tasks, seeds
 from simulator import TASKS, Simulator
 
 LIST = "episodes.jsonl"
+PIECE = 10
+"""Episodes of a process."""
 
 
 def record(task: int, chosen: list[int], out: Path) -> Iterator[dict]:
@@ -71,13 +73,15 @@ def read_list(folder: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def write_scenes(folder: Path, file: Path) -> None:
-    """By task, pairs of a seed and of how far its scene is from the benchmark's nearest; once each, also if two processes played it."""
-    scenes: dict[int, list[tuple[int, float]]] = {}
-    for _, line in sorted({line["seed"]: line for line in read_list(folder)}.items()):
-        if line["solved"]:
-            scenes.setdefault(line["task"], []).append((line["seed"], line["apart"]))
-    file.write_text(json.dumps({"scenes": scenes}) + "\n")
+def add_scenes(folder: Path, file: Path) -> None:
+    """By task, pairs of a seed and of how far its scene is from the benchmark's nearest; once each."""
+    kept = json.loads(file.read_text())["scenes"] if file.exists() else {}
+    scenes = {seed: (int(task), off) for task, rows in kept.items() for seed, off in rows}
+    scenes |= {line["seed"]: (line["task"], line["apart"]) for line in read_list(folder) if line["solved"]}
+    tasks: dict[int, list[tuple[int, float]]] = {task: [] for task in range(TASKS)}
+    for seed, (task, off) in sorted(scenes.items()):
+        tasks[task].append((seed, off))
+    file.write_text(json.dumps({"scenes": tasks}) + "\n")
 
 
 def main() -> None:
@@ -86,17 +90,17 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100, help="of each task")
     parser.add_argument("--tasks", type=span, default=list(range(TASKS)))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--list", type=Path, help="takes the scenes of --out")
+    parser.add_argument("--list", type=Path, help="takes the scenes of --out beside those that it has")
     arguments = parser.parse_args()
     if arguments.list:
-        return write_scenes(arguments.out, arguments.list)
+        return add_scenes(arguments.out, arguments.list)
     arguments.out.mkdir(parents=True, exist_ok=True)
     played = {line["seed"] for line in read_list(arguments.out)}
     jobs = []
-    # Small pieces, so that a set that was stopped has something of every task.
-    for first in range(0, arguments.episodes, 20):
+    # Small pieces, so that a set that was stopped has something of every task, and the last ones do not keep others waiting.
+    for first in range(0, arguments.episodes, PIECE):
         for task in arguments.tasks:
-            piece = seeds(task, arguments.episodes)[first : first + 20]
+            piece = seeds(task, arguments.episodes)[first : first + PIECE]
             if left := [seed for seed in piece if seed not in played]:
                 jobs.append((task, left, arguments.out))
     started, steps, solved, count = time.time(), 0, 0, 0

@@ -38,6 +38,7 @@ def plan(task: int, seed: int, other_has_prompt: bool) -> Plan:
         noise=float(random.choice([0, 0.15, 0.3], p=[0.2, 0.5, 0.3])),
         astray=tuple(astray),
         counterfactuals=2 if other_has_prompt else 0,
+        tried=8,
     )
 
 

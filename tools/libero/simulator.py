@@ -203,7 +203,8 @@ def environment(file: str, cameras: bool, **options):
     from libero.libero.envs import OffScreenRenderEnv
     from libero.libero.envs.env_wrapper import ControlEnv
 
-    options |= {"bddl_file_name": file, "hard_reset": False}
+    # Steps that are tried and taken back count, too: an episode has no last one.
+    options |= {"bddl_file_name": file, "hard_reset": False, "ignore_done": True}
     if cameras:
         return OffScreenRenderEnv(camera_heights=RENDERED, camera_widths=RENDERED, **options)
     return ControlEnv(has_renderer=False, has_offscreen_renderer=False, use_camera_obs=False, **options)

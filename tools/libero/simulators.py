@@ -10,14 +10,17 @@ import numpy as np
 
 
 class Actor(Protocol):
-    def act(self, pictures: np.ndarray, states: np.ndarray, tasks: list[int]) -> np.ndarray:
-        """Chunks [n, 10, 7] for pictures u8 [n, 2, 224, 224, 3], states [n, 8] and the tasks whose prompts are given."""
+    def act(self, pictures: np.ndarray, states: np.ndarray, tasks: list[int], given: list[np.ndarray]) -> np.ndarray:
+        """
+        Chunks [n, 10, 7] for pictures u8 [n, 2, 224, 224, 3], states [n, 8], the tasks whose prompts are given, and for each its
+        first rows that are decided already, [k, 7].
+        """
         ...
 
 
-def ask(connection: Connection, pictures: np.ndarray, state: np.ndarray, task: int) -> np.ndarray:
+def ask(connection: Connection, pictures: np.ndarray, state: np.ndarray, given: np.ndarray, task: int) -> np.ndarray:
     """In a simulator's process: the chunk that the learner answers."""
-    connection.send({"pictures": pictures, "state": state, "task": task})
+    connection.send({"pictures": pictures, "state": state, "given": given, "task": task})
     return connection.recv()
 
 
@@ -53,7 +56,8 @@ def run(actor: Actor, target: Callable, jobs: list[tuple], processes: int, secon
                     asked.append((connection, message))
             if asked:
                 pictures, states = (np.stack([m[key] for _, m in asked]) for key in ("pictures", "state"))
-                chunks = actor.act(pictures, states, [message["task"] for _, message in asked])
+                tasks, given = ([message[key] for _, message in asked] for key in ("task", "given"))
+                chunks = actor.act(pictures, states, tasks, given)
                 for (connection, _), chunk in zip(asked, chunks):
                     connection.send(chunk)
     finally:

@@ -27,7 +27,7 @@ export interface Setup {
   /** Digest of the policy without mutations. */
   model: string
   policy: string
-  /** Actions of a chunk that are carried out before the next one is asked for. */
+  /** Actions of a chunk that are carried out before the next one is asked for, without a delay. */
   execute: number
 }
 

@@ -35,7 +35,8 @@ The default is cpu:fp32, 10 denoise steps, no delay. Each of these is compared t
   --strategy A,B       of the client's executor under delay: sync, aligned, blend, rtc
   --mutations A,B      faults: ${MUTATION_NAMES.slice(1).join(', ')}; or all
 
-  --execute N          actions of a chunk that are carried out                                    [5]
+  --execute N          actions of a chunk that are carried out; under a delay the executor asks again as
+                       soon as the answer before is there                                         [5]
   --processes N        simulators side by side, 1.5 GB each                     [a processor's cores]
   --seconds N          that an episode may take                                                 [600]
   --out DIR            takes episodes.jsonl, results.json, report.md; goes on if they are there [.libero]
@@ -157,8 +158,9 @@ async function play(
     .filter(({ task, episode }) => !file.has(condition.name, task, episode))
     .map(({ task, episode }): Job => {
       const { name, delay, strategy, mutation } = condition
+      const execute = delay > 0 && strategy !== 'sync' ? 1 : own.execute
       return {
-        ...{ condition: name, url, suite: setup.suite, task, episode, execute: own.execute, delay, strategy },
+        ...{ condition: name, url, suite: setup.suite, task, episode, execute, delay, strategy },
         ...{ fault: faultOf(mutation), timeout: ANSWER_SECONDS },
         ...(own.videos && episode === 0 && { video: resolve(films, filmName(condition, task)) }),
       }

@@ -10,9 +10,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import frames  # noqa: E402
-from episodes import HORIZON, Astray, Episode, Plan, branch, play  # noqa: E402
+from episodes import EXECUTED, HORIZON, Astray, Episode, Lead, Plan, branch, play  # noqa: E402
+from expert import Expert  # noqa: E402
 from scenes import plan, prompt_tasks, seeds  # noqa: E402
-from simulator import BOWLS, Simulator  # noqa: E402
+from simulator import BOWLS, STAND_STILL, Simulator  # noqa: E402
 
 TASK = 2
 
@@ -59,17 +60,57 @@ class Episodes(unittest.TestCase):
         np.testing.assert_array_equal(told[-HORIZON:], answers[-HORIZON:])
 
     def test_the_other_bowl_has_other_actions_and_its_own_prompt(self):
-        self.assertGreater(len(self.episode.counterfactual_at), 0)
-        self.assertNotEqual(self.episode.counterfactual_task, self.episode.prompt_task)
-        for step, chunk in zip(self.episode.counterfactual_at, self.episode.counterfactual_actions):
+        self.assertGreater(len(self.episode.branch_at), 0)
+        self.assertEqual(set(self.episode.branch_bowl), {1})
+        self.assertNotEqual(self.episode.other_task, self.episode.prompt_task)
+        for step, chunk in zip(self.episode.branch_at, self.episode.branch_actions):
             own = self.episode.actions[step : step + HORIZON]
             self.assertGreater(np.abs(chunk - own)[:, :3].max(), 0.1)
+
+    def test_an_episode_does_not_end_by_the_steps_that_were_tried(self):
+        self.simulator.fresh(self.seed)
+        self.simulator.inner.timestep = 10_000
+        for _ in range(2):
+            self.assertFalse(self.simulator.step(STAND_STILL))
 
     def test_asking_for_the_other_bowl_leaves_the_scene_as_it_was(self):
         self.simulator.fresh(self.seed)
         before = self.simulator.sim.get_state().flatten()
-        branch(self.simulator, BOWLS[1])
+        branch(self.simulator, Expert(self.simulator, BOWLS[1]), 0, 1)
         np.testing.assert_array_equal(self.simulator.sim.get_state().flatten(), before)
+
+    def test_a_learner_that_leads_is_asked_under_its_delay_and_the_expert_is_tried_after_the_rows_given(self):
+        self.simulator.fresh(self.seed)
+        asked = Plan(task=TASK, seed=self.seed, bowl=0, noise=0, astray=(Astray(4, 9, None),), counterfactuals=0, delay=3)
+        playing = play(self.simulator, asked, prompt_tasks(TASK))
+        chunks = [np.full((HORIZON, 7), value) for value in (0.1, 0.2, 0.3)]
+        told = [next(playing)]
+        with self.assertRaises(StopIteration) as end:
+            for chunk in chunks:
+                told.append(playing.send(chunk))
+        episode = end.exception.value
+        self.assertEqual([len(given) for _, _, given in told], [0, 3, 3])
+        np.testing.assert_array_equal(episode.branch_at, [4, 7, 10])
+        np.testing.assert_array_equal(episode.branch_given, [0, 3, 3])
+        # The first chunk at once, the others from their fourth row on.
+        np.testing.assert_array_equal(episode.carried_out[4:13, 0], [0.1] * 6 + [0.2] * 3)
+        np.testing.assert_array_equal(episode.branch_carried_out[2, :3, 0], [0.2] * 3)
+        np.testing.assert_array_equal(episode.branch_carried_out[:, 3:], episode.branch_actions[:, 3:])
+        # As long as the same is carried out, the branch is what happened.
+        np.testing.assert_allclose(episode.branch_actions[1, :4], episode.actions[7:11], atol=1e-9)
+
+    def test_rows_that_are_tried_as_given_ones_are_off_what_the_expert_wants_and_it_answers_what_follows(self):
+        self.simulator.fresh(self.seed)
+        asked = Plan(task=TASK, seed=self.seed, bowl=0, noise=0, astray=(), counterfactuals=0, tried=10)
+        episode = finished(play(self.simulator, asked, prompt_tasks(TASK)))
+        self.assertGreater(len(episode.branch_at), 5)
+        self.assertEqual(set(episode.branch_given) - {1, 2, 3, 4}, set())
+        for at, given, answers, told in zip(
+            episode.branch_at, episode.branch_given, episode.branch_actions, episode.branch_carried_out
+        ):
+            np.testing.assert_allclose(answers[0], episode.actions[at], atol=1e-9)
+            self.assertGreater(np.abs(told - answers)[:given, :3].max(), 0.01)
+            np.testing.assert_array_equal(told[given:], answers[given:])
 
     def test_a_recorded_moment_is_drawn_as_it_was_seen(self):
         self.simulator.fresh(self.seed)
@@ -86,7 +127,7 @@ class Episodes(unittest.TestCase):
             table = frames.read([Path(folder)])
         own = table.bowl == 0
         self.assertEqual(own.sum(), self.episode.labelled().sum())
-        self.assertEqual((~own).sum(), len(self.episode.counterfactual_at))
+        self.assertEqual((~own).sum(), len(self.episode.branch_at))
         self.assertEqual(set(table.prompt_task[own]), {TASK})
         steps = table.picture_step[table.picture]
         np.testing.assert_allclose(table.state, self.episode.state[steps], atol=1e-6)
@@ -95,6 +136,18 @@ class Episodes(unittest.TestCase):
         np.testing.assert_allclose(table.actions[own][0], self.episode.actions[steps[own][0] :][:HORIZON], atol=1e-6)
         hand = self.episode.state[steps, :3]
         np.testing.assert_allclose(table.offsets[:, 3:], self.episode.things[steps, 2] - hand, atol=1e-6)
+
+
+class Leads(unittest.TestCase):
+    def test_without_a_delay_the_learner_is_asked_when_its_rows_are_carried_out(self):
+        lead, asked = Lead(0), 0
+        for _ in range(2 * EXECUTED):
+            if lead.is_due:
+                self.assertEqual(len(lead.given()), 0)
+                lead.take(np.zeros((HORIZON, 7)))
+                asked += 1
+            lead.next()
+        self.assertEqual(asked, 2)
 
 
 class Plans(unittest.TestCase):

@@ -10,7 +10,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from scenes import APART, FIRST_SEED, SEEDS_A_TASK, apart, seeds  # noqa: E402
+from scenes import APART, FIRST_LEARNER_SEED, FIRST_SEED, SEEDS_A_TASK, apart, seeds  # noqa: E402
 from simulator import TASKS, Simulator, objects  # noqa: E402
 
 RECORDED = HERE.parent / "recorded.json"
@@ -28,12 +28,12 @@ class RecordedSeeds(unittest.TestCase):
             for seed, off in rows:
                 self.assertGreater(off, APART, f"task {task}, seed {seed}")
 
-    def test_seeds_are_the_recorders_own_and_each_is_used_once(self):
+    def test_seeds_are_those_of_recorder_and_learner_and_each_is_used_once(self):
         used = [seed for rows in self.recorded.values() for seed, _ in rows]
         self.assertEqual(len(used), len(set(used)))
         for task, rows in self.recorded.items():
-            first = FIRST_SEED + task * SEEDS_A_TASK
-            self.assertTrue(all(first <= seed < first + SEEDS_A_TASK for seed, _ in rows))
+            own = [first + task * SEEDS_A_TASK for first in (FIRST_SEED, FIRST_LEARNER_SEED)]
+            self.assertTrue(all(any(first <= seed < first + SEEDS_A_TASK for first in own) for seed, _ in rows))
 
     def test_scenes_made_again_are_as_far_off_as_was_recorded(self):
         task = min(self.recorded)

@@ -275,11 +275,22 @@ class Pi05(nn.Module):
         return self.action_out(self.final(x, condition)[0])
 
     @torch.no_grad()
-    def infer(self, images: Tensor, tokens: Tensor, valid: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """Normalised actions [B, H, A] from noise of that shape."""
+    def infer(
+        self,
+        images: Tensor,
+        tokens: Tensor,
+        valid: Tensor,
+        noise: Tensor,
+        steps: int,
+        decided: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
+        """Normalised actions [B, H, A] from noise of that shape. Rows that are `given` [B, H] are those of `decided` [B, H, A] (rtc §5)."""
         cache, mask, _ = self.read(self.see(images), tokens, valid)
-        x = noise[:, None]
+        x = noise if given is None else torch.where(given[..., None], decided, noise)
         for step in range(steps):
-            time = torch.full(x.shape[:2], 1 - step / steps, device=x.device)
-            x = x - self.velocity(x, time, cache, mask).float() / steps
-        return x[:, 0]
+            time = torch.full((len(x), 1), 1 - step / steps, device=x.device)
+            rows = None if given is None else given[:, None]
+            change = self.velocity(x[:, None], time, cache, mask, rows)[:, 0].float() / steps
+            x = x - (change if given is None else change.masked_fill(given[..., None], 0))
+        return x
