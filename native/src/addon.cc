@@ -5,7 +5,6 @@
 #include "addon/probe.h"
 #include "addon/read_cards.h"
 #include "addon/session_object.h"
-#include "addon/test_hooks.h"
 
 namespace turbopi::addon {
 namespace {
@@ -34,7 +33,6 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("readCards", Napi::Function::New(env, readCardsHere));
   exports.Set("cudaMemory", Napi::Function::New(env, cudaMemory));
   exports.Set("openSession", Napi::Function::New(env, openSession));
-  addTestHooks(env, exports);
   return exports;
 }
 

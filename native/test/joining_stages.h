@@ -55,11 +55,12 @@ class JoiningStages final : public pi05::ForwardingStages {
   pi05::ModelShape shape_;
 };
 
-inline exec::OpenSession openJoining(const pi05::SessionOptions& options) {
+inline exec::OpenSession openJoining(const pi05::SessionOptions& options, int card = 0) {
   exec::OpenSession gpu;
-  gpu.context = std::make_unique<cuda::Context>(plans().driver, 0);
+  gpu.driver = cuda::Driver::load();
+  gpu.context = std::make_unique<cuda::Context>(gpu.driver, card);
   gpu.context->makeCurrent();
-  gpu.session = std::make_unique<pi05::Session>(plans().driver, std::make_unique<JoiningStages>(plans().engines()), options);
+  gpu.session = std::make_unique<pi05::Session>(gpu.driver, std::make_unique<JoiningStages>(plans().engines()), options);
   return gpu;
 }
 

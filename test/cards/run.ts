@@ -10,7 +10,7 @@ import { FaultServer, folder } from '../faults/server.js'
 import { repositoryPath } from '../support/served-policy.js'
 import { Readiness } from './readiness.js'
 
-const HELP = `npm run test:cards -- [options]: breaks one of the GPUs of a server under load
+const HELP = `npm run test:cards -- [options]: destroys the context of one of a server's GPUs under load
 
 Needs the addon and its kernels. Prints what became of the requests and what /readyz said. Of several cards, no accepted request may be
 lost or refused, and the server says that one of them does not work; of one, whoever asks is told the reason.

@@ -1,6 +1,9 @@
 #include "addon/session_object.h"
 
+#include <cstdlib>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "addon/convert.h"
 #include "addon/stages.h"
@@ -25,11 +28,12 @@ OpenRequest openRequest(const Napi::Object& object) {
 }
 
 exec::OpenSession openSession(const OpenRequest& request) {
-  const cuda::DriverPtr driver = cuda::Driver::load();
   exec::OpenSession gpu;
-  gpu.context = std::make_unique<cuda::Context>(driver, request.device);
+  gpu.driver = cuda::Driver::load();
+  gpu.context = std::make_unique<cuda::Context>(gpu.driver, request.device);
   gpu.context->makeCurrent();
-  gpu.session = std::make_unique<pi05::Session>(driver, request.stages(driver, request.device), request.options);
+  gpu.session =
+      std::make_unique<pi05::Session>(gpu.driver, request.stages(gpu.driver, request.device), request.options);
   return gpu;
 }
 
@@ -41,11 +45,14 @@ Napi::Object argument(const Napi::CallbackInfo& info) {
 }  // namespace
 
 Napi::Function SessionObject::define(Napi::Env env) {
-  return DefineClass(
-      env, "NativeSession",
-      {InstanceMethod<&SessionObject::perceive>("perceive"), InstanceMethod<&SessionObject::act>("act"),
-       InstanceMethod<&SessionObject::setModulation>("setModulation"), InstanceMethod<&SessionObject::trace>("trace"),
-       InstanceMethod<&SessionObject::cancel>("cancel"), InstanceMethod<&SessionObject::close>("close")});
+  std::vector<PropertyDescriptor> methods = {
+      InstanceMethod<&SessionObject::perceive>("perceive"), InstanceMethod<&SessionObject::act>("act"),
+      InstanceMethod<&SessionObject::setModulation>("setModulation"), InstanceMethod<&SessionObject::trace>("trace"),
+      InstanceMethod<&SessionObject::cancel>("cancel"), InstanceMethod<&SessionObject::close>("close")};
+  const char* hooks = std::getenv("TURBO_PI_TEST_HOOKS");
+  if (hooks != nullptr && std::string(hooks) == "1")
+    methods.push_back(InstanceMethod<&SessionObject::destroyContext>("destroyContext"));
+  return DefineClass(env, "NativeSession", methods);
 }
 
 SessionObject::SessionObject(const Napi::CallbackInfo& info)
@@ -140,6 +147,11 @@ Napi::Value SessionObject::trace(const Napi::CallbackInfo& info) {
   return submit(info.Env(),
                 exec::TraceJob{static_cast<int>(integer(object, "slot")), perceiveInput(object), actInput(object)},
                 traceResult);
+}
+
+Napi::Value SessionObject::destroyContext(const Napi::CallbackInfo& info) {
+  return submit(info.Env(), exec::BreakJob{},
+                [](Napi::Env env, const exec::Outcome&) -> Napi::Value { return env.Undefined(); });
 }
 
 Napi::Value SessionObject::cancel(const Napi::CallbackInfo& info) {

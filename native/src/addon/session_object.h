@@ -10,7 +10,8 @@
 namespace turbopi::addon {
 
 /// The JavaScript side of a GpuThread. Every call returns {job, promise}; `cancel(job)` takes a job out that has not
-/// started; `close()` ends the session. A session that is not closed ends when it is collected or Node exits.
+/// started; `close()` ends the session. `destroyContext()`, of tests, is there where TURBO_PI_TEST_HOOKS is 1 as the addon is
+/// loaded: it destroys the context of a card that no other session uses. A session that is not closed ends when it is collected or Node exits.
 class SessionObject : public Napi::ObjectWrap<SessionObject> {
  public:
   static Napi::Function define(Napi::Env env);
@@ -28,6 +29,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
   Napi::Value act(const Napi::CallbackInfo& info);
   Napi::Value setModulation(const Napi::CallbackInfo& info);
   Napi::Value trace(const Napi::CallbackInfo& info);
+  Napi::Value destroyContext(const Napi::CallbackInfo& info);
   Napi::Value cancel(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   Napi::Value submit(Napi::Env env, exec::Work work, ToValue toValue);

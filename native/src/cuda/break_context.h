@@ -4,9 +4,10 @@
 
 namespace turbopi::cuda {
 
-/// Fails a card's primary context for good, as a fault of the hardware does: for tests of what a server does then. A kernel
-/// traps in it; from then on every call in that context fails, of whichever thread, until nobody holds it any more. Other
-/// cards' contexts go on. Throws Error when the context does not fail.
-void breakContext(const DriverPtr& driver, int ordinal);
+/// Destroys a card's primary context, with the memory, streams and kernels in it: for tests of what a server does when a card
+/// is gone. The context is current, and all its users hold `driver`, which nobody else does: it is cut off, so that their
+/// next call fails, and so that they can be closed. Work in flight ends first. Other cards' contexts go on.
+/// TensorRT calls the driver by itself: not for its sessions.
+void breakContext(Driver& driver, const Context& context);
 
 }  // namespace turbopi::cuda

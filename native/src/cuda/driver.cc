@@ -12,6 +12,13 @@ constexpr int kOldestDriver = 12000;
 constexpr const char* kContainerHint =
     "in a container, pass --runtime nvidia --gpus all; check that nvidia-smi works on the host";
 
+template <typename Signature>
+struct Destroyed;
+template <typename... Parameters>
+struct Destroyed<Result(Parameters...)> {
+  static Result call(Parameters...) { return kContextIsDestroyed; }
+};
+
 }  // namespace
 
 std::string versionText(int cudaVersion) {
@@ -24,7 +31,7 @@ Driver::Driver(DynLib library) : library_(std::move(library)) {
 #undef TURBO_PI_RESOLVE
 }
 
-DriverPtr Driver::load() {
+std::shared_ptr<Driver> Driver::load() {
   std::shared_ptr<Driver> driver(
       new Driver(DynLib::open({"libcuda.so.1"}, std::string("install NVIDIA's driver; ") + kContainerHint)));
   const Result started = driver->init(0);
@@ -37,6 +44,13 @@ DriverPtr Driver::load() {
           "update NVIDIA's driver");
   require(driver->deviceCount() > 0, "the CUDA driver finds no GPU", kContainerHint);
   return driver;
+}
+
+void Driver::cutOff() {
+#define TURBO_PI_CUT_OFF(member, symbol, parameters) member = Destroyed<Result parameters>::call;
+  TURBO_PI_CUDA_CONTEXT_FUNCTIONS(TURBO_PI_CUT_OFF)
+#undef TURBO_PI_CUT_OFF
+  cutOff_ = true;
 }
 
 void Driver::fail(Result result, const char* what) const {

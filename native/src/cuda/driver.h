@@ -22,7 +22,7 @@ struct DeviceInfo {
 class Driver {
  public:
   /// Loads and initialises the driver. Throws Error with a reason and a hint.
-  static std::shared_ptr<const Driver> load();
+  static std::shared_ptr<Driver> load();
 
 #define TURBO_PI_DECLARE(member, symbol, parameters) Result(*member) parameters = nullptr;
   TURBO_PI_CUDA_FUNCTIONS(TURBO_PI_DECLARE)
@@ -41,8 +41,14 @@ class Driver {
   /// A further function of the driver, for callers that need what not every driver has. Throws Error naming it.
   template <typename Function>
   Function* get(const char* symbol) const {
+    if (cutOff_) fail(kContextIsDestroyed, symbol);
     return library_.get<Function>(symbol);
   }
+
+  /// Once the context in which all work of this table's users is has been destroyed: their calls fail with
+  /// kContextIsDestroyed and no longer reach the driver, to which the handles they hold are wild pointers. Not while another
+  /// thread uses the table.
+  void cutOff();
 
   /// Highest CUDA version the driver supports, as 1000 × major + 10 × minor.
   int version() const noexcept { return version_; }
@@ -56,6 +62,7 @@ class Driver {
 
   DynLib library_;
   int version_ = 0;
+  bool cutOff_ = false;
 };
 
 using DriverPtr = std::shared_ptr<const Driver>;
@@ -74,6 +81,7 @@ class Context {
   /// Binds the context to the calling thread.
   void makeCurrent() const;
   const DriverPtr& driver() const noexcept { return driver_; }
+  DeviceId device() const noexcept { return device_; }
 
  private:
   DriverPtr driver_;

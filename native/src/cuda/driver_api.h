@@ -32,6 +32,7 @@ constexpr Result kSuccess = 0;
 constexpr Result kOutOfMemory = 2;
 constexpr Result kNoDevice = 100;
 constexpr Result kNotReady = 600;
+constexpr Result kContextIsDestroyed = 709;
 
 constexpr int kAttributeMultiprocessorCount = 16;
 constexpr int kAttributeComputeCapabilityMajor = 75;
@@ -42,8 +43,8 @@ constexpr unsigned kEventDefault = 0;
 constexpr unsigned kEventDisableTiming = 2;
 constexpr int kCaptureThreadLocal = 1;
 
-/// X(member, exported symbol, parameters). Symbols carry their version, as cuda.h's macros would add it.
-#define TURBO_PI_CUDA_FUNCTIONS(X)                                                                                    \
+/// X(member, exported symbol, parameters). Symbols carry their version, as cuda.h's macros would add it. These need no context.
+#define TURBO_PI_CUDA_CARD_FUNCTIONS(X)                                                                               \
   X(init, "cuInit", (unsigned flags))                                                                                 \
   X(driverGetVersion, "cuDriverGetVersion", (int* version))                                                           \
   X(getErrorName, "cuGetErrorName", (Result error, const char** name))                                                \
@@ -56,7 +57,10 @@ constexpr int kCaptureThreadLocal = 1;
   X(deviceGetPciBusId, "cuDeviceGetPCIBusId", (char* text, int length, DeviceId device))                              \
   X(primaryCtxRetain, "cuDevicePrimaryCtxRetain", (RawContext * context, DeviceId device))                            \
   X(primaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (DeviceId device))                                             \
-  X(ctxSetCurrent, "cuCtxSetCurrent", (RawContext context))                                                           \
+  X(ctxSetCurrent, "cuCtxSetCurrent", (RawContext context))
+
+/// The same of what is done in the calling thread's context.
+#define TURBO_PI_CUDA_CONTEXT_FUNCTIONS(X)                                                                            \
   X(ctxGetStreamPriorityRange, "cuCtxGetStreamPriorityRange", (int* least, int* greatest))                            \
   X(memGetInfo, "cuMemGetInfo_v2", (size_t* freeBytes, size_t* totalBytes))                                           \
   X(memAlloc, "cuMemAlloc_v2", (DevicePtr * address, size_t bytes))                                                   \
@@ -90,5 +94,9 @@ constexpr int kCaptureThreadLocal = 1;
   X(launchKernel, "cuLaunchKernel",                                                                                   \
     (RawFunction function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY,          \
      unsigned blockZ, unsigned sharedBytes, RawStream stream, void** parameters, void** extra))
+
+#define TURBO_PI_CUDA_FUNCTIONS(X) \
+  TURBO_PI_CUDA_CARD_FUNCTIONS(X)  \
+  TURBO_PI_CUDA_CONTEXT_FUNCTIONS(X)
 
 }  // namespace turbopi::cuda

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "cuda/break_context.h"
 
 namespace turbopi::exec {
 namespace {
@@ -58,7 +59,8 @@ uint64_t GpuThread::submit(Work work, Completion completion) {
     const std::lock_guard<std::mutex> lock(mutex_);
     job.number = next_++;
     if (!closing_) {
-      queue_.push_back(std::move(job));
+      const bool first = std::holds_alternative<BreakJob>(job.work);
+      queue_.insert(first ? queue_.begin() : queue_.end(), std::move(job));
       bell_.ring();
       return next_ - 1;
     }
@@ -143,18 +145,19 @@ std::list<GpuThread::Job> GpuThread::takeStartable(const pi05::Session* session)
   return taken;
 }
 
-bool GpuThread::startJobs(pi05::Session* session) {
+bool GpuThread::startJobs(const OpenSession& gpu) {
   bool moved = false;
   for (;;) {
-    std::list<Job> job = takeStartable(session);
+    std::list<Job> job = takeStartable(gpu.session.get());
     if (job.empty()) return moved;
     moved = true;
-    start(session, std::move(job));
+    start(gpu, std::move(job));
   }
 }
 
-void GpuThread::start(pi05::Session* session, std::list<Job> job) {
+void GpuThread::start(const OpenSession& gpu, std::list<Job> job) {
   const Job& started = job.front();
+  pi05::Session* const session = gpu.session.get();
   if (!broken_.empty()) {
     complete(started, Outcome::Status::kFailed, "the GPU session has failed: " + broken_, "restart the server");
     return;
@@ -173,6 +176,9 @@ void GpuThread::start(pi05::Session* session, std::list<Job> job) {
       Outcome outcome;
       outcome.trace = session->trace(trace->slot, trace->perceive, trace->act);
       started.completion(std::move(outcome));
+    } else if (std::holds_alternative<BreakJob>(started.work)) {
+      cuda::breakContext(*gpu.driver, *gpu.context);
+      complete(started, Outcome::Status::kDone, {});
     }
   } catch (const InvalidInput& error) {
     complete(started, Outcome::Status::kInvalid, error.what());
@@ -249,7 +255,7 @@ void GpuThread::run(const std::function<OpenSession()>& open, const Opened& open
     }
     if (closing) cancelQueued();
     const bool finished = finishJobs(gpu.session.get());
-    const bool started = startJobs(gpu.session.get());
+    const bool started = startJobs(gpu);
     if (finished || started) continue;
     if (closing && flights_.empty()) break;
     std::unique_lock<std::mutex> lock(bell_.mutex);

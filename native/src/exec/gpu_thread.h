@@ -32,7 +32,9 @@ struct TraceJob {
   pi05::PerceiveInput perceive;
   pi05::ActInput act;
 };
-using Work = std::variant<PerceiveJob, ActJob, ModulationJob, TraceJob>;
+/// Destroys the context (cuda/break_context.h), before anything that waits: for tests. No other session may be in it.
+struct BreakJob {};
+using Work = std::variant<PerceiveJob, ActJob, ModulationJob, TraceJob, BreakJob>;
 
 /// How a job ended. Exactly one completion is called for every job submitted.
 struct Outcome {
@@ -50,6 +52,8 @@ using Completion = std::function<void(Outcome&&)>;
 
 /// A session with the CUDA context it lives in.
 struct OpenSession {
+  /// The table that this session calls the driver by, and no other.
+  std::shared_ptr<cuda::Driver> driver;
   std::unique_ptr<cuda::Context> context;
   std::unique_ptr<pi05::Session> session;
 };
@@ -100,13 +104,13 @@ class GpuThread {
   };
 
   void run(const std::function<OpenSession()>& open, const Opened& opened);
-  bool startJobs(pi05::Session* session);
+  bool startJobs(const OpenSession& gpu);
   bool finishJobs(pi05::Session* session);
   /// Takes the first job out of the queue that nothing before it holds back.
   std::list<Job> takeStartable(const pi05::Session* session);
   /// Whether its lane and slot have room for the job beside what is in flight.
   bool hasRoom(const Work& work) const;
-  void start(pi05::Session* session, std::list<Job> job);
+  void start(const OpenSession& gpu, std::list<Job> job);
   void breakDown(const std::string& reason);
   void cancelQueued();
   static void complete(const Job& job, Outcome::Status status, const std::string& reason, const std::string& hint = {});

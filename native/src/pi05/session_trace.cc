@@ -49,6 +49,8 @@ Trace Session::trace(int index, const PerceiveInput& perceive, const ActInput& a
   const cuda::Stream& acting = actStream();
   const ModelShape& model = shape();
   Trace trace;
+  // Pinned memory goes with a context that failed: nothing is written there before the driver has been asked.
+  stream.synchronize();
   std::unique_ptr<Stage> vision, prefix, denoise;
   // A stage must outlive its work in the stream, also where a call below throws.
   const Drained drained{stream, acting};

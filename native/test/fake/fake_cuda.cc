@@ -1,6 +1,5 @@
 #include "fake_cuda.h"
 
-#include <atomic>
 #include <cstdio>
 #include <cstring>
 
@@ -10,12 +9,6 @@ using namespace turbopi::cuda;
 using namespace fake;
 
 namespace {
-
-CUctx_st primaryContext;
-std::atomic<bool> trapped{false};
-CUfunc_st trapFunction;
-constexpr Result kLaunchFailed = 719;
-constexpr Result kNotFound = 500;
 
 /// Leaves the counts where a parent process can read them.
 struct Reporter {
@@ -140,25 +133,63 @@ Result cuMemGetInfo_v2(size_t* freeBytes, size_t* totalBytes) {
   *freeBytes = *totalBytes = size_t{1} << 30;
   return enter("cuMemGetInfo_v2");
 }
-Result cuDevicePrimaryCtxRetain(RawContext* context, DeviceId) {
+Result cuDevicePrimaryCtxRetain(RawContext* context, DeviceId card) {
   if (const Result result = enter("cuDevicePrimaryCtxRetain")) return result;
-  *context = &primaryContext;
-  const std::lock_guard<std::mutex> lock(primaryContext.mutex);
-  ++primaryContext.holders;
   count(1);
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  CUctx_st& primary = state().contexts[card];
+  ++primary.holders;
+  primary.active = true;
+  *context = &primary;
   return kSuccess;
 }
-Result cuDevicePrimaryCtxRelease_v2(DeviceId) {
-  const std::lock_guard<std::mutex> lock(primaryContext.mutex);
-  // The next one that is asked for is made anew.
-  if (--primaryContext.holders == 0 && trapped) {
-    trapped = false;
-    fakeCudaBreak(0);
-  }
+Result cuDevicePrimaryCtxRelease_v2(DeviceId card) {
   count(-1);
+  {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    CUctx_st& primary = state().contexts[card];
+    if (--primary.holders == 0) primary.active = false;
+  }
   return enter("cuDevicePrimaryCtxRelease_v2");
 }
-Result cuCtxSetCurrent(RawContext) { return enter("cuCtxSetCurrent"); }
+Result cuDevicePrimaryCtxReset_v2(DeviceId card) {
+  if (const Result result = enter("cuDevicePrimaryCtxReset_v2")) return result;
+  CUctx_st gone;
+  {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    CUctx_st& primary = state().contexts[card];
+    primary.active = false;
+    gone.streams.swap(primary.streams);
+    gone.others.swap(primary.others);
+  }
+  count(-static_cast<int>(gone.streams.size() + gone.others.size()));
+  for (const auto& [stream, destroy] : gone.streams) destroy();
+  for (const auto& [handle, destroy] : gone.others) destroy();
+  return kSuccess;
+}
+Result cuDevicePrimaryCtxGetState(DeviceId card, unsigned* flags, int* active) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  *flags = 0;
+  *active = state().contexts[card].active ? 1 : 0;
+  return kSuccess;
+}
+Result cuCtxSetCurrent(RawContext context) {
+  {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    for (const auto& [card, primary] : state().contexts)
+      if (&primary == context) currentCard = card;
+  }
+  return enter("cuCtxSetCurrent");
+}
+Result cuCtxSynchronize() {
+  std::vector<RawStream> streams;
+  {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    for (const auto& [stream, destroy] : state().contexts[currentCard].streams) streams.push_back(stream);
+  }
+  for (const RawStream stream : streams) stream->drain();
+  return enter("cuCtxSynchronize");
+}
 Result cuCtxGetStreamPriorityRange(int* least, int* greatest) {
   *least = 0;
   *greatest = -5;
@@ -168,25 +199,25 @@ Result cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 Result cuMemAlloc_v2(DevicePtr* address, size_t bytes) {
   if (const Result result = enter("cuMemAlloc_v2")) return result;
   if (const Result result = forbiddenInCapture()) return result;
-  *address = reinterpret_cast<DevicePtr>(std::aligned_alloc(512, (bytes + 511) / 512 * 512));
-  count(1);
+  void* const block = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
+  *address = reinterpret_cast<DevicePtr>(block);
+  made(&CUctx_st::others, block, [block] { std::free(block); });
   return kSuccess;
 }
 Result cuMemFree_v2(DevicePtr address) {
-  std::free(reinterpret_cast<void*>(address));
-  count(-1);
+  destroyed(&CUctx_st::others, reinterpret_cast<void*>(address));
   return enter("cuMemFree_v2");
 }
 Result cuMemHostAlloc(void** address, size_t bytes, unsigned) {
   if (const Result result = enter("cuMemHostAlloc")) return result;
   if (const Result result = forbiddenInCapture()) return result;
-  *address = std::malloc(bytes);
-  count(1);
+  void* const block = std::malloc(bytes);
+  *address = block;
+  made(&CUctx_st::others, block, [block] { std::free(block); });
   return kSuccess;
 }
 Result cuMemFreeHost(void* address) {
-  std::free(address);
-  count(-1);
+  destroyed(&CUctx_st::others, address);
   return enter("cuMemFreeHost");
 }
 Result cuMemsetD8Async(DevicePtr address, unsigned char value, size_t bytes, RawStream stream) {
@@ -206,8 +237,17 @@ Result cuMemcpyDtoDAsync_v2(DevicePtr to, DevicePtr from, size_t bytes, RawStrea
 
 Result cuStreamCreateWithPriority(RawStream* stream, unsigned, int) {
   if (const Result result = enter("cuStreamCreateWithPriority")) return result;
-  *stream = new CUstream_st;
-  count(1);
+  auto* const created = new CUstream_st;
+  *stream = created;
+  made(&CUctx_st::streams, created, [created] {
+    {
+      const std::lock_guard<std::mutex> lock(created->mutex);
+      created->ending = true;
+      created->changed.notify_all();
+    }
+    created->thread.join();
+    delete created;
+  });
   return kSuccess;
 }
 Result cuStreamDestroy_v2(RawStream stream) {
@@ -219,12 +259,8 @@ Result cuStreamDestroy_v2(RawStream stream) {
       std::fprintf(stderr, "a stream was destroyed with work in flight\n");
       std::abort();
     }
-    stream->ending = true;
-    stream->changed.notify_all();
   }
-  stream->thread.join();
-  delete stream;
-  count(-1);
+  destroyed(&CUctx_st::streams, stream);
   return enter("cuStreamDestroy_v2");
 }
 Result cuStreamSynchronize(RawStream stream) {
@@ -274,7 +310,7 @@ Result cuStreamEndCapture(RawStream stream, RawGraph* graph) {
   if (const Result result = enter("cuStreamEndCapture", stream->name)) return result;
   if (invalidated) return kCaptureInvalidated;
   *graph = captured.release();
-  count(1);
+  made<void*>(&CUctx_st::others, *graph, [raw = *graph] { delete raw; });
   return kSuccess;
 }
 Result cuLaunchHostFunc(RawStream stream, HostFunction function, void* data) {
@@ -285,17 +321,20 @@ Result cuLaunchHostFunc(RawStream stream, HostFunction function, void* data) {
 
 Result cuEventCreate(RawEvent* event, unsigned) {
   if (const Result result = enter("cuEventCreate")) return result;
-  const auto made = std::make_shared<CUevent_st>();
-  *event = made.get();
-  const std::lock_guard<std::mutex> lock(eventsMutex);
-  events()[*event] = made;
-  count(1);
+  const auto created = std::make_shared<CUevent_st>();
+  *event = created.get();
+  {
+    const std::lock_guard<std::mutex> lock(eventsMutex);
+    events()[*event] = created;
+  }
+  made<void*>(&CUctx_st::others, created.get(), [raw = created.get()] {
+    const std::lock_guard<std::mutex> lock(eventsMutex);
+    events().erase(raw);
+  });
   return kSuccess;
 }
 Result cuEventDestroy_v2(RawEvent event) {
-  const std::lock_guard<std::mutex> lock(eventsMutex);
-  events().erase(event);
-  count(-1);
+  destroyed<void*>(&CUctx_st::others, event);
   return enter("cuEventDestroy_v2");
 }
 Result cuEventRecord(RawEvent raw, RawStream stream) {
@@ -332,7 +371,7 @@ Result cuEventElapsedTime(float* milliseconds, RawEvent start, RawEvent end) {
 Result cuGraphInstantiateWithFlags(RawGraphExec* exec, RawGraph graph, unsigned long long) {
   if (const Result result = enter("cuGraphInstantiateWithFlags")) return result;
   *exec = new CUgraphExec_st{std::make_shared<std::vector<Op>>(graph->ops)};
-  count(1);
+  made<void*>(&CUctx_st::others, *exec, [raw = *exec] { delete raw; });
   return kSuccess;
 }
 Result cuGraphUpload(RawGraphExec, RawStream stream) { return enter("cuGraphUpload", stream->name); }
@@ -343,41 +382,20 @@ Result cuGraphLaunch(RawGraphExec exec, RawStream stream) {
   return kSuccess;
 }
 Result cuGraphDestroy(RawGraph graph) {
-  delete graph;
-  count(-1);
+  destroyed<void*>(&CUctx_st::others, graph);
   return enter("cuGraphDestroy");
 }
 Result cuGraphExecDestroy(RawGraphExec exec) {
-  delete exec;
-  count(-1);
+  destroyed<void*>(&CUctx_st::others, exec);
   return enter("cuGraphExecDestroy");
 }
 
-Result cuModuleLoadData(RawModule* module, const void* image) {
-  if (const Result result = enter("cuModuleLoadData")) return result;
-  const std::string code = static_cast<const char*>(image);
-  if (code.find("trap;") == std::string::npos) return kNotSupported;
-  *module = new CUmod_st{code};
-  count(1);
-  return kSuccess;
-}
-Result cuModuleUnload(RawModule module) {
-  delete module;
-  count(-1);
-  return enter("cuModuleUnload");
-}
-Result cuModuleGetFunction(RawFunction* function, RawModule module, const char* name) {
-  *function = &trapFunction;
-  return module->code.find(name) == std::string::npos ? kNotFound : kSuccess;
-}
-Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
-                      RawStream stream, void**, void**) {
-  if (const Result result = enter("cuLaunchKernel", stream->name)) return result;
-  stream->push([] {
-    trapped = true;
-    fakeCudaBreak(kLaunchFailed);
-  });
-  return kSuccess;
+Result cuModuleLoadData(RawModule*, const void*) { return kNotSupported; }
+Result cuModuleUnload(RawModule) { return kNotSupported; }
+Result cuModuleGetFunction(RawFunction*, RawModule, const char*) { return kNotSupported; }
+Result cuLaunchKernel(RawFunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, RawStream, void**,
+                      void**) {
+  return kNotSupported;
 }
 
 }  // extern "C"

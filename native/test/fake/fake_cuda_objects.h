@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <functional>
@@ -15,10 +16,20 @@
 
 #include "cuda/driver_api.h"
 
+using namespace turbopi::cuda;
+
+/// A card's primary context.
+struct CUctx_st {
+  int holders = 0;
+  bool active = false;
+  /// What was made in it, and how each goes.
+  std::map<RawStream, std::function<void()>> streams;
+  std::map<void*, std::function<void()>> others;
+};
+
 /// What the stand-in driver is made of: its state, and the objects behind CUDA's handles. See fake_cuda.h.
 namespace fake {
 
-using namespace turbopi::cuda;
 using Clock = std::chrono::steady_clock;
 using Op = std::function<void()>;
 
@@ -42,6 +53,8 @@ struct State {
   int delay = environment("FAKE_CUDA_DELAY_US", 0);
   int capturing = 0;
   int nextName = 0;
+  /// By card.
+  std::map<DeviceId, CUctx_st> contexts;
 };
 
 /// Never destroyed: streams may still be at work when the process leaves.
@@ -84,16 +97,6 @@ inline std::string named(const char* kind) {
 }
 
 }  // namespace fake
-
-struct CUctx_st {
-  std::mutex mutex;
-  int holders = 0;
-};
-/// A module whose code is PTX that traps: all that the stand-in can run of its own.
-struct CUmod_st {
-  std::string code;
-};
-struct CUfunc_st {};
 
 struct CUevent_st {
   std::string name = fake::named("event");
@@ -185,6 +188,38 @@ inline EventPtr shared(RawEvent event) {
   const std::lock_guard<std::mutex> lock(eventsMutex);
   const auto found = events().find(event);
   return found == events().end() ? nullptr : found->second;
+}
+
+/// The context of the calling thread, by its card.
+inline thread_local DeviceId currentCard = 0;
+
+template <typename Handle>
+void made(std::map<Handle, std::function<void()>> CUctx_st::* kind, Handle handle, std::function<void()> destroy) {
+  const std::lock_guard<std::mutex> lock(state().mutex);
+  (state().contexts[currentCard].*kind)[handle] = std::move(destroy);
+  ++state().live;
+}
+
+/// Takes what was made out of its context, and destroys it. Of a context that is gone a driver would do anything.
+template <typename Handle>
+void destroyed(std::map<Handle, std::function<void()>> CUctx_st::* kind, Handle handle) {
+  std::function<void()> destroy;
+  {
+    const std::lock_guard<std::mutex> lock(state().mutex);
+    for (auto& [card, context] : state().contexts) {
+      const auto found = (context.*kind).find(handle);
+      if (found == (context.*kind).end()) continue;
+      destroy = std::move(found->second);
+      (context.*kind).erase(found);
+      break;
+    }
+  }
+  if (!destroy) {
+    std::fprintf(stderr, "a handle was destroyed that is of no context\n");
+    std::abort();
+  }
+  destroy();
+  count(-1);
 }
 
 }  // namespace fake

@@ -20,6 +20,7 @@ async function leave(way) {
     return
   }
   const session = await openToy()
+  assert.equal(session.destroyContext, undefined, 'tests alone have hooks')
   for (let number = 0; number < 40; number++) {
     session.perceive(frame(number % 2, number)).promise.catch(() => {})
     session.act(act(number % 2, number)).promise.catch(() => {})

@@ -134,6 +134,11 @@ export interface NativeSession {
   /** False when the job has started. */
   cancel(job: number): boolean
   close(): Promise<void>
+  /**
+   * For tests of what a server does when a card is gone, there only when TURBO_PI_TEST_HOOKS=1 as the addon is loaded: destroys the
+   * context of the card, which no other session may share. Every call of this session fails from then on.
+   */
+  destroyContext?(): NativeJob<void>
 }
 
 /** What a session runs, by the kind of its stages; each backend has its own. */
@@ -200,11 +205,6 @@ export interface NativeAddon {
   /** What `openSession` would allocate; of an H100 where the card is not there. Neither files nor memory are touched. */
   cudaMemory(options: NativeSessionOptions): Promise<NativeMemory>
   openSession(options: NativeSessionOptions): Promise<NativeSession>
-  /**
-   * For tests of what a failing card does to a server, there only when TURBO_PI_TEST_HOOKS=1 as the addon is loaded: every
-   * session on the card fails for good.
-   */
-  destroyContext?(device: number): Promise<void>
 }
 
 /** How the addon rejects. */
