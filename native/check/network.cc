@@ -145,7 +145,7 @@ int run(int argc, char** argv) {
   model.prefix.float8 = model.expert.float8 = float8;
   if (has("--rounding")) return checkFloat8(driver, argv[1]);
   if (has("--products")) {
-    timeProducts(driver, argv[1], float8);
+    timeProducts(driver, argv[1], float8, rows);
     return 0;
   }
   const auto open = [&](bool tuned, bool poisoned, int lanes = 1, int card = 0) {

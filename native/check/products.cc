@@ -115,7 +115,8 @@ void timeShape(const cuda::Kernels& kernels, const Shape& shape) {
 
 }  // namespace
 
-void timeProducts(const cuda::DriverPtr& driver, const std::string& path, bool float8) {
+void timeProducts(const cuda::DriverPtr& driver, const std::string& path, bool float8,
+                  const std::vector<int>& rows) {
   const cuda::Kernels kernels(driver, 0, path);
   const auto vision = [&](const char* rows, int64_t m) {
     std::printf("-- vision, %s\n", rows);
@@ -133,6 +134,11 @@ void timeProducts(const cuda::DriverPtr& driver, const std::string& path, bool f
     timeShape(kernels, {"gate|up", TileEpilogue::kGated, m, 2 * mlp, width, float8});
     timeShape(kernels, {"down", TileEpilogue::kPartial, m, width, mlp, float8});
   };
+  for (const int batch : rows) {
+    if (!float8) vision((std::to_string(batch) + " rows of 2 cameras").c_str(), int64_t{512} * batch);
+    gemma("prefix", int64_t{576} * batch, 2048, 16384);
+  }
+  if (!rows.empty()) return;
   if (!float8) {
     vision("1 camera", 256);
     vision("2 cameras", 512);
