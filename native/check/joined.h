@@ -12,8 +12,8 @@ namespace turbopi::check {
 /// both, and what a captured graph takes. Returns how many checks failed.
 int checkJoined(const cuda::DriverPtr& driver, const std::string& kernels, const pi05::CudaModel& model);
 
-/// A context that is destroyed under a session of two layers: the session fails with a reason, is closed, and another is
-/// opened. No context may be held.
+/// Contexts that are destroyed under sessions of two layers: a session fails with the reason while that of another card goes
+/// on, both are closed, and another is opened. No context may be held.
 int checkBroken(const cuda::DriverPtr& driver, const std::string& kernels, pi05::CudaModel model);
 
 }  // namespace turbopi::check
