@@ -20,7 +20,7 @@ const { policy, runtime } = await createEngine(JSON.parse(process.argv[2]!) as E
 const service = new PolicyService({
   policy,
   runtime: Promise.resolve(runtime),
-  queue: { maxWaiting: config.queueLimit },
+  queue: { maxWaiting: config.queueLimit, maxReplaceable: config.maxRobots },
 })
 await service.start()
 const served = new Served(service, config)

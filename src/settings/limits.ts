@@ -6,7 +6,8 @@ export const LIMIT_SETTINGS = settings('Limits and queue', {
     default: 64,
     min: 1,
     max: 100_000,
-    meaning: 'requests that may be prepared or wait; more are answered 503',
+    meaning:
+      'requests that may be prepared or wait; more are answered 503. On WS /stream the newest observation of each robot has a place besides',
   }),
   bodyLimit: integer({
     unit: 'bytes',
@@ -47,7 +48,8 @@ export const LIMIT_SETTINGS = settings('Limits and queue', {
     default: 256,
     min: 1,
     max: 100_000,
-    meaning: 'robots that may name themselves; each has lines of its own in /metrics',
+    meaning:
+      'robots that may name themselves, each with lines of its own in /metrics; and sessions on WS /stream that have a place in the queue of their own',
   }),
   robotConnections: integer({
     default: 8,

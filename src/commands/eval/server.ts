@@ -53,7 +53,7 @@ export async function servePolicy(
     policy,
     runtime: createRuntime(policy, { ...config, onStage: display.show, ...(signal && { signal }) }),
     drawSeed: () => next ?? randomSeed(),
-    queue: { maxWaiting: config.queueLimit, drainMs: config.drainTimeout },
+    queue: { maxWaiting: config.queueLimit, maxReplaceable: config.maxRobots, drainMs: config.drainTimeout },
   })
   const app = await createServer([new Served(service, config)], config)
   const close = async () => {

@@ -36,6 +36,7 @@ export async function configuredService(
     }),
     queue: {
       maxWaiting: config.queueLimit,
+      maxReplaceable: config.maxRobots,
       drainMs: config.drainTimeout,
       watch: { atLeastMs: config.engineTimeout },
     },

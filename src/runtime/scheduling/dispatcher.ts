@@ -17,6 +17,8 @@ import { Turns } from './turns.js'
 export interface DispatcherOptions {
   /** Places of the queue; one more is refused with OVERLOADED. */
   maxWaiting?: number
+  /** Sessions whose replaceable work has a place of its own besides, one each. */
+  maxReplaceable?: number
   /** Whether perceive and act overlap, on runtimes that can. */
   overlap?: boolean
   /** How long `close` lets accepted work finish, in milliseconds. */
@@ -74,7 +76,7 @@ export class Dispatcher {
       },
     })
     this.#turns = new Turns(cores, clock, () => this.#dropExpired())
-    this.#places = new Places(options.maxWaiting ?? 256)
+    this.#places = new Places({ shared: options.maxWaiting ?? 256, own: options.maxReplaceable ?? 256 })
     this.#drainMs = options.drainMs ?? 5000
   }
 
@@ -99,22 +101,20 @@ export class Dispatcher {
   }
 
   /**
-   * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws
-   * OVERLOADED (`retryAfter` set), SHUTTING_DOWN or `fault`.
+   * Takes a place in the queue. A full one first gives up what has expired, or what a longer session waits with. Throws OVERLOADED,
+   * SHUTTING_DOWN or `fault`.
    */
   admit(admission: Admission): Ticket {
     if (this.#closing) throw shuttingDown()
     if (this.fault) throw this.fault
-    if (this.#places.full) this.#dropExpired()
-    if (this.#places.full) {
-      const loser = this.#places.givesWayTo(admission.session)
-      if (!loser) {
-        this.#observer.dropped?.('overloaded')
-        throw overloaded(this.#places.limit, this.#rowMs)
-      }
-      this.#drop(loser, overloaded(this.#places.limit, this.#rowMs))
-    }
     const ticket = new Ticket(admission, this.clock)
+    if (!this.#places.hasFor(ticket)) this.#dropExpired()
+    if (!this.#places.hasFor(ticket)) {
+      const full = overloaded(this.#places.limits.shared, this.#rowMs)
+      const loser = this.#places.givesWayTo(ticket.session)
+      this.#drop(loser ?? ticket, full)
+      if (!loser) throw full
+    }
     this.#places.add(ticket)
     this.#reportDepth()
     return ticket

@@ -298,6 +298,32 @@ t.test('a full queue answers 503 with Retry-After', async t => {
   for (const response of await Promise.all(taken)) t.equal(response.status, 200)
 })
 
+t.test(
+  'robots that each have an observation waiting are not refused for each other, nor for a full queue',
+  async t => {
+    const server = await startServer({ queueLimit: 1, runtime: { maxBatch: 1 } })
+    const { url, runtime, accepted } = server
+    const post = (token: number) =>
+      fetch(`${url}/infer`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...observe(1, token).observation }),
+      })
+    const taken = [post(1), post(2)]
+    await accepted(2)
+    const robots = await Promise.all(Array.from({ length: 8 }, () => connect(server)))
+    for (const seq of [1, 2])
+      for (const [at, robot] of robots.entries()) robot.send(observe(seq, 10 * seq + at))
+    for (const robot of robots) t.match(await robot.json(), { type: 'skipped', seq: 1, reason: 'superseded' })
+    const refused = await post(3)
+    t.match(await refused.json(), { code: 'OVERLOADED' })
+    await finishAll(runtime)
+    for (const robot of robots) t.match(await robot.json(), { type: 'actions', seq: 2 })
+    for (const response of await Promise.all(taken)) t.equal(response.status, 200)
+    for (const robot of robots) robot.socket.terminate()
+  },
+)
+
 t.test('errors leave the session usable', async t => {
   const server = await startServer()
   const { runtime } = server
