@@ -14,6 +14,14 @@ class Entries {
 Reflect.deleteProperty(Entries.prototype, 'constructor')
 Object.setPrototypeOf(Entries.prototype, null)
 
+/** A key of openpi's arrays, which are bin of fewer than 256 bytes. */
+const arrayKey = (name: string) => Buffer.from([0xc4, name.length, ...Buffer.from(name)])
+
+/** What stands before the bytes of an array, its dtype and its shape, as openpi's Packer orders them. */
+const BEFORE_DATA = Buffer.concat([arrayKey('__ndarray__'), Buffer.from([0xc3]), arrayKey('data')])
+const BEFORE_DTYPE = arrayKey('dtype')
+const BEFORE_SHAPE = arrayKey('shape')
+
 /**
  * Reads one MessagePack message in openpi's msgpack-numpy dialect (network §5), or in that of the package msgpack-numpy. Maps become objects without
  * inherited keys, arrays of NumPy become NdArray (no copy), NumPy scalars their plain value, bin a Uint8Array (no copy);
@@ -156,6 +164,8 @@ class Decoder {
 
   #map(count: number, depth: number): MsgpackValue {
     const inner = this.#deeper(depth, count)
+    const packed = count === 4 ? this.#packed(inner) : undefined
+    if (packed) return packed
     const entries = new Entries()
     for (let i = 0; i < count; i++) {
       const key = this.#key()
@@ -177,6 +187,37 @@ class Decoder {
     if (tag >= 0xd9 && tag <= 0xdb) return this.#text(this.#length(tag - 0xd9))
     if (tag >= 0xc4 && tag <= 0xc6) return this.#text(this.#length(tag - 0xc4))
     throw this.#malformed('the keys of a map must be strings')
+  }
+
+  /**
+   * An array as openpi packs it, which needs neither a map nor its keys. Undefined for what is otherwise, of which nothing has then
+   * been read: it comes before anything that nests.
+   */
+  #packed(depth: number): NdArray | undefined {
+    const start = this.#at
+    if (!this.#passes(BEFORE_DATA) || !this.#isNext(0xc4, 0xc6)) return this.#back(start)
+    const data = this.#binary(this.#length(this.#bytes[this.#take(1)]! - 0xc4))
+    if (!this.#passes(BEFORE_DTYPE) || !this.#isNext(0xa0, 0xbf)) return this.#back(start)
+    const dtype = this.#text(this.#bytes[this.#take(1)]! & 0x1f)
+    if (!this.#passes(BEFORE_SHAPE)) return this.#back(start)
+    this.#values += 3
+    return this.#ndarray({ dtype, shape: this.#value(depth), data })
+  }
+
+  /** Moves past `expected`, if that comes next. */
+  #passes(expected: Buffer): boolean {
+    for (let i = 0; i < expected.length; i++) if (this.#bytes[this.#at + i] !== expected[i]) return false
+    this.#at += expected.length
+    return true
+  }
+
+  #isNext(from: number, to: number): boolean {
+    const tag = this.#bytes[this.#at]
+    return tag !== undefined && tag >= from && tag <= to
+  }
+
+  #back(start: number): undefined {
+    this.#at = start
   }
 
   #ndarray({ dtype, shape, data }: Record<string, MsgpackValue>): NdArray {

@@ -26,6 +26,9 @@ const SCALAR_HEAD = Buffer.concat([
 const DTYPE_KEY = Buffer.concat([Buffer.from([0xc4, 5]), Buffer.from('dtype')])
 const SHAPE_KEY = Buffer.concat([Buffer.from([0xc4, 5]), Buffer.from('shape')])
 
+/** Letters from which on a text's length has a byte of its own. */
+const SHORT = 32
+
 class Encoder {
   #buffer = Buffer.allocUnsafe(2048)
   #at = 0
@@ -115,11 +118,27 @@ class Encoder {
   }
 
   #text(text: string): void {
+    if (text.length < SHORT && this.#ascii(text)) return
     const length = Buffer.byteLength(text)
     if (length < 32) this.#byte(0xa0 | length)
     else this.#header(length, 0xd9, 0xda, 0xdb)
     const at = this.#reserve(length)
     this.#buffer.write(text, at, 'utf8')
+  }
+
+  /** Writes a short text if it is ASCII, as keys are: each call into Node.js costs as much as all of its letters. */
+  #ascii(text: string): boolean {
+    const at = this.#reserve(1 + text.length)
+    this.#buffer[at] = 0xa0 | text.length
+    for (let i = 0; i < text.length; i++) {
+      const letter = text.charCodeAt(i)
+      if (letter >= 0x80) {
+        this.#at = at
+        return false
+      }
+      this.#buffer[at + 1 + i] = letter
+    }
+    return true
   }
 
   #binary(bytes: Uint8Array): void {

@@ -72,6 +72,40 @@ t.test('string keys are accepted for arrays', async t => {
   t.same(decodeMsgpack(bytes), decodeMsgpack(file('nd_f32_2x3')))
 })
 
+t.test('an array is the same in whatever order its keys come, and counts for as many values', async t => {
+  const head = '84c40b5f5f6e6461727261795f5fc3'
+  const data = 'c40464617461c402'
+  const dtype = 'c4056474797065a37c7531'
+  const shape = 'c40573686170659102'
+  const bytes = '0708'
+  const array = new NdArray('|u1', [2], Uint8Array.of(7, 8))
+  for (const text of [
+    head + data + bytes + dtype + shape,
+    head + data + bytes + shape + dtype,
+    head + dtype + data + bytes + shape,
+    head + data + bytes + dtype.replace('a3', 'd903') + shape,
+  ]) {
+    const message = Buffer.from(text, 'hex')
+    t.same(decodeMsgpack(message), array)
+    t.same(decodeMsgpack(message, { maxValues: 6 }), array)
+    t.throws(() => decodeMsgpack(message, { maxValues: 5 }), { message: /more than 5 values/ })
+    for (let end = 0; end < message.length; end += 1)
+      t.throws(() => decodeMsgpack(message.subarray(0, end)), { code: 'BODY_MALFORMED' })
+  }
+  const twice = Buffer.from(head + data + bytes + data + bytes + shape, 'hex')
+  t.throws(() => decodeMsgpack(twice), { message: /"data" occurs twice/ })
+})
+
+t.test('texts are written alike at every length, in ASCII and not', async t => {
+  for (const letter of ['a', 'é', '€', '😀'])
+    for (let length = 0; length < 40; length += 1) {
+      const text = 'x'.repeat(length) + letter
+      const bytes = Buffer.from(text)
+      const tag = bytes.length < 32 ? [0xa0 | bytes.length] : [0xd9, bytes.length]
+      t.same(Buffer.from(encodeMsgpack(text)), Buffer.concat([Buffer.from(tag), bytes]))
+    }
+})
+
 t.test('numbers are written as Python writes them', async t => {
   const cases: [MsgpackValue, string][] = [
     [127, '7f'],
