@@ -7,8 +7,15 @@ import { fileURLToPath } from 'node:url'
 import type { Engine } from './engines.js'
 import type { Target } from './load-socket.js'
 
+/** As `npm start` sets it. */
+const env = {
+  ...process.env,
+  MALLOC_MMAP_THRESHOLD_: '4194304',
+  MALLOC_TRIM_THRESHOLD_: '16777216',
+}
+
 const start = (file: string, args: readonly string[], nodeArgs: readonly string[] = []) =>
-  fork(fileURLToPath(new URL(file, import.meta.url)), args, { execArgv: ['--import=tsx', ...nodeArgs] })
+  fork(fileURLToPath(new URL(file, import.meta.url)), args, { env, execArgv: ['--import=tsx', ...nodeArgs] })
 
 /** What a child says first. */
 async function greeting(child: ChildProcess): Promise<unknown> {
@@ -44,7 +51,7 @@ export class ServerProcess {
     const child = spawn(
       process.execPath,
       ['--v8-pool-size=1', ...nodeArgs, cli, 'serve', '--port', '0', ...args],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { env, stdio: ['ignore', 'pipe', 'pipe'] },
     )
     const log: string[] = []
     let url: string | undefined
