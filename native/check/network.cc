@@ -15,6 +15,7 @@
 #include "check/poisoned_stages.h"
 #include "check/products.h"
 #include "check/random_network.h"
+#include "check/unlike.h"
 #include "pi05/cuda_stages.h"
 #include "pi05/session.h"
 
@@ -214,11 +215,10 @@ int run(int argc, char** argv) {
       const Case& c = cases[i];
       const auto poisoned = open(kind, true)->trace(0, observation(model, c.batch, c.cameras, c.tokens, c.ragged),
                                                     noise(model, c.batch, c.steps));
-      const bool same = poisoned.imageEmbeddings == clean.imageEmbeddings && poisoned.keys == clean.keys &&
-                        poisoned.values == clean.values && poisoned.act.actions == clean.act.actions;
-      std::printf("%s %s: %s kernels in a poisoned workspace\n", same ? "same bits" : "FAIL", c.name,
-                  kind ? "tuned" : "reference");
-      if (!same) ++failed;
+      const std::string other = unlike(clean, poisoned);
+      std::printf("%s %s: %s kernels in a poisoned workspace%s%s\n", other.empty() ? "same bits" : "FAIL", c.name,
+                  kind ? "tuned" : "reference", other.empty() ? "" : "; ", other.c_str());
+      if (!other.empty()) ++failed;
     };
     for (const size_t i : {size_t{0}, size_t{3}}) samePoisoned(true, i, traces[i]);
     const auto reference = open(false, false);

@@ -76,8 +76,9 @@ __device__ __forceinline__ long long constantsOf(const GivenRows& given, int row
   return given.factors && given.factors[row * 3 + 1] == 0.0f && given.factors[row * 3 + 2] == 0.0f ? given.offset : 0;
 }
 
-/// Programmatic dependent launch: the next kernel may start its prologue now; nothing that an earlier kernel writes is
-/// touched before `awaitEarlier`.
+/// Programmatic dependent launch, which is how all kernels but the cooperative ones are started: the next kernel may start its
+/// prologue now; nothing that an earlier kernel writes is touched before `awaitEarlier`. A kernel without it may read what is not
+/// written yet, also after one that lets nobody start: native/kernels.mjs refuses it.
 __device__ __forceinline__ void letLaterStart() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

@@ -144,13 +144,16 @@ __device__ __forceinline__ void plainConstants(const float* weight, float* out) 
 using namespace turbopi::kernels;
 
 extern "C" __global__ void expert_pack(const bf16* qkv, const bf16* o, const bf16* gateUp, const bf16* down, uint4* out) {
+  awaitEarlier();
   packExpert(qkv, o, gateUp, down, out);
 }
 extern "C" __global__ void expert_pack_float8(const bf16* qkv, const bf16* o, const bf16* gateUp, const bf16* down,
                                               const float* upScales, const float* downScales, uint4* out) {
+  awaitEarlier();
   packExpertFloat8(qkv, o, gateUp, down, upScales, downScales, out);
 }
 extern "C" __global__ void expert_pack_scales(const float* upScales, const float* downScales, bf16* out) {
+  awaitEarlier();
   packExpertScales(upScales, downScales, out);
 }
 extern "C" __global__ void expert_cache(const bf16* keys, const bf16* values, const long long* lengths, uint4* out) {
@@ -158,4 +161,7 @@ extern "C" __global__ void expert_cache(const bf16* keys, const bf16* values, co
   awaitEarlier();
   packCache(keys, values, lengths, out);
 }
-extern "C" __global__ void expert_plain_constants(const float* weight, float* out) { plainConstants(weight, out); }
+extern "C" __global__ void expert_plain_constants(const float* weight, float* out) {
+  awaitEarlier();
+  plainConstants(weight, out);
+}

@@ -30,6 +30,7 @@ using namespace turbopi::kernels;
 /// are below `rotatedRows`.
 extern "C" __global__ void interleave_bf16(const bf16* from, bf16* to, int rows, int columns, int toStride, int kind,
                                            int headDim, int rotatedRows) {
+  awaitEarlier();
   const int p = blockIdx.x;
   const bf16* source =
       from + static_cast<long long>(interleavedRow(kind, p, rows, headDim, rotatedRows)) * columns;
@@ -40,6 +41,7 @@ extern "C" __global__ void interleave_bf16(const bf16* from, bf16* to, int rows,
 /// The same to 8-bit floats, rows of `columns` bytes, and the scale of each.
 extern "C" __global__ void __launch_bounds__(256)
     interleave_float8(const bf16* from, unsigned char* to, float* scales, int rows, int columns, int kind) {
+  awaitEarlier();
   const int p = blockIdx.x;
   const bf16* source = from + static_cast<long long>(interleavedRow(kind, p, rows, 0, 0)) * columns;
   const float scale = storeFloat8(source, to + static_cast<long long>(p) * columns, columns);

@@ -54,6 +54,7 @@ __device__ __forceinline__ void rope(const Rope& p) {
 using namespace turbopi::kernels;
 
 extern "C" __global__ void rope_table(const float* frequencies, float2* table, int positions, int half) {
+  awaitEarlier();
   ropeTable(frequencies, table, positions, half);
 }
 extern "C" __global__ void __launch_bounds__(256) rope_f32(const Rope p) { rope<float>(p); }

@@ -63,6 +63,7 @@ __device__ __forceinline__ void update(const Update& p) {
 /// A checkpoint's elements in the type that the kernels take; `count` elements.
 template <typename From, typename To>
 __device__ __forceinline__ void convert(const void* from, void* to, long long count) {
+  awaitEarlier();
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<long long>(gridDim.x) * blockDim.x)
     static_cast<To*>(to)[i] = narrow<To>(wide(static_cast<const From*>(from)[i]));
@@ -93,6 +94,7 @@ TURBO_PI_CONVERT(f16, __half, bf16, bf16)
 
 /// Uniform numbers within ±limit from a hash of seed and index: weights for measuring.
 extern "C" __global__ void fill_random_bf16(bf16* to, long long count, unsigned seed, float limit) {
+  awaitEarlier();
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<long long>(gridDim.x) * blockDim.x) {
     unsigned h = static_cast<unsigned>(i) * 2654435761u ^ seed * 0x9e3779b9u ^ static_cast<unsigned>(i >> 32);
