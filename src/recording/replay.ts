@@ -58,7 +58,9 @@ export class Replay {
   #note: PolicyNote | null = null
   #taken = 0
   #count = 0
+  /** Of the engine call at hand, those of other robots and past the limit as well: the last bits of one depend on all. */
   #waiting: RecordedObservation[] = []
+  readonly #asked = new Set<RecordedObservation>()
 
   constructor(player: Player, against: Player | undefined, options: ReplayOptions) {
     this.#player = player
@@ -107,10 +109,11 @@ export class Replay {
       else if (recorded.kind === 'dropped') this.#missing.dropped += recorded.records
       else if (recorded.kind === 'cut') this.#missing.cut.push(`${file}: ${recorded.reason}`)
       else if (recorded.kind === 'observation') {
-        const asked = robot === undefined || recorded.robot === robot
-        if (asked && this.#taken >= limit) break
-        if (asked) this.#taken += 1
-        await this.#take(recorded)
+        const full = this.#taken >= limit
+        if (full && recorded.place.batch !== this.#waiting[0]?.place.batch) break
+        const asked = !full && (robot === undefined || recorded.robot === robot)
+        this.#taken += Number(asked)
+        await this.#take(recorded, asked)
       } else if (robot === undefined || recorded.robot === robot) {
         if (recorded.kind === 'error') this.#missing.errors += 1
         if (recorded.kind === 'skipped') this.#missing.skipped += 1
@@ -118,18 +121,17 @@ export class Replay {
     }
   }
 
-  async #take(recorded: RecordedObservation): Promise<void> {
+  async #take(recorded: RecordedObservation, asked: boolean): Promise<void> {
     if (this.#waiting[0]?.place.batch !== recorded.place.batch) await this.#play()
     this.#waiting.push(recorded)
+    if (asked) this.#asked.add(recorded)
   }
 
   async #play(): Promise<void> {
     const observations = this.#waiting
     this.#waiting = []
-    if (observations.length === 0) return
-    const { robot } = this.#options
-    // Those of other robots shared the engine call.
-    const asked = observations.filter(recorded => robot === undefined || recorded.robot === robot)
+    const asked = observations.filter(recorded => this.#asked.has(recorded))
+    this.#asked.clear()
     if (asked.length === 0) return
     const played = await this.#player.play(observations)
     const others = await this.#against?.play(observations)

@@ -90,6 +90,14 @@ t.test('a recording on the CPU is replayed bit for bit, whatever shared its batc
 
   const one = await new Replay(player, undefined, { limit: 2, robot: 'arm-1' }).run(filesIn(directory))
   t.match(one, { observations: 2, bitExact: 2, against: null })
+  for (let limit = 1; limit < 9; limit += 1) {
+    const some = await new Replay(player, undefined, { limit }).run(filesIn(directory))
+    t.match(
+      some,
+      { observations: limit, bitExact: limit },
+      `the first ${limit}, whatever comes after them in their engine call`,
+    )
+  }
   await Promise.all([fp32.close(), int8.close()])
   await again.close()
 })
