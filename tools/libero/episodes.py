@@ -68,11 +68,11 @@ class Episode:
     branch_bowl: np.ndarray
     """[k], index in BOWLS of the one that it was asked for"""
     branch_given: np.ndarray
-    """[k]: the first rows that were the learner's, at most GIVEN"""
+    """[k]: the first rows that were not the expert's, at most GIVEN"""
     branch_actions: np.ndarray
     """[k, HORIZON, 7]: the expert's answers"""
     branch_carried_out: np.ndarray
-    """[k, HORIZON, 7]: what the arm was told, the learner's rows and then the expert's answers"""
+    """[k, HORIZON, 7]: what the arm was told, those rows and then the expert's answers"""
     other_task: int
     """The task whose prompt names the other bowl; −1 where none does"""
 
@@ -139,7 +139,7 @@ class Lead:
 
 @dataclass(frozen=True)
 class Branch:
-    """What the expert does from a step on for a bowl, after `given` rows of the learner's; both [HORIZON, 7]."""
+    """What the expert does from a step on for a bowl, after `given` rows that are not its own; both [HORIZON, 7]."""
 
     at: int
     bowl: int
