@@ -2,7 +2,8 @@
  * npm run bench:gpu: times of the CUDA runtime's kernels on this machine, full size, random weights, medians and 99th
  * percentiles of 200 calls (50 of batches). `--rows 1,2,4,8,16,32` times batches of these sizes alone, `--precision bf16,fp8`
  * in each precision, `--devices 1,2` on so many cards at once, and all three print a table at the end. `--compare` holds the
- * kernels against the reference kernels, batches of 16 and 32 rows too where `--rows` goes so far. `--reference python3` runs
+ * kernels against the reference kernels, batches of 16 and 32 rows too where `--rows` goes so far. `--shared 45` has three
+ * processes compute on one card for 45 s each, all of whose bits must stay the same. `--reference python3` runs
  * the PyTorch reference (tools/gpu-reference) in turns with it; `--json` prints the profile that `turbo-pi capacity` takes,
  * with `--prepare-ms` for decoding, which is not measured here.
  */
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     reference: { type: 'string' },
     rounds: { type: 'string', default: '200' },
     compare: { type: 'boolean', default: false },
+    shared: { type: 'string' },
     rows: { type: 'string' },
     precision: { type: 'string' },
     devices: { type: 'string' },
@@ -81,6 +83,11 @@ if (values.json) {
       profile(batches(precisions[0]), Number(values['prepare-ms']), { precision: precisions[0] }),
     ),
   )
+  process.exit()
+}
+if (values.shared !== undefined) {
+  list('shared', values.shared, /^[1-9]\d{0,3}$/, 'seconds')
+  for (const precision of precisions) ours(precision, ['--again', values.shared, '--processes', '3'])
   process.exit()
 }
 if (values.compare)

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "check/again.h"
 #include "check/cards.h"
 #include "check/float8.h"
 #include "check/joined.h"
@@ -120,15 +121,17 @@ void time(pi05::Session& session, const CudaModel& m, const char* name, int batc
   print(name, measure(session, m, batch, cameras, tokens, steps, rounds), batch);
 }
 
-int run(int argc, char** argv) {
+int numberOf(int argc, char** argv, const char* flag, int otherwise) {
+  for (int i = 2; i + 1 < argc; ++i)
+    if (std::strcmp(argv[i], flag) == 0) return std::atoi(argv[i + 1]);
+  return otherwise;
+}
+
+int runAlone(int argc, char** argv) {
   const auto has = [&](const char* flag) {
     return std::any_of(argv + 2, argv + argc, [&](const char* a) { return std::strcmp(a, flag) == 0; });
   };
-  const auto number = [&](const char* flag, int otherwise) {
-    for (int i = 2; i + 1 < argc; ++i)
-      if (std::strcmp(argv[i], flag) == 0) return std::atoi(argv[i + 1]);
-    return otherwise;
-  };
+  const auto number = [&](const char* flag, int otherwise) { return numberOf(argc, argv, flag, otherwise); };
   std::vector<int> rows;
   for (int i = 2; i + 1 < argc; ++i)
     if (std::strcmp(argv[i], "--rows") == 0) rows = numbers(argv[i + 1]);
@@ -246,6 +249,12 @@ int run(int argc, char** argv) {
       }
     }
   }
+  if (const int seconds = number("--again", 0); seconds > 0) {
+    if (!tuned) tuned = open(true, false);
+    const std::vector<Frame> frames = {{observation(model, 1, 2, 64, 0), noise(model, 1, 3)},
+                                       {observation(model, 3, 2, 64, 14), noise(model, 3, 3)}};
+    failed += checkAgain(*tuned, *open(true, true), frames, seconds);
+  }
   if (!tuned && (has("--time") || has("--batch"))) tuned = open(true, false);
   if (has("--time")) {
     time(*tuned, model, "1 row, 2 cameras, 64 tokens, 10 steps", 1, 2, 64, 10, rounds);
@@ -258,13 +267,18 @@ int run(int argc, char** argv) {
   return failed;
 }
 
+int run(int argc, char** argv) {
+  const int processes = numberOf(argc, argv, "--processes", 1);
+  return processes == 1 ? runAlone(argc, argv) : inProcesses(processes, [&] { return runAlone(argc, argv); });
+}
+
 }  // namespace
 }  // namespace turbopi::check
 
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--joined] [--break] [--small] [--pi0] [--float8] [--rounding] [--rounds N] [--rows N,N…] [--cards N]\n");
+                 "[--joined] [--break] [--again SECONDS] [--processes N] [--small] [--pi0] [--float8] [--rounding] [--rounds N] [--rows N,N…] [--cards N]\n");
     return 2;
   }
   try {

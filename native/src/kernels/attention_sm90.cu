@@ -19,6 +19,9 @@ constexpr int kKeyTile = 64;
 constexpr int kHead = 256;
 constexpr int kTileBytes = kKeyTile * kHead * 2;
 constexpr int kRing = 3;
+/// Barriers of tiles that have arrived. A warpgroup has every other tile, and must wait for all phases of the barriers that it
+/// waits for: one that has missed a phase takes the last but one for it.
+constexpr int kFull = 2 * kRing;
 constexpr float kLog2e = 1.4426950408889634f;
 }  // namespace
 
@@ -58,7 +61,7 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
   extern __shared__ __align__(1024) unsigned char ring[];
   unsigned char* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(ring) + 1023) & ~uintptr_t{1023});
   unsigned char* stages = memory + kTileBytes;
-  __shared__ __align__(8) uint64_t full[kRing], empty[kRing], ready;
+  __shared__ __align__(8) uint64_t full[kFull], empty[kRing], ready;
   // Largest logit and sum of each row of each warpgroup.
   __shared__ float2 found[2][64];
   const int group = threadIdx.x >> 7;
@@ -66,10 +69,8 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
   const int rank = C > 1 ? static_cast<int>(blockIdx.x) % C : 0;
   const int query0 = static_cast<int>(blockIdx.x) / C * 64;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kRing; ++i) {
-      barrierInit(full + i, 1);
-      barrierInit(empty + i, 1);
-    }
+    for (int i = 0; i < kFull; ++i) barrierInit(full + i, 1);
+    for (int i = 0; i < kRing; ++i) barrierInit(empty + i, 1);
     barrierInit(&ready, 1);
     barrierInitDone();
   }
@@ -89,12 +90,13 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
         if (t >= total) break;
         const int stage = i % kRing;
         barrierWait(empty + stage, (i / kRing & 1) ^ 1);
-        barrierExpect(full + stage, 2 * kTileBytes);
+        uint64_t* arrived = full + i % kFull;
+        barrierExpect(arrived, 2 * kTileBytes);
         unsigned char* at = stages + stage * 2 * kTileBytes;
         const bool first = t < tiles0;
         const int row = first ? b * p.keys0 + t * kKeyTile : b * p.keys1 + (t - tiles0) * kKeyTile;
-        copyTile(at, first ? k0 : k1, row, full + stage);
-        copyTile(at + kTileBytes, first ? v0 : v1, row, full + stage);
+        copyTile(at, first ? k0 : k1, row, arrived);
+        copyTile(at + kTileBytes, first ? v0 : v1, row, arrived);
       }
     }
     if constexpr (C > 1) {
@@ -118,7 +120,7 @@ __device__ __forceinline__ void sharedHead(const void* qMap, const void* k0, con
       if (t >= total) break;
       const int stage = i % kRing;
       unsigned char* at = stages + stage * 2 * kTileBytes;
-      barrierWait(full + stage, i / kRing & 1);
+      barrierWait(full + i % kFull, i / kFull & 1);
       float s[32];
 #pragma unroll
       for (int i = 0; i < 32; ++i) s[i] = 0;
