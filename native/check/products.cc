@@ -34,7 +34,8 @@ struct Operands {
         a(kernels.driver(), static_cast<size_t>(shape.m * shape.k) * 2),
         w(kernels.driver(), copies * static_cast<size_t>(shape.n * shape.k) * 2),
         out(kernels.driver(), static_cast<size_t>(shape.m * shape.n) * sizeof(float) * pi05::kMostSplits),
-        floats(kernels.driver(), std::max(static_cast<size_t>(shape.n) * sizeof(float), size_t{8} << 20)) {
+        // Biases and scales are fewer than a table of RoPE has.
+        floats(kernels.driver(), static_cast<size_t>(std::max(shape.m, shape.n)) * 128 * sizeof(kernels::float2)) {
     const cuda::Stream stream(kernels.driver(), cuda::Stream::Priority::kNormal);
     stream.clear(floats.address(), floats.bytes());
     cuda::LaunchShape launch;
