@@ -86,7 +86,7 @@ async function measuredWire(server: ServerProcess, frames: RobotFrames[], profil
   const before = await server.cpuMs()
   const tally = await streamLoad({ url: server.url, apiKey: undefined }, frames.slice(0, 1), load)
   const prepareMs = quantile(profile.prepare, 0.5)
-  const threadMs = Math.max(0, ((await server.cpuMs()) - before) / tally.answers - prepareMs)
+  const threadMs = Math.max(0, ((await server.cpuMs()) - before) / tally.served - prepareMs)
   const ages = Array.from({ length: 99 }, (_, percent) => tally.percentile(percent + 1))
   return { threadMs, latency: timesOf(ages.map(age => Math.max(0, age - prepareMs))) }
 }

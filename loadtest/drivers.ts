@@ -12,6 +12,8 @@ import type { RobotFrames } from './observations.js'
 import { Tally } from './tally.js'
 
 const MAX_ROUND_TRIPS = 1_000_000
+/** Of robots at a constant rate, before anything counts. */
+const WARM_UP_MS = 1000
 
 /** Each connection of `WS /` asks again as soon as it is answered. */
 export async function closedLoop(
@@ -66,7 +68,7 @@ interface LoadedRobot {
 
 /**
  * Each robot sends at a constant rate, whatever comes back, at its own phase: times count from the capture of an
- * observation to the arrival of its actions.
+ * observation to the arrival of its actions. Answers that come after a second, and while robots still send, count.
  */
 async function openLoop(
   robots: RobotFrames[],
@@ -76,23 +78,32 @@ async function openLoop(
 ): Promise<Tally> {
   const periodMs = 1000 / hertz
   const start = performance.now() + 500
-  const end = start + seconds * 1000
-  await Promise.all(
-    robots.map(async (_, at) => {
+  const end = start + WARM_UP_MS + seconds * 1000
+  const until = (time: number) => sleep(Math.max(0, time - performance.now()))
+  const count = async () => {
+    tally.counting = false
+    await until(start + WARM_UP_MS)
+    tally.counting = true
+    await until(end)
+    tally.counting = false
+  }
+  await Promise.all([
+    count(),
+    ...robots.map(async (_, at) => {
       const robot = connect(at)
       const phase = (periodMs * at) / robots.length
       for (let tick = 0; ; tick += 1) {
         const due = start + phase + tick * periodMs
         if (due >= end) break
-        await sleep(Math.max(0, due - performance.now()))
+        await until(due)
         if (!robot.open) continue
-        tally.sent += 1
+        if (tally.counting) tally.sent += 1
         robot.send()
       }
-      await sleep(Math.max(0, end + 200 - performance.now()))
+      await until(end + 200)
       await robot.end()
     }),
-  )
+  ])
   return tally
 }
 
@@ -118,6 +129,7 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
       const settle = (captured: number) => (outcome: Outcome) => {
         if ('chunk' in outcome) {
           tally.answered(robot, performance.now() - captured, load.staleAfterMs)
+          if (!tally.counting) return
           const { coalesced, late, observationAgeMs } = outcome.chunk
           if (coalesced) tally.coalesced += 1
           if (late) tally.late += 1
@@ -125,8 +137,8 @@ export function streamLoad(target: Target, robots: RobotFrames[], load: OpenLoop
           return
         }
         const { code } = outcome.error as ClientError
-        if (code === 'SUPERSEDED') tally.superseded += 1
-        else if (code === 'DEADLINE_EXCEEDED') tally.expired += 1
+        if (code === 'SUPERSEDED') tally.superseded += Number(tally.counting)
+        else if (code === 'DEADLINE_EXCEEDED') tally.expired += Number(tally.counting)
         else if (code !== 'CONNECTION_CLOSED') tally.errors += 1
       }
       return {

@@ -32,7 +32,7 @@ export async function recorded(
   const turn = async (server: ServerProcess): Promise<Turn> => {
     const before = await server.cpuMs()
     const tally = await streamLoad({ url: server.url, apiKey: undefined }, frames.slice(0, robots), load)
-    const cpuMs = ((await server.cpuMs()) - before) / tally.answers
+    const cpuMs = ((await server.cpuMs()) - before) / tally.served
     return { answers: tally.answers, cpuMs, p99: tally.percentile(99) }
   }
   const turns = { plain: [] as Turn[], recording: [] as Turn[] }

@@ -6,7 +6,7 @@ import type { RobotFrames } from './observations.js'
 import { column, type Row } from './table.js'
 import { Tally } from './tally.js'
 
-type Measurement = Partial<Row> & { answers: number }
+type Measurement = Partial<Row> & { served: number }
 
 /** What all scenarios share. */
 export interface Bench {
@@ -22,7 +22,7 @@ const share = (part: number, whole: number) =>
   whole === 0 ? '' : `${Math.round((1000 * part) / whole) / 10} %`
 
 const rowOf = (tally: Tally, seconds: number): Measurement => ({
-  answers: tally.answers,
+  served: tally.served,
   rate: column(tally.answers / seconds, 0),
   p50: column(tally.percentile(50)),
   p99: column(tally.percentile(99)),
@@ -48,8 +48,8 @@ async function measure(
   process.stderr.write(`${scenario}, ${robots} …\n`)
   const health = await watchHealth(target)
   const before = await own?.cpuMs()
-  const { answers, ...row } = await run()
-  const cpu = own && { cpu: column(((await own.cpuMs()) - before!) / answers) }
+  const { served, ...row } = await run()
+  const cpu = own && { cpu: column(((await own.cpuMs()) - before!) / served) }
   add({
     scenario,
     robots: String(robots),
@@ -67,7 +67,7 @@ export async function http(bench: Bench): Promise<void> {
       await measure(bench, `http ${form === 'json' ? 'JSON JPEG' : 'msgpack raw'}`, connections, async () => {
         const result = await httpLoad(target, frames.slice(0, connections), form, load.seconds)
         return {
-          answers: result.answers,
+          served: result.answers,
           rate: column(result.requestsPerSecond, 0),
           p50: column(result.p50, 0),
           p99: column(result.p99, 0),
@@ -168,7 +168,7 @@ async function compare(
   }
   for (const [at, { name, connections }] of ways.entries()) {
     const tally = tallies[at]!
-    const { answers: _, ...row } = rowOf(tally, ROUNDS * load.seconds)
+    const { served: _, ...row } = rowOf(tally, ROUNDS * load.seconds)
     const ratio = tally.answers / tallies[0]!.answers
     add({
       scenario: name,

@@ -7,6 +7,10 @@ export class Tally {
     numberOfSignificantValueDigits: 3,
   })
   readonly answersOf = new Map<number, number>()
+  /** Whether what comes counts: not while a server warms up, nor once nothing new is sent that could supersede what waits. */
+  counting = true
+  /** All answers, those that do not count too. */
+  served = 0
   answers = 0
   sent = 0
   superseded = 0
@@ -20,6 +24,8 @@ export class Tally {
   errors = 0
 
   answered(robot: number, milliseconds: number, staleAfterMs = Number.POSITIVE_INFINITY): void {
+    this.served += 1
+    if (!this.counting) return
     this.#times.recordValue(Math.max(1, Math.round(milliseconds * 1000)))
     this.answers += 1
     if (milliseconds > staleAfterMs) this.stale += 1
