@@ -278,7 +278,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--joined] [--break] [--again SECONDS] [--processes N] [--small] [--pi0] [--float8] [--rounding] [--rounds N] [--rows N,N…] [--cards N]\n");
+                 "[--joined] [--break] [--again SECONDS] [--processes N] [--small] [--pi0] [--float8] [--rounding] "
+                 "[--rounds N] [--rows N,N…] [--cards N]\n");
     return 2;
   }
   try {
