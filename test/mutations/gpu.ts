@@ -138,7 +138,7 @@ const mutations: Mutation[] = [
   },
   {
     name: 'tuned: RoPE turns the other way',
-    file: 'gemm_sm90.cu',
+    file: 'gemm_epilogue.cuh',
     edits: [['v[0] * t0.x - v[4] * t0.y', 'v[0] * t0.x + v[4] * t0.y']],
     noticedBy: TUNED,
   },
@@ -150,7 +150,7 @@ const mutations: Mutation[] = [
   },
   {
     name: 'tuned: biases dropped',
-    file: 'gemm_sm90.cu',
+    file: 'gemm_epilogue.cuh',
     edits: [['v0 += b.x, v1 += b.y, v2 += b.z, v3 += b.w;', '']],
     noticedBy: TUNED,
   },
