@@ -38,6 +38,8 @@ const list = (name, value, fits, expected) => {
 }
 const precisions = list('precision', values.precision ?? 'bf16', /^(bf16|fp8)$/, 'bf16 and fp8')
 const devices = list('devices', values.devices ?? '1', /^[1-9]\d?$/, 'numbers of cards from 1 on')
+if (values.shared !== undefined && !/^[1-9]\d{0,3}$/.test(values.shared))
+  refuse(`--shared takes a number of seconds from 1 on; "${values.shared}" is not one`)
 if (values.json && (precisions.length > 1 || devices.join() !== '1'))
   refuse(
     '--json prints the profile of one card in one precision: give one --precision, and --devices 1 or none',
@@ -86,7 +88,6 @@ if (values.json) {
   process.exit()
 }
 if (values.shared !== undefined) {
-  list('shared', values.shared, /^[1-9]\d{0,3}$/, 'seconds')
   for (const precision of precisions) ours(precision, ['--again', values.shared, '--processes', '3'])
   process.exit()
 }
