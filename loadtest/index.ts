@@ -25,10 +25,11 @@ const HELP = `npm run loadtest -- [options]: measures a server under load and pr
   --node-arg ARG    option of node for our own server, for example --single-threaded-gc; may be repeated
 
 Times of http are autocannon's, in whole milliseconds. Times of robots are ages: from the capture of an observation to
-the arrival of its actions, after a second of warming up and until the last is sent; an answer is stale after one camera period and two inferences. The scenario engines computes
-the bundled policy, and a larger random model, on the CPU. The scenario stream is robots without what is answered in order, and
-tells how many answers came after their deadline, were not marked so, and what the robot with fewest got of an even share. The scenario recorded compares a server that records with one that
-does not, in 9 pairs of turns with --robots (the last number).`
+the arrival of its actions, after a second of warming up and until the last is sent; an answer is stale after one camera
+period and two inferences. The scenario engines computes the bundled policy, and a larger random model, on the CPU. The
+scenario stream is robots without what is answered in order, and tells how many answers came after their deadline, were
+not marked so, and what the robot with fewest got of an even share. The scenario recorded compares a server that records
+with one that does not, in 9 pairs of turns with --robots (the last number).`
 
 const OPTIONS = {
   'engine-ms': number(0, 0, 10_000),
