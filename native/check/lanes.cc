@@ -7,8 +7,6 @@
 namespace turbopi::check {
 namespace {
 
-constexpr int kRounds = 100;
-
 struct Run {
   /// Of each frame, in the first round in which it was answered.
   std::vector<std::vector<float>> actions;
@@ -41,7 +39,7 @@ Run play(pi05::Session& session, const std::vector<pi05::PerceiveInput>& frames,
     }
     const pi05::PerceiveResult seen = session.finishPerceive(slot);
     run.gpuMs += static_cast<double>(seen.visionMs + seen.prefixMs);
-    session.startAct(pi05::wholeSlot(slot, 1), act);
+    session.startAct(pi05::wholeSlot(slot, frames.front().batch), act);
   }
   for (int frame = std::max(0, rounds - slots); frame < rounds; ++frame) finish(frame);
   run.wallMs = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / rounds;
@@ -49,22 +47,26 @@ Run play(pi05::Session& session, const std::vector<pi05::PerceiveInput>& frames,
   return run;
 }
 
-Run measured(const OpenLanes& open, int lanes, const std::vector<pi05::PerceiveInput>& frames, const pi05::ActInput& act) {
+Run measured(const OpenLanes& open, int lanes, const std::vector<pi05::PerceiveInput>& frames, const pi05::ActInput& act,
+             int rounds) {
   const auto session = open(lanes);
   play(*session, frames, act, static_cast<int>(frames.size()));
-  return play(*session, frames, act, kRounds);
+  return play(*session, frames, act, rounds);
 }
 
 }  // namespace
 
-int checkLanes(const OpenLanes& open, const std::vector<pi05::PerceiveInput>& frames, const pi05::ActInput& act) {
-  const Run one = measured(open, 1, frames, act);
-  const Run two = measured(open, 2, frames, act);
+int checkLanes(const OpenLanes& open, const std::vector<pi05::PerceiveInput>& frames, const pi05::ActInput& act, int rounds) {
+  const Run one = measured(open, 1, frames, act, rounds);
+  const Run two = measured(open, 2, frames, act, rounds);
   int unlike = one.unlike + two.unlike;
   for (size_t i = 0; i < frames.size(); ++i) unlike += one.actions[i] != two.actions[i] ? 1 : 0;
   const bool overlap = two.gpuMs > two.wallMs;
-  std::printf("lanes: one %.3f ms a frame (%.3f on the GPU), two %.3f (%.3f), %.3f ms of it beside the other lane; unlike %d\n",
-              one.wallMs, one.gpuMs, two.wallMs, two.gpuMs, two.gpuMs - two.wallMs, unlike);
+  const auto rows = static_cast<double>(frames.front().batch);
+  std::printf("lanes, %.0f a frame: one %.3f ms a frame (%.3f on the GPU), two %.3f (%.3f), %.3f ms of it beside the other lane; rows/s %.1f, "
+              "%.1f; unlike %d\n",
+              rows, one.wallMs, one.gpuMs, two.wallMs, two.gpuMs, two.gpuMs - two.wallMs, rows * 1e3 / one.wallMs,
+              rows * 1e3 / two.wallMs, unlike);
   std::printf("%s two lanes\n", unlike == 0 && overlap ? "ok  " : "FAIL");
   return unlike + (overlap ? 0 : 1);
 }

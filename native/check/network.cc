@@ -185,9 +185,12 @@ int runAlone(int argc, char** argv) {
   }
   int failed = 0;
   if (has("--lanes")) {
-    std::vector<pi05::PerceiveInput> frames;
-    for (const int tokens : {64, 50, 60}) frames.push_back(observation(model, 1, 2, tokens, 0));
-    failed += checkLanes([&](int lanes) { return open(true, false, lanes); }, frames, noise(model, 1, 10));
+    for (const int batch : rows.empty() ? std::vector<int>{1} : rows) {
+      std::vector<pi05::PerceiveInput> frames;
+      for (const int tokens : {64, 50, 60}) frames.push_back(observation(model, batch, 2, tokens, 0));
+      failed += checkLanes([&](int lanes) { return open(true, false, lanes); }, frames, noise(model, batch, 10),
+                           std::min(100, roundsOf(batch)));
+    }
   }
   if (has("--joined")) return failed + checkJoined(driver, argv[1], model);
   auto tuned = open(true, false);
