@@ -57,12 +57,12 @@ const mutations: Mutation[] = [
     file: 'norm.cu',
     edits: [
       [
-        'load4(p.scale + constants, i, there && p.out)',
-        'load4(p.shift + constants, i, there && p.out && p.shift)',
+        'scales = [&] { return load4(p.scale + constants, i, there && p.out)',
+        'scales = [&] { return load4(p.shift + constants, i, there && p.out && p.shift)',
       ],
       [
-        'const float4 shift = load4(p.shift + constants, i, there && p.out && p.shift)',
-        'const float4 shift = load4(p.scale + constants, i, there && p.out)',
+        'shifts = [&] { return load4(p.shift + constants, i, there && p.out && p.shift)',
+        'shifts = [&] { return load4(p.scale + constants, i, there && p.out)',
       ],
     ],
     noticedBy: 'golden',

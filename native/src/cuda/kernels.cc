@@ -10,7 +10,8 @@ namespace {
 constexpr int kCooperative = 2;
 constexpr int kProgrammaticStreamSerialization = 6;
 constexpr int kMaxDynamicSharedBytes = 8;
-constexpr size_t kSharedBytesWithoutAsking = 48 * 1024;
+/// Of 48 KiB, which hold what a kernel declares too.
+constexpr size_t kSharedBytesWithoutAsking = 40 * 1024;
 
 struct LaunchAttribute {
   int id;

@@ -60,8 +60,8 @@ constexpr int kMostPartials = 8;
 /// x += gate ⊙ (Σ partials + bias); out = norm(x), row by row. Without partials x is only read.
 struct Norm {
   float* x;
-  /// [partials, rows, width], or null.
-  const float* partial;
+  /// float32 [partials, rows, width], or bf16 [rows, width] of one part alone; or null.
+  const void* partial;
   int partials;
   const float* bias;
   const float* gate;
@@ -192,7 +192,7 @@ struct Tiles {
   int m, n, k;
   /// Tiles along m and n, and the parts that k is cut into, `splitBlocks` blocks of 64 each.
   int mTiles, nTiles, splits, splitBlocks;
-  /// kTilePartial: float32 [splits, m, n]. Else the element type [m, n], or as the epilogue says.
+  /// kTilePartial: float32 [splits, m, n], or bf16 [m, n] of one part alone. Else the element type [m, n], or as the epilogue says.
   void* out;
   const float* bias;
   /// kTilePositions: [tableRows, n] and the factor of s.

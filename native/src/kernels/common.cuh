@@ -71,6 +71,14 @@ __device__ __forceinline__ float blockMax(float v, float* shared) {
   return blockReduce(warpMax(v), shared, [](float a, float b) { return fmaxf(a, b); }, -INFINITY);
 }
 
+/// Sixteen bytes to shared memory, there once the thread's copies have been awaited.
+__device__ __forceinline__ void copy16(void* to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from)
+               : "memory");
+}
+__device__ __forceinline__ void awaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 /// How far the constants of a row lie behind those of the step.
 __device__ __forceinline__ long long constantsOf(const GivenRows& given, int row) {
   return given.factors && given.factors[row * 3 + 1] == 0.0f && given.factors[row * 3 + 2] == 0.0f ? given.offset : 0;

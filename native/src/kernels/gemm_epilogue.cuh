@@ -21,8 +21,12 @@ __device__ __forceinline__ void store4(const Tiles& g, int split, int row, int c
   if (row >= g.m || column >= g.n) return;
   const long long at = static_cast<long long>(row) * g.n + column;
   if constexpr (E == kTilePartial) {
-    float* out = static_cast<float*>(g.out) + static_cast<long long>(split) * g.m * g.n;
-    *reinterpret_cast<float4*>(out + at) = make_float4(v0, v1, v2, v3);
+    if (g.splits == 1) {
+      *reinterpret_cast<uint2*>(static_cast<bf16*>(g.out) + at) = make_uint2(pair(v0, v1), pair(v2, v3));
+    } else {
+      float* out = static_cast<float*>(g.out) + static_cast<long long>(split) * g.m * g.n;
+      *reinterpret_cast<float4*>(out + at) = make_float4(v0, v1, v2, v3);
+    }
   } else {
     const float4 b = __ldg(reinterpret_cast<const float4*>(g.bias + column));
     if constexpr (E == kTilePositions) {

@@ -7,6 +7,9 @@ namespace {
 
 unsigned blocksFor(int64_t threads, int64_t block) { return static_cast<unsigned>((threads + block - 1) / block); }
 
+/// From here on the latency of a row of a norm does not count.
+constexpr int kManyRows = 1024;
+
 }  // namespace
 
 Operations::Operations(std::shared_ptr<const cuda::Kernels> kernels, ElementType element)
@@ -44,7 +47,9 @@ void Operations::norm(const cuda::Stream& stream, const kernels::Norm& p, const 
   cuda::LaunchShape shape;
   shape.gridX = static_cast<unsigned>(p.rows);
   shape.block = blocksFor(p.width, 128) * 32;
-  kernels_->launch(stream, ("norm" + suffix).c_str(), shape, p);
+  if (p.partials > 1) shape.sharedBytes = static_cast<size_t>(p.partials) * shape.block * 16;
+  const bool many = p.rows >= kManyRows && p.partials <= 1 && suffix != "_f32";
+  kernels_->launch(stream, ((many ? "norm_many" : "norm") + suffix).c_str(), shape, p);
 }
 
 void Operations::rope(const cuda::Stream& stream, const kernels::Rope& p) const {

@@ -16,7 +16,7 @@ inline kernels::Norm normAfter(const PendingSum& pending, cuda::DevicePtr x, cud
                                int width, float epsilon, cuda::DevicePtr scale) {
   kernels::Norm p = {};
   p.x = pointer<float>(x);
-  p.partial = pointer<float>(pending.partial);
+  p.partial = pointer(pending.partial);
   p.partials = pending.splits;
   p.bias = pointer<float>(pending.bias);
   p.gate = pointer<float>(pending.gate);

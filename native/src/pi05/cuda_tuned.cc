@@ -120,9 +120,11 @@ class SharedHead {
     p_.tiles1 = static_cast<int>((rows1 + 63) / 64);
     p_.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
     p_.stateRow = rows1 > 0 && !s.model.pi05 ? 1 : 0;
-    // As many multiprocessors a query block as the card has, while each gets a tile of keys.
+    // As many multiprocessors a query block as the card has, while each gets a tile of keys. Clusters of four do not fill a
+    // card, whose parts that a cluster lies in have other numbers of multiprocessors: a few would wait for the others' end.
     blocks_ = (p_.queries + 63) / 64;
-    while (cluster_ < 4 && blocks_ * p_.batch * cluster_ * 2 <= s.kernels->device().multiprocessors &&
+    const int multiprocessors = s.kernels->device().multiprocessors;
+    while (cluster_ < 4 && blocks_ * p_.batch * cluster_ * 2 <= (cluster_ == 2 ? multiprocessors * 3 / 4 : multiprocessors) &&
            cluster_ * 2 <= p_.tiles0 + p_.tiles1)
       cluster_ *= 2;
   }
