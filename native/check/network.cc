@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "check/again.h"
 #include "check/cards.h"
@@ -45,6 +46,11 @@ Difference difference(const std::vector<float>& a, const std::vector<float>& b) 
   d.relative = sane ? std::sqrt(errors / std::max(squares, 1e-30)) : NAN;
   if (!sane) d.largest = NAN;
   return d;
+}
+
+CudaModel inBFloat16(CudaModel model) {
+  model.vision.float8 = model.prefix.float8 = model.expert.float8 = false;
+  return model;
 }
 
 /// Keys or values without what lies past a row's length.
@@ -147,6 +153,7 @@ int runAlone(int argc, char** argv) {
   if (has("--small")) model.vision.depth = 2, model.prefix.depth = model.expert.depth = 2, model.vocabulary = 4096;
   const bool float8 = has("--float8");
   model.prefix.float8 = model.expert.float8 = float8;
+  model.vision.float8 = float8 && has("--vision");
   if (has("--rounding")) return checkFloat8(driver, argv[1]);
   if (has("--products")) {
     timeProducts(driver, argv[1], float8, rows);
@@ -240,9 +247,9 @@ int runAlone(int argc, char** argv) {
     }
     if (float8) {
       // No limit: that is docs/reference/fp8.md's, on networks that are not random.
-      model.prefix.float8 = model.expert.float8 = false;
+      const CudaModel rounded = std::exchange(model, inBFloat16(model));
       const auto plain = open(false, false);
-      model.prefix.float8 = model.expert.float8 = true;
+      model = rounded;
       for (size_t i = 0; i < traces.size(); ++i) {
         const Case& c = cases[i];
         const auto in = observation(model, c.batch, c.cameras, c.tokens, c.ragged);
@@ -281,7 +288,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr, "usage: network_check KERNELS [--horizon N] [--compare] [--time] [--batch] [--lanes] [--products] "
-                 "[--joined] [--break] [--again SECONDS] [--processes N] [--small] [--pi0] [--float8] [--rounding] "
+                 "[--joined] [--break] [--again SECONDS] [--processes N] [--small] [--pi0] [--float8 [--vision]] [--rounding] "
                  "[--rounds N] [--rows N,N…] [--cards N]\n");
     return 2;
   }

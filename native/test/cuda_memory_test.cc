@@ -82,7 +82,7 @@ TEST("on Hopper the expert's weights are there a second time, in the order of it
 TEST("with 8-bit floats the second copy has the MLPs as bytes, and the prefix room for its hidden rows as bytes") {
   pi05::CudaRequest request = fullSize();
   const pi05::CudaMemory wide = pi05::cudaMemory(request, {1, 1}, card(9));
-  request.model.prefix.float8 = request.model.expert.float8 = true;
+  request.model.vision.float8 = request.model.prefix.float8 = request.model.expert.float8 = true;
   const pi05::CudaMemory narrow = pi05::cudaMemory(request, {1, 1}, card(9));
   const size_t saved = size_t{18} * 3 * 4096 * 1024;
   // What is left of the difference are the scales of the rows.

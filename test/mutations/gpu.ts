@@ -24,7 +24,7 @@ interface Mutation {
 
 const TUNED = ['--compare']
 const JOINED = ['--joined', '--small']
-const FLOAT8 = ['--float8', '--compare']
+const FLOAT8 = ['--float8', '--vision', '--compare']
 const ROUNDING = ['--rounding']
 const SHARED = ['--again', '45', '--processes', '3']
 
@@ -158,6 +158,17 @@ const mutations: Mutation[] = [
     name: 'tuned fp8: scales of the tokens dropped',
     file: 'gemm_sm90.cu',
     edits: [['v0 *= scale * w.x, v1 *= scale * w.y;', 'v0 *= w.x, v1 *= w.y;']],
+    noticedBy: FLOAT8,
+  },
+  {
+    name: 'tuned fp8: scales of every other eight tokens dropped',
+    file: 'gemm_epilogue.cuh',
+    edits: [
+      [
+        'd[4 * i + 2] *= second * w.x, d[4 * i + 3] *= second * w.y;',
+        'd[4 * i + 2] *= w.x, d[4 * i + 3] *= w.y;',
+      ],
+    ],
     noticedBy: FLOAT8,
   },
   {

@@ -256,13 +256,17 @@ t.test('sizes are those of the config', async t => {
     prefix: { float8: true },
     expert: { float8: true },
   })
+  t.throws(
+    () => nativeModel(config, 'int8', 1),
+    /of vision the CUDA kernels compute \{"up":"fp8"\} in 8 bits/,
+  )
   t.match(nativeModel(config, 'fp32', 4), {
+    vision: { float8: false, headDim: config.vision.width / config.vision.heads },
     prefix: { float8: false },
     pi05: false,
     given: false,
     element: 'float32',
     horizon: config.actionHorizon,
     maxImages: 4 * config.cameraSlots.length,
-    vision: { headDim: config.vision.width / config.vision.heads },
   })
 })

@@ -38,6 +38,12 @@ void roundMlps(const CudaShared& s, const cuda::Stream& stream, const char* tran
   }
 }
 
+void roundVision(const CudaShared& s, const cuda::Stream& stream) {
+  const Transformer& v = s.model.vision;
+  for (int l = 0; l < v.depth; ++l)
+    roundRows(s, stream, s.weight(layerName("vision", l, "fc1.weight"), int64_t{v.mlp} * v.width), v.mlp, v.width);
+}
+
 void roundRows(const CudaShared& s, const cuda::Stream& stream, DevicePtr rows, int64_t count, int width) {
   s.kernels->launch(stream, "float8_round_rows", blockARow(count), rows, width, DevicePtr{0});
 }

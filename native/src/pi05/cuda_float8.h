@@ -13,7 +13,10 @@ void roundMlps(const CudaShared& shared, const cuda::Stream& stream, const char*
                cuda::DevicePtr scales = 0);
 inline int64_t mlpRows(const Transformer& t) { return int64_t{2} * t.mlp + t.width; }
 
-/// Rounds rows of activations in place.
+/// Rounds fc1 of every layer of the vision tower likewise.
+void roundVision(const CudaShared& shared, const cuda::Stream& stream);
+
+/// Rounds rows in place.
 void roundRows(const CudaShared& shared, const cuda::Stream& stream, cuda::DevicePtr rows, int64_t count, int width);
 
 /// Rows of bf16 to bytes and scales.

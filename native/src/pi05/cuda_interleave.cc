@@ -73,7 +73,8 @@ void interleaveWeights(const CudaShared& s, const cuda::Stream& stream, DevicePt
     const auto name = [&](const char* tensor) { return layerName("vision", l, tensor) + ".weight"; };
     interleave(s, stream, spare, name("qkv"), 3 * v.width, v.width, Interleave::kPlain);
     interleave(s, stream, spare, name("o"), v.width, v.width, Interleave::kPlain);
-    interleave(s, stream, spare, name("fc1"), v.mlp, v.width, Interleave::kPlain);
+    if (v.float8) interleaveFloat8(s, stream, spare, name("fc1"), v.mlp, v.width, Interleave::kPlain);
+    else interleave(s, stream, spare, name("fc1"), v.mlp, v.width, Interleave::kPlain);
     interleave(s, stream, spare, name("fc2"), v.width, v.mlp, Interleave::kPlain);
   }
   interleave(s, stream, spare, "vision.projector.weight", m.prefix.width, v.width, Interleave::kPlain);

@@ -16,7 +16,7 @@ struct Transformer {
   int heads = 0;
   int kvHeads = 0;
   int headDim = 0;
-  /// Of prefix and expert: its MLPs are in 8-bit floats (docs/reference/fp8.md), the rest in bf16.
+  /// Its MLPs, of the vision tower what enters them (fc1), are in 8-bit floats (docs/reference/fp8.md), the rest in bf16.
   bool float8 = false;
 };
 

@@ -22,9 +22,12 @@ struct VisionMemory {
     h = carver.take(rows * width * 2);
     big = carver.take(rows * wide * 2);
     partial = carver.take(kMostSplits * rows * width * sizeof(float));
+    if (m.vision.float8) scales = carver.take(rows * sizeof(float));
   }
   Carver carver;
   DevicePtr x, h, big, partial;
+  /// With 8-bit floats: of h, which then holds bytes before fc1.
+  DevicePtr scales = 0;
 };
 
 /// Blocks that share the four groups of queries of a head, of which each loads its keys and values, about half as long as a
@@ -55,7 +58,7 @@ class VisionStage final : public Stage {
     for (int l = 0; l < v.depth; ++l) {
       dense(TileEpilogue::kStore, l, "qkv", memory_.h, memory_.big, 3 * v.width, v.width);
       dense(TileEpilogue::kPartial, l, "o", memory_.h, memory_.partial, v.width, v.width);
-      dense(TileEpilogue::kGelu, l, "fc1", memory_.h, memory_.big, v.mlp, v.width);
+      dense(TileEpilogue::kGelu, l, "fc1", memory_.h, memory_.big, v.mlp, v.width, memory_.scales);
       dense(TileEpilogue::kPartial, l, "fc2", memory_.big, memory_.partial, v.width, v.mlp);
     }
     products_.push_back(make(TileEpilogue::kStore, memory_.h,
@@ -78,7 +81,7 @@ class VisionStage final : public Stage {
       product[0].enqueue(kernels, stream);
       attention(stream);
       product[1].enqueue(kernels, stream);
-      norm(stream, sumOf(product[1], l, "o"), layerName("vision", l, "norm2"));
+      norm(stream, sumOf(product[1], l, "o"), layerName("vision", l, "norm2"), memory_.scales);
       product[2].enqueue(kernels, stream);
       product[3].enqueue(kernels, stream);
       pending = sumOf(product[3], l, "fc2");
@@ -89,26 +92,37 @@ class VisionStage final : public Stage {
 
  private:
   int64_t rows() const { return call_.images * s_->model.imageTokens(); }
-  TiledProduct make(TileEpilogue epilogue, DevicePtr a, DevicePtr w, DevicePtr out, int64_t n, int64_t k) const {
-    const TilePlan plan = planTiles(epilogue, s_->kernels->device().multiprocessors, rows(), n, k);
+  TiledProduct make(TileEpilogue epilogue, DevicePtr a, DevicePtr w, DevicePtr out, int64_t n, int64_t k,
+                    bool float8 = false) const {
+    const TilePlan plan = planTiles(epilogue, s_->kernels->device().multiprocessors, rows(), n, k, float8);
     return TiledProduct(*s_->kernels, plan, a, w, out, rows(), n, k, k, k);
   }
-  void dense(TileEpilogue epilogue, int l, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k) {
+  /// With `scales` of a's rows, a and the weight are 8-bit floats.
+  void dense(TileEpilogue epilogue, int l, const char* name, DevicePtr a, DevicePtr out, int64_t n, int64_t k,
+             DevicePtr scales = 0) {
     const std::string layer = layerName("vision", l, name);
-    products_.push_back(make(epilogue, a, s_->weight(layer + ".weight", n * k), out, n, k));
-    products_.back().arguments().bias = pointer<float>(s_->weight(layer + ".bias", n));
+    const DevicePtr w = s_->weight(layer + ".weight", n * k);
+    products_.push_back(make(epilogue, a, w, out, n, k, scales != 0));
+    kernels::Tiles& tiles = products_.back().arguments();
+    tiles.bias = pointer<float>(s_->weight(layer + ".bias", n));
+    if (scales == 0) return;
+    tiles.aScales = pointer<float>(scales);
+    tiles.wScales = pointer<float>(w + static_cast<size_t>(n * k));
   }
   PendingSum sumOf(const TiledProduct& product, int l, const char* name) const {
     return {memory_.partial, product.splits(), s_->weight(layerName("vision", l, name) + ".bias", s_->model.vision.width),
             0};
   }
-  void norm(const cuda::Stream& stream, const PendingSum& pending, const std::string& name) const {
+  /// With `scales` to 8-bit floats.
+  void norm(const cuda::Stream& stream, const PendingSum& pending, const std::string& name, DevicePtr scales = 0) const {
     const int width = s_->model.vision.width;
     kernels::Norm p = normAfter(pending, memory_.x, memory_.h, rows(), width, s_->model.layerNormEpsilon,
                                 s_->weight(name + ".weight", width));
     p.shift = pointer<float>(s_->weight(name + ".bias", width));
     p.centred = 1;
-    s_->operations.norm(stream, p);
+    p.scales = pointer<float>(scales);
+    if (scales != 0) s_->operations.normFloat8(stream, p);
+    else s_->operations.norm(stream, p);
   }
   void attention(const cuda::Stream& stream) const {
     const int heads = s_->model.vision.heads;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "pi05/cuda_float8.h"
+
 namespace turbopi::pi05 {
 namespace {
 
@@ -90,6 +92,7 @@ class VisionStage final : public Stage {
     op.attention(stream, a);
     op.linear(stream, dense(name("o"), memory_.h, memory_.x, rows, v.width, v.width, Epilogue::kResidual));
     layerNorm(stream, name("norm2"), rows);
+    if (v.float8) roundRows(*s_, stream, memory_.h, rows, v.width);
     op.linear(stream, dense(name("fc1"), memory_.h, memory_.big, rows, v.mlp, v.width, Epilogue::kGelu));
     op.linear(stream, dense(name("fc2"), memory_.big, memory_.x, rows, v.width, v.mlp, Epilogue::kResidual));
   }

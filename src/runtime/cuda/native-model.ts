@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import {
   type GemmaConfig,
   type ModelConfig,
@@ -5,7 +6,7 @@ import {
   tokensPerImage,
 } from '../../families/pi0/config.js'
 import { variantOf } from '../../families/pi0/variant.js'
-import { type Precision, type ProductType, productsOf } from '../../onnx/arithmetic.js'
+import { type Precision, type Products, productsOf } from '../../onnx/arithmetic.js'
 import { tokenBuckets } from '../gpu/token-buckets.js'
 
 interface NativeTransformer {
@@ -15,7 +16,7 @@ interface NativeTransformer {
   heads: number
   kvHeads: number
   headDim: number
-  /** Its MLPs are in 8-bit floats. */
+  /** Its MLPs, of the vision tower what enters them, are in 8-bit floats. */
   float8: boolean
 }
 
@@ -55,13 +56,20 @@ const transformer = (
   float8,
 })
 
-/** Whether a graph's MLPs are in 8-bit floats, which is what the kernels have. Throws for other places of them. */
-function mlpsInFloat8(precision: Precision, graph: string, how: ProductType): boolean {
-  const { up = 'float', down = 'float', ...rest } = productsOf(precision, graph)
-  const asked = [up, down, ...Object.values(rest)].filter(product => product !== 'float')
+/** Where the kernels have 8-bit floats: of each graph either in all of these places or in none. */
+const FLOAT8 = {
+  vision: { up: 'fp8' },
+  prefix: { up: 'fp8', down: 'fp8' },
+  denoise: { up: 'fp8Weights', down: 'fp8Weights' },
+} as const satisfies Record<string, Products>
+
+function inFloat8(precision: Precision, graph: keyof typeof FLOAT8): boolean {
+  const asked = Object.entries(productsOf(precision, graph)).filter(([, how]) => how !== 'float')
   if (asked.length === 0) return false
-  if (asked.length === 2 && up === how && down === how) return true
-  throw new TypeError(`the CUDA kernels compute the MLPs of ${graph} by ${how}, and nothing else of it`)
+  if (isDeepStrictEqual(Object.fromEntries(asked), FLOAT8[graph])) return true
+  throw new TypeError(
+    `of ${graph} the CUDA kernels compute ${JSON.stringify(FLOAT8[graph])} in 8 bits or nothing, not ${JSON.stringify(Object.fromEntries(asked))}`,
+  )
 }
 
 export function nativeModel(config: ModelConfig, precision: Precision, maxBatch: number): NativeModel {
@@ -78,10 +86,10 @@ export function nativeModel(config: ModelConfig, precision: Precision, maxBatch:
       heads: vision.heads,
       kvHeads: vision.heads,
       headDim: vision.width / vision.heads,
-      float8: mlpsInFloat8(precision, 'vision', 'float'),
+      float8: inFloat8(precision, 'vision'),
     },
-    prefix: transformer(prefix, mlpsInFloat8(precision, 'prefix', 'fp8')),
-    expert: transformer(expert, mlpsInFloat8(precision, 'denoise', 'fp8Weights')),
+    prefix: transformer(prefix, inFloat8(precision, 'prefix')),
+    expert: transformer(expert, inFloat8(precision, 'denoise')),
     imageSize: vision.imageSize,
     patch: vision.patch,
     vocabulary: config.vocabSize,
