@@ -2,12 +2,11 @@
 
 /// SigLIP's attention: heads of 72 on the 256 tokens of one image, bf16, from the packed q|k|v product.
 ///
-/// A head's keys and values are in shared memory whole, rows of 144 bytes, which no two rows of a matrix load share banks
-/// of. A block takes 64 of the head's queries or, where there are heads enough to fill the card, 64 after 64 of them. A warp
-/// has 16 queries and all 256 logits of them in registers, so the softmax is exact and in one go. The 72 are four steps of 16
-/// and one of 8: nothing is padded.
+/// One block takes 64 queries of one head: the head's keys and values are in shared memory whole, rows of 144 bytes,
+/// which no two rows of a matrix load share banks of. A warp has 16 queries and all 256 logits of them in registers, so
+/// the softmax is exact and in one go. The 72 are four steps of 16 and one of 8: nothing is padded.
 ///
-/// Reads q once and k|v once a block, writes a third of them; floor 4·256·256·72 flops a head.
+/// Reads q|k|v four times (once a block of 64 queries), writes a third of it; floor 4·256·256·72 flops a head.
 /// The reference is attention.cu.
 namespace turbopi::kernels {
 
@@ -40,18 +39,42 @@ __device__ __forceinline__ void multiply8(float* c, const uint32_t* a, uint32_t 
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(b));
 }
+__device__ __forceinline__ void visionAttention(const VisionAttention& p) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  bf16* keys = reinterpret_cast<bf16*>(shared);
+  bf16* values = keys + kVisionTokens * kVisionHead;
+  bf16* queries = values + kVisionTokens * kVisionHead;
+  letLaterStart();
+  awaitEarlier();
+  const int image = blockIdx.x / p.heads;
+  const int head = blockIdx.x % p.heads;
+  const int query0 = blockIdx.y * kVisionQueries;
+  const int width = p.heads * kVisionHead;
+  const bf16* base = static_cast<const bf16*>(p.qkv) + static_cast<long long>(image) * kVisionTokens * 3 * width +
+                     head * kVisionHead;
+  constexpr int kChunks = kVisionHead / 8;
+  for (int i = threadIdx.x; i < kVisionQueries * kChunks; i += 128)
+    copy16(queries + i * 8, base + static_cast<long long>(query0 + i / kChunks) * 3 * width + i % kChunks * 8);
+  const auto copyPart = [&](bf16* to, int part) {
+    for (int i = threadIdx.x; i < kVisionTokens * kChunks; i += 128)
+      copy16(to + i * 8, base + static_cast<long long>(i / kChunks) * 3 * width + part * width + i % kChunks * 8);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  copyPart(keys, 1);
+  // Values come while the logits are computed.
+  copyPart(values, 2);
+  asm volatile("cp.async.wait_group 1;" ::: "memory");
+  __syncthreads();
 
-/// 2 to the v, to 22 bits.
-__device__ __forceinline__ float powerOfTwo(float v) {
-  float out;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(v));
-  return out;
-}
-
-/// The weights of all keys for a warp's 16 queries, and what their sums are to be multiplied by. `scale`: of logits, to base 2.
-__device__ __forceinline__ void visionWeights(const uint32_t (&q)[5][4], const bf16* keys, float scale, float (&s)[32][4],
-                                              float (&factor)[2]) {
   const int lane = threadIdx.x & 31;
+  const int warp = threadIdx.x >> 5;
+  const bf16* mine = queries + (warp * 16 + (lane & 15)) * kVisionHead;
+  uint32_t q[5][4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) loadMatrices(q[k], mine + k * 16 + (lane >> 4) * 8);
+  loadMatrices(q[4], mine + 64);
+
+  float s[32][4];
 #pragma unroll
   for (int g = 0; g < 8; ++g) {
     // The last eight dimensions of four key groups at once.
@@ -72,6 +95,8 @@ __device__ __forceinline__ void visionWeights(const uint32_t (&q)[5][4], const b
       multiply8(c, q[4], tail[t]);
     }
   }
+  const float scale = p.scale * 1.4426950408889634f;
+  float factor[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     float most = -INFINITY;
@@ -84,20 +109,16 @@ __device__ __forceinline__ void visionWeights(const uint32_t (&q)[5][4], const b
     for (int j = 0; j < 32; ++j)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        s[j][2 * h + e] = powerOfTwo(s[j][2 * h + e] * scale - most);
+        s[j][2 * h + e] = exp2f(s[j][2 * h + e] * scale - most);
         sum += s[j][2 * h + e];
       }
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
     factor[h] = 1.0f / sum;
   }
-}
-
-/// Σ weights·values.
-__device__ __forceinline__ void visionMixed(const float (&s)[32][4], const bf16* values, float (&o)[9][4]) {
-  const int lane = threadIdx.x & 31;
-#pragma unroll
-  for (int d = 0; d < 9; ++d) o[d][0] = o[d][1] = o[d][2] = o[d][3] = 0;
+  awaitCopies();
+  __syncthreads();
+  float o[9][4] = {};
 #pragma unroll
   for (int k = 0; k < 16; ++k) {
     uint32_t w[4];
@@ -118,68 +139,15 @@ __device__ __forceinline__ void visionMixed(const float (&s)[32][4], const bf16*
     loadTransposed(b, row + 64);
     multiply16(o[8], w, b[0], b[1]);
   }
-}
-
-__device__ __forceinline__ void visionAttention(const VisionAttention& p) {
-  extern __shared__ __align__(16) unsigned char shared[];
-  bf16* keys = reinterpret_cast<bf16*>(shared);
-  bf16* values = keys + kVisionTokens * kVisionHead;
-  bf16* queries = values + kVisionTokens * kVisionHead;
-  letLaterStart();
-  awaitEarlier();
-  const int image = blockIdx.x / p.heads;
-  const int head = blockIdx.x % p.heads;
-  const int width = p.heads * kVisionHead;
-  const bf16* base = static_cast<const bf16*>(p.qkv) + static_cast<long long>(image) * kVisionTokens * 3 * width +
-                     head * kVisionHead;
-  constexpr int kChunks = kVisionHead / 8;
-  const int lane = threadIdx.x & 31;
-  const int warp = threadIdx.x >> 5;
-  bf16* mine = queries + warp * 16 * kVisionHead;
-  const auto copyQueries = [&](int query0) {
-    for (int i = lane; i < 16 * kChunks; i += 32)
-      copy16(mine + i * 8, base + static_cast<long long>(query0 + warp * 16 + i / kChunks) * 3 * width + i % kChunks * 8);
-  };
-  const auto copyPart = [&](bf16* to, int part) {
-    for (int i = threadIdx.x; i < kVisionTokens * kChunks; i += 128)
-      copy16(to + i * 8, base + static_cast<long long>(i / kChunks) * 3 * width + part * width + i % kChunks * 8);
-    asm volatile("cp.async.commit_group;" ::: "memory");
-  };
-  const int step = gridDim.y * kVisionQueries;
-  const int first = blockIdx.y * kVisionQueries;
-  copyQueries(first);
-  copyPart(keys, 1);
-  // Values come while the first logits are computed.
-  copyPart(values, 2);
-  asm volatile("cp.async.wait_group 1;" ::: "memory");
-  __syncthreads();
-  const float scale = p.scale * 1.4426950408889634f;
-  for (int query0 = first; query0 < kVisionTokens; query0 += step) {
-    uint32_t q[5][4];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) loadMatrices(q[k], mine + (lane & 15) * kVisionHead + k * 16 + (lane >> 4) * 8);
-    loadMatrices(q[4], mine + (lane & 15) * kVisionHead + 64);
-    float s[32][4], factor[2];
-    visionWeights(q, keys, scale, s, factor);
-    if (query0 == first) {
-      awaitCopies();
-      __syncthreads();
-    }
-    if (query0 + step < kVisionTokens) copyQueries(query0 + step);
-    float o[9][4];
-    visionMixed(s, values, o);
+  for (int h = 0; h < 2; ++h) {
+    const int token = query0 + warp * 16 + (lane >> 2) + 8 * h;
+    bf16* out = static_cast<bf16*>(p.out) + (static_cast<long long>(image) * kVisionTokens + token) * width +
+                head * kVisionHead + (lane & 3) * 2;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int token = query0 + warp * 16 + (lane >> 2) + 8 * h;
-      bf16* out = static_cast<bf16*>(p.out) + (static_cast<long long>(image) * kVisionTokens + token) * width +
-                  head * kVisionHead + (lane & 3) * 2;
-#pragma unroll
-      for (int d = 0; d < 9; ++d)
-        *reinterpret_cast<__nv_bfloat162*>(out + d * 8) =
-            __floats2bfloat162_rn(o[d][2 * h] * factor[h], o[d][2 * h + 1] * factor[h]);
-    }
-    awaitCopies();
-    __syncwarp();
+    for (int d = 0; d < 9; ++d)
+      *reinterpret_cast<__nv_bfloat162*>(out + d * 8) =
+          __floats2bfloat162_rn(o[d][2 * h] * factor[h], o[d][2 * h + 1] * factor[h]);
   }
 }
 #endif

@@ -141,4 +141,10 @@ extern "C" __global__ void __launch_bounds__(1024) norm_f32(const Norm p) { norm
 extern "C" __global__ void __launch_bounds__(1024) norm_bf16(const Norm p) { norm<bf16, false>(p); }
 extern "C" __global__ void __launch_bounds__(1024) norm_float8(const Norm p) { norm<Float8, false>(p); }
 extern "C" __global__ void __launch_bounds__(1024, 2) norm_many_bf16(const Norm p) { norm<bf16, true>(p); }
-extern "C" __global__ void __launch_bounds__(1024, 2) norm_many_float8(const Norm p) { norm<Float8, true>(p); }
+/// Of Hopper's stages alone; elsewhere the registers would not do.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+#define TURBO_PI_BLOCKS_AT_ONCE 2
+#else
+#define TURBO_PI_BLOCKS_AT_ONCE 1
+#endif
+extern "C" __global__ void __launch_bounds__(1024, TURBO_PI_BLOCKS_AT_ONCE) norm_many_float8(const Norm p) { norm<Float8, true>(p); }

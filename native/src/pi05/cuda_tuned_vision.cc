@@ -30,18 +30,6 @@ struct VisionMemory {
   DevicePtr scales = 0;
 };
 
-/// Blocks that share the four groups of queries of a head, of which each loads its keys and values, about half as long as a
-/// group takes; a multiprocessor holds two blocks.
-unsigned blocksOfHead(int64_t heads, int multiprocessors) {
-  const auto halves = [&](int64_t blocks) {
-    return (heads * blocks + 2 * multiprocessors - 1) / (2 * multiprocessors) * (8 / blocks + 1);
-  };
-  int64_t best = 4;
-  for (const int64_t blocks : {2, 1})
-    if (halves(blocks) < halves(best)) best = blocks;
-  return static_cast<unsigned>(best);
-}
-
 class VisionStage final : public Stage {
  public:
   VisionStage(std::shared_ptr<const CudaShared> shared, DevicePtr patch, const VisionCall& call, Scratch scratch)
@@ -128,7 +116,7 @@ class VisionStage final : public Stage {
     const int heads = s_->model.vision.heads;
     cuda::LaunchShape shape;
     shape.gridX = static_cast<unsigned>(call_.images * heads);
-    shape.gridY = blocksOfHead(call_.images * heads, s_->kernels->device().multiprocessors);
+    shape.gridY = kVisionTokens / 64;
     shape.block = 128;
     shape.sharedBytes = (2 * kVisionTokens + 64) * kVisionHeadDim * 2;
     const kernels::VisionAttention p = {pointer(memory_.big), pointer(memory_.h), static_cast<int>(call_.images), heads,
